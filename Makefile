@@ -1,0 +1,71 @@
+# make demo    install into .venv and run the main job on a shipped photo
+# make test    install and run the tests (ARGS="-k rasterizer" picks some)
+# make lint    install and run what CI runs: ruff, format, spelling, types
+# make bench   install and measure (ARGS="--suite rasterizer")
+# make clean   remove everything these commands made
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+ARGS ?=
+
+# Python 3.10 to 3.12: mediapipe 0.10.21 has no wheel beyond. PYTHON=... chooses another.
+PYTHON ?= $(shell for python in python3.11 python3.12 python3.10 python3; do \
+  $$python -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null \
+  && echo $$python && break; done)
+
+.PHONY: help venv demo test bench lint lint-ruff lint-format lint-spelling lint-types wheel clean
+
+help:
+	@sed -n 's/^# \(make .*\)/\1/p' Makefile
+
+venv: $(STAMP)
+
+# torch comes first and by its own line, so that a machine's own choice of torch index (PIP_EXTRA_INDEX_URL) is the only
+# thing that decides which build is taken. setuptools: see [build-system] in pyproject.toml.
+$(STAMP): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "make: no Python 3.10, 3.11 or 3.12 found; install one or name it: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@echo "installing into $(VENV) with $(PYTHON); a minute or two, once"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet -c constraints.txt torch numpy setuptools
+	$(PIP) install --quiet -c constraints.txt --no-build-isolation -e '.[mediapipe,dev]'
+	@touch $@
+
+demo: $(STAMP)
+	$(BIN)/headwarp demo --output outputs/demo $(ARGS)
+
+test: $(STAMP)
+	$(BIN)/python -m pytest $(ARGS)
+
+bench: $(STAMP)
+	$(BIN)/headwarp bench --json outputs/bench.json $(ARGS)
+
+lint: lint-ruff lint-format lint-spelling lint-types
+
+lint-ruff: $(STAMP)
+	$(BIN)/ruff check .
+
+lint-format: $(STAMP)
+	$(BIN)/ruff format --check .
+
+lint-spelling: $(STAMP)
+	$(BIN)/codespell
+
+# mypy sees what a user gets: the built wheel, unpacked. A forgotten package or py.typed shows here.
+lint-types: wheel
+	rm -rf build/types
+	$(BIN)/python -m zipfile --extract dist/headwarp-*.whl build/types
+	cd build/types && ../../$(BIN)/mypy --config-file ../../pyproject.toml --cache-dir ../../.mypy_cache -p headwarp
+
+# build/lib is removed because setuptools would pack modules that were deleted since.
+wheel: $(STAMP)
+	rm -rf build/lib build/bdist.* dist
+	$(BIN)/python -m build --wheel --no-isolation --outdir dist . >/dev/null
+
+clean:
+	rm -rf $(VENV) build dist outputs headwarp.egg-info .pytest_cache .ruff_cache .mypy_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

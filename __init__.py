@@ -1,0 +1,57 @@
+"""headwarp: animate real portraits from 3D geometry.
+
+Names are loaded on first use (PEP 562), so that ``import headwarp`` costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+_EXPORTS: dict[str, str] = {
+    "Driving": ".geom.guidance",
+    "Guidance": ".geom.guidance",
+    "HeadFit": ".flame.params",
+    "HeadModel": ".flame.model",
+    "HeadParams": ".flame.params",
+    "HeadwarpError": ".geom.errors",
+    "MediaError": ".geom.errors",
+    "MissingDependencyError": ".geom.errors",
+    "ModelFileError": ".geom.errors",
+    "NoFaceError": ".geom.errors",
+    "Pose": ".flame.params",
+    "ShapeError": ".geom.errors",
+    "Source": ".geom.guidance",
+    "load_head": ".flame.io",
+}
+__all__ = sorted(_EXPORTS)
+
+if TYPE_CHECKING:  # the same names for editors and type checkers
+    from .flame.io import load_head as load_head
+    from .flame.model import HeadModel as HeadModel
+    from .flame.params import HeadFit as HeadFit
+    from .flame.params import HeadParams as HeadParams
+    from .flame.params import Pose as Pose
+    from .geom.errors import HeadwarpError as HeadwarpError
+    from .geom.errors import MediaError as MediaError
+    from .geom.errors import MissingDependencyError as MissingDependencyError
+    from .geom.errors import ModelFileError as ModelFileError
+    from .geom.errors import NoFaceError as NoFaceError
+    from .geom.errors import ShapeError as ShapeError
+    from .geom.guidance import Driving as Driving
+    from .geom.guidance import Guidance as Guidance
+    from .geom.guidance import Source as Source
+
+
+def __getattr__(name: str) -> object:
+    if name not in _EXPORTS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")
+    value = getattr(importlib.import_module(_EXPORTS[name], __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

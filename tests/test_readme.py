@@ -1,0 +1,74 @@
+"""What the README says exists: commands, make targets, library names, files."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+import headwarp
+from headwarp.tools.cli import COMMANDS
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def commands_named(text: str) -> set[str]:
+    """Words after ``headwarp`` in code, joined for commands of two words; options are no commands."""
+    code = re.findall(r"```.*?```|`[^`\n]+`", text, re.DOTALL)
+    words = [
+        match for piece in code for match in re.findall(r"\bheadwarp ([a-z][a-z-]*)(?: ([a-z-]+))?", piece)
+    ]
+    return {f"{first} {second}" if f"{first} {second}" in COMMANDS else first for first, second in words}
+
+
+def names_used(text: str) -> set[str]:
+    """``headwarp.NAME`` in Python blocks."""
+    blocks = re.findall(r"```python(.*?)```", text, re.DOTALL)
+    return {name for block in blocks for name in re.findall(r"\bheadwarp\.(\w+)", block)}
+
+
+def links(text: str) -> set[str]:
+    """Relative targets of links and pictures, without anchors."""
+    targets = re.findall(r"\]\(([^)#\s]+)", text) + re.findall(r'(?:src|href)="([^"#]+)"', text)
+    return {target for target in targets if "://" not in target}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_exist(page):
+    assert commands_named(page.read_text(encoding="utf-8")) <= set(COMMANDS)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_library_names_exist(page):
+    assert names_used(page.read_text(encoding="utf-8")) <= set(headwarp.__all__)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_make_targets_exist(page):
+    named = set(
+        re.findall(
+            r"\bmake ([a-z-]+)", " ".join(re.findall(r"```.*?```|`[^`\n]+`", page.read_text(), re.DOTALL))
+        )
+    )
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert named <= targets
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_linked_files_exist(page):
+    assert not [link for link in links(page.read_text(encoding="utf-8")) if not (page.parent / link).exists()]
+
+
+def test_every_command_is_in_the_readme():
+    assert set(COMMANDS) <= commands_named((ROOT / "README.md").read_text(encoding="utf-8"))
+
+
+def test_a_wrong_page_is_seen():
+    page = (
+        "`headwarp fti a.jpg`\n```python\nheadwarp.fti('a')\n```\n[x](docs/none.md) ![y](https://a.b/c.png)"
+    )
+    assert commands_named(page) == {"fti"}
+    assert names_used(page) == {"fti"}
+    assert links(page) == {"docs/none.md"}
