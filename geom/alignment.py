@@ -1,0 +1,203 @@
+"""Direct robust alignment of two pictures by a similarity: the camera's motion seen in what is not the person.
+
+Inverse-compositional Gauss-Newton on grey values over a pyramid, with Tukey weights: pixels that moved otherwise (the
+person, who covers and uncovers background) drop out. A flat background does not determine the motion, so the step is
+held towards the start by a weak prior, and a result that explains the picture no better than the start is refused.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from .errors import ShapeError
+
+
+@dataclass(frozen=True)
+class AlignmentConfig:
+    """Settings of the alignment.
+
+    Attributes:
+        sides: longest side of each pyramid level, coarse to fine.
+        iterations: Gauss-Newton steps a level.
+        noise: grey-value noise; the prior's strength is measured against it.
+        prior: standard deviations of (log scale, angle, shift in frame widths) of the motion against its start.
+        least_gain: by which share the robust error must fall against standing still.
+    """
+
+    sides: tuple[int, ...] = (32, 64, 128)
+    iterations: int = 8
+    noise: float = 0.02
+    prior: tuple[float, float, float] = (0.3, 0.3, 0.3)
+    least_gain: float = 0.05
+
+
+@dataclass(frozen=True)
+class Template:
+    """What depends on the reference picture alone, per level: grey values, weights, Jacobian (N, 4), pixel grid."""
+
+    size: tuple[int, int]
+    grey: tuple[Tensor, ...]
+    weight: tuple[Tensor, ...]
+    jacobian: tuple[Tensor, ...]
+    points: tuple[Tensor, ...]
+
+
+def prepare_alignment(
+    reference: Float[Tensor, "1 3 H W"],
+    weight: Float[Tensor, "1 1 H W"],
+    config: AlignmentConfig | None = None,
+) -> Template:
+    """Pyramid, weights and Jacobians of the reference picture; ``weight`` is 0 where the person is."""
+    config = config or AlignmentConfig()
+    if reference.ndim != 4 or reference.shape[0] != 1 or weight.shape[2:] != reference.shape[2:]:
+        raise ShapeError(
+            f"prepare_alignment: expected reference (1, 3, H, W) and weight (1, 1, H, W), got "
+            f"{tuple(reference.shape)} and {tuple(weight.shape)}"
+        )
+    levels = [_template_level(reference, weight, side) for side in config.sides]
+    grey, weights, jacobian, points = zip(*levels, strict=True)
+    return Template(tuple(reference.shape[2:]), grey, weights, jacobian, points)
+
+
+def _grey(image: Tensor, side: int) -> Tensor:
+    height, width = image.shape[2:]
+    ratio = side / max(height, width)
+    size = (max(4, round(height * ratio)), max(4, round(width * ratio)))
+    grey = image.mean(1, keepdim=True)
+    return F.interpolate(grey, size=size, mode="area") if ratio < 1 else F.interpolate(grey, size=size, mode="bilinear", align_corners=False)
+
+
+def _template_level(reference: Tensor, weight: Tensor, side: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    grey, mask = _grey(reference, side), _grey(weight, side)
+    padded = F.pad(grey, (1, 1, 1, 1), mode="replicate")
+    dx = (padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]) / 2
+    dy = (padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]) / 2
+    height, width = grey.shape[2:]
+    y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
+    unit = float(width)
+    points = torch.stack([(x - width / 2) / unit, (y - height / 2) / unit], -1).reshape(-1, 2).to(grey)
+    px, py = points[:, 0], points[:, 1]
+    gx, gy = dx.flatten() * unit, dy.flatten() * unit
+    jacobian = torch.stack([gx * px + gy * py, gy * px - gx * py, gx, gy], dim=1)  # log scale, angle, shift x, y
+    return grey, (mask.flatten() > 0.5).to(grey), jacobian, points
+
+
+def align_similarity(
+    template: Template,
+    image: Float[Tensor, "1 3 H W"],
+    start: Float[Tensor, "4"] | None = None,
+    *,
+    config: AlignmentConfig | None = None,
+) -> Float[Tensor, "4"]:
+    """Motion of the reference's background into ``image``: (log scale, angle, shift x, shift y in frame widths).
+
+    A point p of the reference (from the frame's centre, in frame widths) is seen at ``exp(s) R(angle) p + shift``.
+
+    Args:
+        template: from `prepare_alignment`.
+        image: the other picture, RGB in [0, 1], same size.
+        start: where to begin (the previous frame's motion); zeros by default. Standing still is tried too.
+
+    Returns:
+        The motion, or zeros if nothing explains the picture clearly better than standing still.
+    """
+    config = config or AlignmentConfig()
+    if tuple(image.shape[2:]) != template.size:
+        raise ShapeError(f"image: expected size {template.size} as the reference, got {tuple(image.shape[2:])}")
+    still = torch.zeros(4, dtype=image.dtype, device=image.device)
+    pyramid = [_grey(image, side) for side in config.sides]
+    starts = [still] if start is None or bool((start == 0).all()) else [start, still]
+    found = [_descend(template, pyramid, first, config) for first in starts]
+    finest = len(pyramid) - 1
+    errors = [float(_robust_error(template, pyramid[finest], motion, finest, config)) for motion in found]
+    best = min(range(len(found)), key=errors.__getitem__)
+    at_rest = float(_robust_error(template, pyramid[finest], still, finest, config))
+    if not errors[best] < (1 - config.least_gain) * at_rest:
+        return still
+    return found[best]
+
+
+def _descend(template: Template, pyramid: list[Tensor], motion: Tensor, config: AlignmentConfig) -> Tensor:
+    deviation = motion.new_tensor([config.prior[0], config.prior[1], config.prior[2], config.prior[2]])
+    for level, grey in enumerate(pyramid):
+        jacobian = template.jacobian[level]
+        precision = torch.diag((config.noise / deviation) ** 2)
+        for _ in range(config.iterations):
+            residual, weight = _residual(template, grey, motion, level, config)
+            weighted = jacobian * weight[:, None]
+            step = torch.linalg.solve(weighted.T @ jacobian + precision, weighted.T @ residual)
+            motion = _compose_inverse(motion, step)
+            if float(step.abs().max()) < 1e-4:
+                break
+    return motion
+
+
+def _residual(
+    template: Template, grey: Tensor, motion: Tensor, level: int, config: AlignmentConfig
+) -> tuple[Tensor, Tensor]:
+    """Grey-value difference image(W(x)) - reference(x), and Tukey weights (0 outside the frame or the mask)."""
+    points = template.points[level] @ similarity_matrix(motion).T + motion[2:]
+    height, width = grey.shape[2:]
+    grid = (points * points.new_tensor([2.0, 2.0 * width / height]))[None, :, None]  # (1, N, 1, 2)
+    sampled = F.grid_sample(grey, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    residual = sampled.flatten() - template.grey[level].flatten()
+    inside = (grid[0, :, 0].abs() <= 1).all(1)
+    weight = template.weight[level] * inside
+    chosen = residual[weight > 0]
+    if chosen.numel() < 16:
+        return residual, torch.zeros_like(residual)
+    scale = (1.4826 * chosen.abs().median()).clamp(min=config.noise)
+    ratio = residual / (4.685 * scale)
+    return residual, weight * (1 - ratio.square()).clamp(min=0).square()
+
+
+def _robust_error(template: Template, grey: Tensor, motion: Tensor, level: int, config: AlignmentConfig) -> Tensor:
+    """Mean Geman-McClure error over the background, with a fixed scale so that motions compare."""
+    residual, _ = _residual(template, grey, motion, level, config)
+    points = template.points[level] @ similarity_matrix(motion).T + motion[2:]
+    height, width = grey.shape[2:]
+    inside = (points.abs() <= points.new_tensor([0.5, 0.5 * height / width])).all(1)
+    weight = template.weight[level] * inside
+    square = residual.square() / (3 * config.noise) ** 2
+    share = weight.sum() / template.weight[level].sum().clamp(min=1)
+    mean = (weight * square / (1 + square)).sum() / weight.sum().clamp(min=1)
+    return mean + (share < 0.3).to(mean)  # a motion that leaves the frame explains nothing
+
+
+def similarity_matrix(motion: Float[Tensor, "4"]) -> Float[Tensor, "2 2"]:
+    """``exp(log scale) R(angle)``."""
+    cosine, sine = torch.cos(motion[1]), torch.sin(motion[1])
+    turn = torch.stack([torch.stack([cosine, -sine]), torch.stack([sine, cosine])])
+    return torch.exp(motion[0]) * turn
+
+
+def _compose_inverse(motion: Tensor, step: Tensor) -> Tensor:
+    """W(motion) after the inverse of W(step): the inverse-compositional update."""
+    log_scale, angle = motion[0] - step[0], motion[1] - step[1]
+    partial = torch.stack([log_scale, angle, log_scale.new_zeros(()), log_scale.new_zeros(())])
+    shift = motion[2:] - similarity_matrix(partial) @ step[2:]
+    return torch.cat([partial[:2], shift])
+
+
+def motion_matrix(motion: Float[Tensor, "4"], size: tuple[int, int]) -> Float[Tensor, "2 3"]:
+    """Pixel map from the *image* back to the reference, ``(2, 3)``: what `Driving.camera_motion` holds."""
+    height, width = size
+    forward = similarity_matrix(motion)
+    backward = torch.linalg.inv(forward)
+    centre = motion.new_tensor([width / 2, height / 2])
+    shift = centre - backward @ (centre + motion[2:] * width)
+    return torch.cat([backward, shift[:, None]], dim=1)
+
+
+def affine_flow(matrix: Float[Tensor, "B 2 3"], size: tuple[int, int]) -> Float[Tensor, "B 2 H W"]:
+    """Backward flow of an affine pixel map: ``A p + b - p`` at pixel centres."""
+    from .flow import pixel_grid
+
+    grid = pixel_grid(size, device=matrix.device, dtype=matrix.dtype)  # (1, 2, H, W)
+    moved = torch.einsum("bij,njhw->bihw", matrix[:, :, :2], grid) + matrix[:, :, 2, None, None]
+    return moved - grid

@@ -1,0 +1,209 @@
+"""The geometric displacement: what a posed mesh in two poses says about where every target pixel comes from.
+
+The driving mesh is rasterised with its vertices' *source* pixel positions as attributes, so a covered pixel reads its
+backward flow exactly ([PWM] sec. 3.1, displacement guidance). It counts as known only where the surface was visible in
+the source picture (z-buffer, normal, person mask); everything else is filled harmonically between what is known and
+what is anchored (frame border, background).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from .errors import ShapeError
+from .fill import harmonic_fill
+from .flow import pixel_grid, warp
+from .guidance import Guidance
+from .mesh import vertex_normals
+from .rasterizer import interpolate, rasterize
+
+
+@dataclass(frozen=True)
+class DisplacementConfig:
+    """Thresholds of the source-visibility gate.
+
+    Attributes:
+        normal_threshold: least cosine between a source normal and the viewing axis; grazing surfaces smear.
+        depth_tolerance: how far behind the source's z-buffer a vertex may lie, in units of the mesh's
+            root-mean-square radius in the image.
+        mask_threshold: least person probability at the vertex's source pixel.
+    """
+
+    normal_threshold: float = 0.35
+    depth_tolerance: float = 0.06
+    mask_threshold: float = 0.5
+
+
+def mesh_radius(verts: Float[Tensor, "B V 3"]) -> Float[Tensor, "B"]:
+    """Root-mean-square distance of the vertices from their centre in the image, pixels: the unit of all margins."""
+    centred = verts[..., :2] - verts[..., :2].mean(1, keepdim=True)
+    return centred.square().sum(-1).mean(1).sqrt()
+
+
+def source_visibility(
+    verts: Float[Tensor, "B V 3"],
+    faces: Int[Tensor, "F 3"],
+    size: tuple[int, int],
+    *,
+    mask: Float[Tensor, "B 1 H W"] | None = None,
+    config: DisplacementConfig | None = None,
+) -> Float[Tensor, "B V"]:
+    """Which vertices the source picture shows: 1 visible, 0 hidden, grazing, off the frame or off the person.
+
+    Args:
+        verts: posed source vertices in pixels, depth in pixel units (smaller is nearer).
+        faces: triangles, counter-clockwise from outside.
+        size: (H, W) of the source picture.
+        mask: person probability; None skips this test.
+        config: thresholds.
+    """
+    config = config or DisplacementConfig()
+    height, width = size
+    depth = rasterize(verts, faces, size).depth  # (B, H, W)
+    x, y = verts[..., 0].floor().long(), verts[..., 1].floor().long()
+    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    index = y.clamp(0, height - 1) * width + x.clamp(0, width - 1)  # (B, V)
+    front = depth.flatten(1).gather(1, index)
+    tolerance = config.depth_tolerance * mesh_radius(verts)[:, None]
+    near = (verts[..., 2] <= front + tolerance) | ~torch.isfinite(front)
+    facing = -vertex_normals(verts, faces)[..., 2] > config.normal_threshold
+    seen = inside & near & facing
+    if mask is not None:
+        seen = seen & (mask.flatten(1).gather(1, index) > config.mask_threshold)
+    return seen.to(verts.dtype)
+
+
+def erode(mask: Float[Tensor, "B 1 H W"], radius: int = 1) -> Float[Tensor, "B 1 H W"]:
+    """Minimum over a square; outside the frame counts as inside."""
+    return 1 - dilate(1 - mask, radius)
+
+
+def dilate(mask: Float[Tensor, "B 1 H W"], radius: int) -> Float[Tensor, "B 1 H W"]:
+    """Maximum over a (2 radius + 1) square, separable."""
+    if radius <= 0:
+        return mask
+    size = 2 * radius + 1
+    rows = F.max_pool2d(mask, (size, 1), stride=1, padding=(radius, 0))
+    return F.max_pool2d(rows, (1, size), stride=1, padding=(0, radius))
+
+
+def border(size: tuple[int, int], sides: str, like: Tensor) -> Bool[Tensor, "1 1 H W"]:
+    """True on the outermost pixels of the named sides, letters of ``"tblr"``."""
+    edge = torch.zeros((1, 1, *size), dtype=torch.bool, device=like.device)
+    if "t" in sides:
+        edge[..., 0, :] = True
+    if "b" in sides:
+        edge[..., -1, :] = True
+    if "l" in sides:
+        edge[..., :, 0] = True
+    if "r" in sides:
+        edge[..., :, -1] = True
+    return edge
+
+
+@dataclass(frozen=True)
+class MeshFlow:
+    """Raw displacement of the covered pixels.
+
+    Attributes:
+        flow: backward flow where covered, 0 elsewhere, ``(B, 2, H, W)``.
+        covered: 1 where the driving mesh lies, ``(B, 1, H, W)``.
+        known: 1 where covered, away from the silhouette, and visible in the source.
+    """
+
+    flow: Float[Tensor, "B 2 H W"]
+    covered: Float[Tensor, "B 1 H W"]
+    known: Float[Tensor, "B 1 H W"]
+
+
+def mesh_flow(
+    source_verts: Float[Tensor, "B V 3"],
+    driving_verts: Float[Tensor, "B V 3"],
+    faces: Int[Tensor, "F 3"],
+    *,
+    size: tuple[int, int],
+    visibility: Float[Tensor, "B V"],
+) -> MeshFlow:
+    """Rasterise the driving mesh with its source positions and visibility.
+
+    Batches of 1 (the source) broadcast over the driving batch. Differentiable in ``source_verts`` and, inside faces,
+    in the x, y of ``driving_verts``.
+
+    Raises:
+        ShapeError: the meshes have different vertex counts.
+    """
+    if source_verts.shape[1:] != driving_verts.shape[1:]:
+        raise ShapeError(
+            f"driving_verts: expected {tuple(source_verts.shape[1:])} vertices as the source, got "
+            f"{tuple(driving_verts.shape[1:])}; pose both with one head model"
+        )
+    batch = driving_verts.shape[0]
+    attributes = torch.cat([source_verts[..., :2], visibility[..., None]], dim=-1).expand(batch, -1, -1)
+    fragments = rasterize(driving_verts, faces, size)
+    image = interpolate(fragments, attributes, faces, verts=driving_verts if driving_verts.requires_grad else None)
+    covered = (fragments.face >= 0)[:, None].to(image.dtype)  # (B, 1, H, W)
+    flow = (image[:, :2] - pixel_grid(size, device=image.device, dtype=image.dtype)) * covered
+    known = erode(covered) * (image[:, 2:3] > 0.5)
+    return MeshFlow(flow=flow, covered=covered, known=known)
+
+
+def complete(
+    raw: MeshFlow,
+    *,
+    anchors: Float[Tensor, "B 1 H W"] | Bool[Tensor, "B 1 H W"],
+    anchor_flow: Float[Tensor, "B 2 H W"] | None = None,
+) -> Float[Tensor, "B 2 H W"]:
+    """Fill the flow between the known pixels and the anchors (0 there, or ``anchor_flow``); known pixels win."""
+    known = raw.known > 0.5
+    fixed = known | (anchors > 0.5)
+    at_anchor = torch.zeros_like(raw.flow) if anchor_flow is None else anchor_flow.expand_as(raw.flow)
+    values = torch.where(known, raw.flow, at_anchor)
+    filled = harmonic_fill(values, fixed.expand(raw.flow.shape[0], -1, -1, -1).to(values.dtype))
+    return torch.where(known, raw.flow, filled)
+
+
+def geometric_displacement(
+    source_verts: Float[Tensor, "B V 3"],
+    driving_verts: Float[Tensor, "B V 3"],
+    faces: Int[Tensor, "F 3"],
+    *,
+    size: tuple[int, int],
+    mask: Float[Tensor, "B 1 H W"] | None = None,
+    config: DisplacementConfig | None = None,
+) -> Guidance:
+    """Gated, harmonically filled displacement from a source pose to a driving pose, frame border at rest.
+
+    The whole computation in one call; animators that pose one source many times keep `source_visibility` and call
+    `mesh_flow` and `complete` themselves.
+
+    Args:
+        source_verts, driving_verts: the same mesh in pixels, ``(B, V, 3)``.
+        faces: ``(F, 3)``.
+        size: (H, W) of both frames.
+        mask: person probability in the source.
+        config: thresholds of the gate.
+
+    Returns:
+        Guidance with the filled flow; ``known`` and ``visible`` are equal here: covered and seen in the source.
+
+    Example:
+        >>> verts = torch.tensor([[[1.0, 1, 0], [1, 9, 0], [9, 1, 0]]])
+        >>> shifted = verts + torch.tensor([2.0, 0, 0])
+        >>> guidance = geometric_displacement(verts, shifted, torch.tensor([[0, 1, 2]]), size=(12, 12))
+        >>> guidance.flow[0, :, 3, 5].tolist()
+        [-2.0, 0.0]
+    """
+    visibility = source_visibility(source_verts, faces, size, mask=mask, config=config)
+    raw = mesh_flow(source_verts, driving_verts, faces, size=size, visibility=visibility)
+    flow = complete(raw, anchors=border(size, "tblr", raw.flow))
+    return Guidance(flow=flow, known=raw.known, visible=raw.known)
+
+
+def carried_mask(mask: Float[Tensor, "B 1 H W"], flow: Float[Tensor, "B 2 H W"]) -> Float[Tensor, "B 1 H W"]:
+    """The source's person mask in the target frame."""
+    return warp(mask.expand(flow.shape[0], -1, -1, -1), flow)

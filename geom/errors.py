@@ -1,0 +1,28 @@
+"""The errors headwarp raises for things a user can mend."""
+
+
+class HeadwarpError(Exception):
+    """A problem with the input, the files or the installation; its text says what, expected, got and remedy.
+
+    The command line prints the text of these alone, without a traceback, and exits with code 1.
+    """
+
+
+class MissingDependencyError(HeadwarpError, ImportError):
+    """An optional package is not installed; the text gives the pip line that mends it."""
+
+
+class MediaError(HeadwarpError):
+    """A photo or clip could not be read or written."""
+
+
+class NoFaceError(HeadwarpError):
+    """No face was found where one is needed."""
+
+
+class ModelFileError(HeadwarpError, ValueError):
+    """A head model, fit or checkpoint file is refused: wrong content, version or origin."""
+
+
+class ShapeError(HeadwarpError, ValueError):
+    """A tensor has not the documented shape, dtype or range."""

@@ -1,0 +1,142 @@
+"""What passes between a geometry source, an animator and the tools: frozen tensors, nothing else.
+
+A *geometry source* turns a posed source and a posed driver into a `Guidance`; an *animator* turns guidance (or the
+raw driver) into a picture. Both declare in ``needs`` which fields of `Source` and `Driving` they read; `require`
+turns a missing one into an error that names its producer.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from .errors import HeadwarpError
+
+# Who makes each field: quoted by `require` when one is missing.
+PRODUCERS = {
+    "image": "training.data.media (read the photo or clip)",
+    "mask": "flame.detect.segment_person, or a mask of your own",
+    "landmarks": "flame.detect (face mesh), or a landmark file",
+    "keypoints": "geom.keypoints (a trained keypoint detector)",
+    "jacobians": "geom.keypoints (a trained keypoint detector with Jacobians)",
+    "depth": "geom.depth (a trained depth network), or a depth map of your own",
+    "posed_vertices": "flame.posing.posed_vertices of a HeadFit (run `headwarp fit`)",
+    "faces": "the head model (HeadModel.faces)",
+    "skull": "flame.posing.skull_vertices of the head model",
+    "region_map": "a parser of your own, or regions rendered from the fitted head",
+    "camera_motion": "training.data.camera_motion (robust alignment of what is not the person)",
+    "body_motion": "flame.posing.body_motion of the source's and the driving fit",
+    "guidance": "a geometry source (geom.sources)",
+}
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """Where every output pixel comes from, as far as geometry knows.
+
+    Attributes:
+        flow: backward displacement target -> source in pixels of its own H x W, ``(B, 2, H, W)``, x then y.
+        known: 1 where a geometry primitive covers the pixel and its source was seen, ``(B, 1, H, W)`` in [0, 1].
+            Elsewhere the flow is a fill.
+        visible: 1 where the covering surface is visible in the source picture, ``(B, 1, H, W)`` in [0, 1].
+        codes: posed neural codes rendered in the target's pose, ``(B, C, H, W)``.
+        source_codes: the same in the source's pose.
+    """
+
+    flow: Float[Tensor, "B 2 H W"]
+    known: Float[Tensor, "B 1 H W"]
+    visible: Float[Tensor, "B 1 H W"]
+    codes: Float[Tensor, "B C H W"] | None = None
+    source_codes: Float[Tensor, "B C H W"] | None = None
+
+
+@dataclass(frozen=True)
+class _Observation:
+    """Fields that a source and a driving frame share; pixels are those of the working frame."""
+
+    image: Float[Tensor, "B 3 H W"] | None = None
+    mask: Float[Tensor, "B 1 H W"] | None = None
+    landmarks: Float[Tensor, "B L 2"] | None = None
+    keypoints: Float[Tensor, "B K 2"] | None = None
+    jacobians: Float[Tensor, "B K 2 2"] | None = None
+    depth: Float[Tensor, "B 1 H W"] | None = None
+    posed_vertices: Float[Tensor, "B V 3"] | None = None
+    region_map: Int[Tensor, "B H W"] | None = None
+    guidance: Guidance | None = None
+
+
+@dataclass(frozen=True)
+class Source(_Observation):
+    """One source picture and what is known of it.
+
+    Attributes:
+        image: RGB in [0, 1], ``(B, 3, H, W)``; B is 1 for a single photo.
+        mask: person probability in [0, 1].
+        landmarks: detector points in pixels, ``(B, L, 2)``.
+        keypoints, jacobians: learned keypoints in pixels and their local affine frames.
+        depth: depth map, smaller is nearer.
+        posed_vertices: head mesh in pixels with depth in pixel units, ``(B, V, 3)``.
+        region_map: integer labels.
+        guidance: guidance computed elsewhere.
+        faces: triangles of ``posed_vertices``, ``(F, 3)``.
+        skull: True for the vertices whose outline carries what lies around the mesh (hair), ``(V,)``.
+    """
+
+    faces: Int[Tensor, "F 3"] | None = None
+    skull: Bool[Tensor, "V"] | None = None
+
+
+@dataclass(frozen=True)
+class Driving(_Observation):
+    """One driving frame (or a batch); the same fields as `Source`, in the same frame.
+
+    Attributes:
+        camera_motion: affine map of this frame's background pixels to the source's, ``(B, 2, 3)`` in pixels;
+            None means a still camera.
+        body_motion: the same for the person's torso; None means that it rests.
+    """
+
+    camera_motion: Float[Tensor, "B 2 3"] | None = None
+    body_motion: Float[Tensor, "B 2 3"] | None = None
+
+
+@runtime_checkable
+class GeometrySource(Protocol):
+    """Makes guidance. ``prepare`` once per source, ``guide`` once per driving frame.
+
+    ``needs_source`` and ``needs_driving`` name the fields that must not be None.
+    """
+
+    needs_source: tuple[str, ...]
+    needs_driving: tuple[str, ...]
+
+    def prepare(self, source: Source) -> Any:
+        """Compute everything that depends on the source alone."""
+
+    def guide(self, state: Any, driving: Driving) -> Guidance:
+        """Guidance from the prepared source to this driving frame."""
+
+
+Observation = TypeVar("Observation", bound=_Observation)
+
+
+def require(observation: Observation, needs: tuple[str, ...], *, by: str) -> Observation:
+    """Return the observation, or say which field is missing, who needs it and who makes it.
+
+    Raises:
+        HeadwarpError: a field named in ``needs`` is None or unknown.
+    """
+    kind = type(observation).__name__
+    names = {field.name for field in dataclasses.fields(observation)}
+    for need in needs:
+        if need not in names:
+            raise HeadwarpError(f"{by}: {kind} has no field {need!r}; it has {', '.join(sorted(names))}")
+        if getattr(observation, need) is None:
+            raise HeadwarpError(
+                f"{by}: {kind}.{need}: expected a tensor, got None; it is made by {PRODUCERS.get(need, 'the caller')}"
+            )
+    return observation

@@ -1,0 +1,1 @@
+"""Geometry sources: each turns what is known of source and driver into `geom.guidance.Guidance`; one file each."""

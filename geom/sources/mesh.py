@@ -1,0 +1,77 @@
+"""`mesh`: guidance from one mesh posed twice (the fitted head of source and driver)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ..alignment import affine_flow
+from ..displacement import (
+    DisplacementConfig,
+    MeshFlow,
+    border,
+    complete,
+    mesh_flow,
+    mesh_radius,
+    source_visibility,
+)
+from ..guidance import Driving, Guidance, Source, require
+
+
+@dataclass(frozen=True)
+class MeshSourceConfig:
+    """Settings of the mesh source."""
+
+    displacement: DisplacementConfig = field(default_factory=DisplacementConfig)
+
+
+@dataclass(frozen=True)
+class MeshState:
+    """What depends on the source alone.
+
+    Attributes:
+        verts: posed source vertices in pixels, ``(1, V, 3)``.
+        visibility: 1 where the source picture shows the vertex, ``(1, V)``.
+        radius: root-mean-square radius of the mesh in pixels, ``(1,)``.
+    """
+
+    verts: Float[Tensor, "1 V 3"]
+    faces: Int[Tensor, "F 3"]
+    visibility: Float[Tensor, "1 V"]
+    radius: Float[Tensor, "1"]
+    size: tuple[int, int]
+
+
+class MeshSource:
+    """Rasterises the driving mesh with source positions; see `geom.displacement`."""
+
+    needs_source = ("image", "posed_vertices", "faces")
+    needs_driving = ("posed_vertices",)
+
+    def __init__(self, config: MeshSourceConfig | None = None) -> None:
+        self.config = config or MeshSourceConfig()
+
+    def prepare(self, source: Source) -> MeshState:
+        """Source visibility of every vertex; once per source."""
+        require(source, self.needs_source, by="mesh source")
+        size = tuple(source.image.shape[2:])
+        visibility = source_visibility(
+            source.posed_vertices, source.faces, size, mask=source.mask, config=self.config.displacement
+        )
+        radius = mesh_radius(source.posed_vertices)
+        return MeshState(source.posed_vertices, source.faces, visibility, radius, size)
+
+    def flow(self, state: MeshState, driving: Driving) -> MeshFlow:
+        """Raw displacement of the covered pixels."""
+        require(driving, self.needs_driving, by="mesh source")
+        return mesh_flow(state.verts, driving.posed_vertices, state.faces, size=state.size, visibility=state.visibility)
+
+    def guide(self, state: MeshState, driving: Driving) -> Guidance:
+        """Filled displacement with the frame border at rest (or moved by ``driving.camera_motion``)."""
+        raw = self.flow(state, driving)
+        camera = driving.camera_motion
+        anchored = None if camera is None else affine_flow(camera.to(raw.flow), state.size)
+        flow = complete(raw, anchors=border(state.size, "tblr", raw.flow), anchor_flow=anchored)
+        return Guidance(flow=flow, known=raw.known, visible=raw.known)
