@@ -1,0 +1,108 @@
+"""Reading files that a user downloaded: bounded, never unpickled by numpy, one clear sentence on refusal."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+import zlib
+from collections.abc import Mapping
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+
+from ..geom.errors import ModelFileError
+
+MAX_BYTES = 2 << 30  # no head model comes near 2 GiB
+ZIP_MAGIC = b"PK\x03\x04"
+NPY_MAGIC = b"\x93NUMPY"
+_DAMAGE = (
+    OSError,
+    ValueError,
+    EOFError,
+    MemoryError,
+    KeyError,
+    NotImplementedError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a file that can be read, is not empty and not absurdly large.
+
+    Raises:
+        ModelFileError: otherwise, or if a web page was saved in its place.
+    """
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise ModelFileError(
+                f"{path}: expected at most {MAX_BYTES} bytes, got {size}; this is no head model"
+            )
+        data = path.read_bytes()
+    except OSError as error:
+        raise ModelFileError(f"{path}: cannot be read: {error.strerror or error}") from error
+    if not data:
+        raise ModelFileError(f"{path}: the file is empty; download it again")
+    if data[:64].lstrip()[:1] == b"<":
+        raise ModelFileError(
+            f"{path}: a web page was saved in place of the file; log in and download it again"
+        )
+    return data
+
+
+def read_npz(path: Path, data: bytes | None = None) -> dict[str, np.ndarray]:
+    """Every array of an ``.npz``, never a pickle; ``data`` is the file's content where it was read already.
+
+    Raises:
+        ModelFileError: damaged, too large, or something other than plain arrays is inside.
+    """
+    content = BytesIO(read_bytes(path) if data is None else data)
+    try:
+        with zipfile.ZipFile(content) as archive:
+            total = sum(member.file_size for member in archive.infolist())
+        if total > MAX_BYTES:
+            raise ModelFileError(f"{path}: expected at most {MAX_BYTES} bytes unpacked, got {total}")
+        with np.load(content, allow_pickle=False) as archive:
+            arrays = {key: archive[key] for key in archive.files}
+    except _DAMAGE as error:
+        raise ModelFileError(f"{path}: not a sound .npz of plain arrays: {first_line(error)}") from error
+    for key, value in arrays.items():
+        if not isinstance(value, np.ndarray):
+            raise ModelFileError(f"{path}: {key}: expected an array, got {type(value).__name__}")
+    return arrays
+
+
+def read_npy(path: Path) -> np.ndarray:
+    """The plain array of an ``.npy``, never a pickle.
+
+    Raises:
+        ModelFileError: damaged, or an array of Python objects.
+    """
+    try:
+        return np.lib.format.read_array(BytesIO(read_bytes(path)), allow_pickle=False)
+    except _DAMAGE as error:
+        raise ModelFileError(f"{path}: not a sound .npy of plain numbers: {first_line(error)}") from error
+
+
+def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes a compressed ``.npz`` under a temporary name beside ``path`` and renames it.
+
+    Raises:
+        ModelFileError: the folder is missing or not writable.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            np.savez_compressed(file, **arrays)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise ModelFileError(f"{path}: cannot be written: {error.strerror or error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an exception's text, or its type where it has none."""
+    return next(iter(str(error).splitlines()), "") or type(error).__name__

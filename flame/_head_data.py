@@ -1,0 +1,209 @@
+"""What a head file holds before it becomes a model: the arrays, their checks and their digest."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..geom.errors import ShapeError
+
+JOINT_NAMES = ("root", "neck", "jaw", "left_eye", "right_eye")
+FLAME_PARENTS = (-1, 0, 1, 1, 1)
+Array = np.ndarray | Tensor
+
+
+@dataclass(frozen=True)
+class LandmarkEmbedding:
+    """Landmarks fixed to a mesh: number ``indices[l]`` of the family is on face ``faces[l]`` at ``bary[l]``.
+
+    Shapes: ``indices (L,)`` int64, ``faces (L,)`` int64, ``bary (L, 3)`` float, each row summing to 1.
+    """
+
+    indices: Tensor
+    faces: Tensor
+    bary: Tensor
+
+
+@dataclass(frozen=True)
+class HeadData:
+    """The arrays of a head (numpy or torch), before they are checked and become a :class:`HeadModel`.
+
+    Shapes: ``template (V,3)``, ``faces (F,3)``, ``shape_basis (V,3,S)``, ``expression_basis (V,3,E)``,
+    ``joint_regressor (J,V)``, ``weights (V,J)``, ``pose_basis (V,3,9*(J-1))``, ``eyelid_basis (V,3,2)``
+    (left, right; closed at 1), ``uv (N,2)``, ``uv_faces (F,3)``, each region mask ``(V,)`` bool, each named
+    expression ``(E,)``. Missing bases are zeros. ``parents[j] < j``, the root's parent is -1.
+    """
+
+    name: str
+    template: Array
+    faces: Array
+    shape_basis: Array
+    expression_basis: Array
+    joint_regressor: Array
+    weights: Array
+    licence: str = "unknown"
+    pose_basis: Array | None = None
+    eyelid_basis: Array | None = None
+    parents: tuple[int, ...] = FLAME_PARENTS
+    joint_names: tuple[str, ...] = JOINT_NAMES
+    landmarks: Mapping[str, LandmarkEmbedding] = field(default_factory=dict)
+    region_masks: Mapping[str, Array] = field(default_factory=dict)
+    uv: Array | None = None
+    uv_faces: Array | None = None
+    named_expressions: Mapping[str, Array] = field(default_factory=dict)
+
+
+def checked_arrays(data: HeadData) -> dict[str, Tensor]:
+    """The buffers of a model, float32 and int64, every shape and index range checked."""
+    template, faces = as_float("template", data.template), as_index("faces", data.faces)
+    expect("template", template, (None, 3))
+    expect("faces", faces, (None, 3))
+    count, joints = len(template), len(data.parents)
+    _check_tree(data.parents, data.joint_names)
+    _check_range("faces", faces, count, "vertices")
+    arrays = {
+        "template": template,
+        "faces": faces,
+        "shape_basis": as_float("shape_basis", data.shape_basis),
+        "expression_basis": as_float("expression_basis", data.expression_basis),
+        "pose_basis": _or_zeros("pose_basis", data.pose_basis, (count, 3, 9 * (joints - 1))),
+        "joint_regressor": as_float("joint_regressor", data.joint_regressor),
+        "weights": as_float("weights", data.weights),
+        "eyelid_basis": _or_zeros("eyelid_basis", data.eyelid_basis, (count, 3, 2)),
+    }
+    expect("shape_basis", arrays["shape_basis"], (count, 3, None))
+    expect("expression_basis", arrays["expression_basis"], (count, 3, None))
+    expect("pose_basis", arrays["pose_basis"], (count, 3, 9 * (joints - 1)))
+    expect("joint_regressor", arrays["joint_regressor"], (joints, count))
+    expect("weights", arrays["weights"], (count, joints))
+    expect("eyelid_basis", arrays["eyelid_basis"], (count, 3, 2))
+    for key, value in arrays.items():
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise ShapeError(f"{key}: expected finite numbers, got NaN or infinity")
+    return arrays
+
+
+def checked_landmarks(landmarks: Mapping[str, LandmarkEmbedding], faces: int) -> dict[str, LandmarkEmbedding]:
+    """Embeddings with int64 indices and float32 weights that point inside the mesh."""
+    checked = {}
+    for family, embedding in landmarks.items():
+        name = f"landmarks[{family!r}]"
+        indices = as_index(f"{name}.indices", embedding.indices)
+        face = as_index(f"{name}.faces", embedding.faces)
+        bary = as_float(f"{name}.bary", embedding.bary)
+        expect(f"{name}.indices", indices, (None,))
+        expect(f"{name}.faces", face, (len(indices),))
+        expect(f"{name}.bary", bary, (len(indices), 3))
+        _check_range(f"{name}.faces", face, faces, "faces")
+        if len(indices) and not (bary.sum(1) - 1).abs().max() < 1e-3:
+            worst = int((bary.sum(1) - 1).abs().argmax())
+            raise ShapeError(
+                f"{name}.bary: expected rows that sum to 1, row {worst} is {bary[worst].tolist()}"
+            )
+        checked[family] = LandmarkEmbedding(indices, face, bary)
+    return checked
+
+
+def checked_masks(masks: Mapping[str, Array], count: int) -> dict[str, Tensor]:
+    """Region masks as bool ``(V,)``."""
+    checked = {}
+    for name, mask in masks.items():
+        if _dtype_kind(mask) != "b":
+            raise ShapeError(f"region_masks[{name!r}]: expected bool ({count},), got {mask.dtype}")
+        checked[name] = torch.from_numpy(np.array(mask, dtype=bool))
+        expect(f"region_masks[{name!r}]", checked[name], (count,))
+    return checked
+
+
+def checked_expressions(named: Mapping[str, Array], width: int) -> dict[str, Tensor]:
+    """Named expression vectors ``(E,)``."""
+    checked = {name: as_float(f"named_expressions[{name!r}]", vector) for name, vector in named.items()}
+    for name, vector in checked.items():
+        expect(f"named_expressions[{name!r}]", vector, (width,))
+    return checked
+
+
+def checked_uv(data: HeadData, faces: int) -> tuple[Tensor | None, Tensor | None]:
+    """Texture coordinates and their faces, both or neither."""
+    if (data.uv is None) != (data.uv_faces is None):
+        raise ShapeError("uv, uv_faces: expected both or neither, got one of them")
+    if data.uv is None or data.uv_faces is None:
+        return None, None
+    uv, uv_faces = as_float("uv", data.uv), as_index("uv_faces", data.uv_faces)
+    expect("uv", uv, (None, 2))
+    expect("uv_faces", uv_faces, (faces, 3))
+    _check_range("uv_faces", uv_faces, len(uv), "uv points")
+    return uv, uv_faces
+
+
+def digest(arrays: Mapping[str, Tensor], parents: Sequence[int], joint_names: Sequence[str]) -> str:
+    """The sha256 of what gives the parameters their meaning: bases, skinning, joints; not landmarks or masks.
+
+    Taken over little-endian float32 and int64 bytes with their names and shapes, so that a file and its
+    conversion agree. Eyelids count only where a head has them.
+    """
+    total = hashlib.sha256(repr((tuple(parents), tuple(joint_names))).encode())
+    for key, value in arrays.items():
+        if key == "eyelid_basis" and not value.any():
+            continue
+        array = value.cpu().numpy()
+        total.update(f"{key}{array.shape}".encode())
+        total.update(np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).data)
+    return total.hexdigest()
+
+
+def expect(name: str, value: Tensor, shape: tuple[int | None, ...]) -> None:
+    """Raises unless ``value`` has ``shape`` (None: any size)."""
+    if value.ndim == len(shape) and all(s in (None, n) for s, n in zip(shape, value.shape, strict=True)):
+        return
+    wanted = ", ".join("*" if s is None else str(s) for s in shape) + ("," if len(shape) == 1 else "")
+    raise ShapeError(f"{name}: expected ({wanted}), got {tuple(value.shape)}")
+
+
+def as_float(name: str, values: Array) -> Tensor:
+    """A float32 copy."""
+    _check_kind(name, values, "fiu", "numbers")
+    if isinstance(values, Tensor):
+        return values.detach().to("cpu", torch.float32, copy=True).contiguous()
+    return torch.from_numpy(np.array(values, dtype=np.float32, order="C"))
+
+
+def as_index(name: str, values: Array) -> Tensor:
+    """An int64 copy."""
+    _check_kind(name, values, "iu", "integers")
+    if isinstance(values, Tensor):
+        return values.detach().to("cpu", torch.int64, copy=True).contiguous()
+    return torch.from_numpy(np.array(values, dtype=np.int64, order="C"))
+
+
+def _check_kind(name: str, values: Array, kinds: str, wanted: str) -> None:
+    if _dtype_kind(values) not in kinds:
+        raise ShapeError(f"{name}: expected {wanted}, got {getattr(values, 'dtype', type(values).__name__)}")
+
+
+def _dtype_kind(values: Array) -> str:
+    if isinstance(values, Tensor):
+        values = torch.empty(0, dtype=values.dtype).numpy()
+    return np.asarray(values).dtype.kind
+
+
+def _or_zeros(name: str, values: Array | None, shape: tuple[int, ...]) -> Tensor:
+    return torch.zeros(shape) if values is None else as_float(name, values)
+
+
+def _check_range(name: str, values: Tensor, limit: int, of: str) -> None:
+    if values.numel() and (int(values.min()) < 0 or int(values.max()) >= limit):
+        got = f"{int(values.min())}..{int(values.max())}"
+        raise ShapeError(f"{name}: expected indices below {limit} ({of}), got {got}")
+
+
+def _check_tree(parents: Sequence[int], names: Sequence[str]) -> None:
+    if len(parents) != len(names):
+        raise ShapeError(f"joint_names: expected {len(parents)}, one a parent, got {len(names)}")
+    if not parents or parents[0] != -1 or any(not 0 <= p < j for j, p in enumerate(parents) if j):
+        raise ShapeError(f"parents: expected -1 first, then parents[j] < j, got {tuple(parents)}")

@@ -1,0 +1,1 @@
+"""The head that ships with the package: builder, asset, loader, and statistics to measure one's own."""

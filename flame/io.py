@@ -1,0 +1,236 @@
+"""Head files: load the built-in head, a user's FLAME file or this library's own ``.npz``; save and convert.
+
+A FLAME pickle is read without chumpy and without running anything it names (`_pickle`). Our own file is an
+``.npz`` of plain arrays that carries ``schema_version`` and ``model_id``; the id of a converted file is that
+of its original.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from ..geom.errors import ModelFileError, ShapeError
+from ._files import NPY_MAGIC, ZIP_MAGIC, read_bytes, read_npz, write_npz
+from ._flame_files import (
+    LANDMARK_FILES,
+    eyelids_beside,
+    flame_head,
+    landmark_embeddings,
+    masks_beside,
+    stored_embeddings,
+)
+from ._head_data import HeadData, LandmarkEmbedding
+from ._pickle import read_pickle
+from .model import HeadModel
+
+SCHEMA_VERSION = 1
+HEAD_VARIABLE = "HEADWARP_HEAD"
+_ARRAYS = ("template", "faces", "shape_basis", "expression_basis", "pose_basis", "joint_regressor", "weights")
+_OPTIONAL = ("eyelid_basis", "uv", "uv_faces")
+_TEXTS = ("name", "licence", "model_id")
+
+
+def load_head(
+    name_or_file: str | Path | None = None,
+    *,
+    landmarks: str | Path | Iterable[str | Path] = (),
+    shape_count: int | None = None,
+) -> HeadModel:
+    """A head model on the CPU, float32.
+
+    Args:
+        name_or_file: ``"builtin"``, a FLAME ``.pkl`` (2019, 2020, 2023), an ``.npz`` of ours or one
+            with FLAME's keys.
+            None: the file that ``$HEADWARP_HEAD`` names, else the built-in head.
+        landmarks: landmark embedding file(s); they win over those found beside the head. Without any,
+            a FLAME file loads with ``landmarks == {}`` and cannot be fitted to landmarks.
+        shape_count: how many columns of ``shapedirs`` are identity (FLAME's keys only); None: 300.
+
+    Files lying beside a FLAME file are picked up: ``mediapipe_landmark_embedding.npz``,
+    ``landmark_embedding.npy``, ``flame_static_embedding.pkl``, ``l_eyelid.npy`` with ``r_eyelid.npy``,
+    ``FLAME_masks.pkl``.
+
+    Raises:
+        ModelFileError: the file is missing, damaged, unsafe or no head; the text says which.
+
+    Example:
+        >>> load_head("builtin").joint_names
+        ('root', 'neck', 'jaw', 'left_eye', 'right_eye')
+    """
+    embeddings = [Path(landmarks)] if isinstance(landmarks, (str, Path)) else [Path(p) for p in landmarks]
+    if name_or_file is None:
+        name_or_file = os.environ.get(HEAD_VARIABLE) or "builtin"
+    if str(name_or_file) == "builtin":
+        return _load_builtin(embeddings)
+    path = Path(name_or_file).expanduser()
+    if not path.is_file():
+        raise ModelFileError(_missing(path))
+    content = _content(path)
+    if "schema_version" in content:
+        if shape_count is not None:
+            raise ModelFileError(f"{path}: shape_count: this file says itself which columns are identity")
+        head, wanted_id = _own_head(content, path), str(content.get("model_id", ""))
+    else:
+        head, wanted_id = flame_head(content, path, shape_count=shape_count), ""
+        head = _with_files_beside(head, path.parent)
+    head = replace(
+        head, landmarks={**head.landmarks, **_embeddings(embeddings, len(head.faces), unique=True)}
+    )
+    return _build(head, path, wanted_id)
+
+
+def save_head_npz(model: HeadModel, path: str | Path) -> Path:
+    """Writes a head as our ``.npz``, atomically: float32 arrays, landmarks, regions, stored expressions, id.
+
+    Raises:
+        ModelFileError: ``path`` does not end in ``.npz`` or cannot be written.
+    """
+    path = Path(path).expanduser()
+    if path.suffix != ".npz":
+        raise ModelFileError(f"{path}: expected a name that ends in .npz")
+    arrays: dict[str, np.ndarray | Tensor] = {key: getattr(model, key) for key in _ARRAYS}
+    optional = {key: getattr(model, key) for key in _OPTIONAL}
+    arrays |= {key: value for key, value in optional.items() if value is not None}
+    arrays |= {key: np.array(getattr(model, key)) for key in _TEXTS}
+    arrays |= {"schema_version": np.array(SCHEMA_VERSION), "parents": np.array(model.parents)}
+    arrays |= {"joint_names": np.array(model.joint_names)}
+    for family, embedding in model.landmarks.items():
+        arrays[f"landmarks.{family}.indices"] = embedding.indices
+        arrays[f"landmarks.{family}.faces"] = embedding.faces
+        arrays[f"landmarks.{family}.bary"] = embedding.bary
+    arrays |= {f"region_masks.{name}": mask for name, mask in model.region_masks.items()}
+    arrays |= {f"named_expressions.{name}": value for name, value in model.stored_expressions.items()}
+    write_npz(path, {key: _plain(value) for key, value in arrays.items()})
+    return path
+
+
+def convert_head(
+    source: str | Path,
+    output: str | Path,
+    *,
+    landmarks: str | Path | Iterable[str | Path] = (),
+    shape_count: int | None = None,
+) -> HeadModel:
+    """Reads any head that :func:`load_head` reads, writes our ``.npz``; both have the same ``model_id``.
+
+    Raises:
+        ModelFileError: the source is refused or the output cannot be written.
+    """
+    model = load_head(source, landmarks=landmarks, shape_count=shape_count)
+    save_head_npz(model, output)
+    return model
+
+
+def _load_builtin(embeddings: list[Path]) -> HeadModel:
+    if embeddings:
+        raise ModelFileError("landmarks: the built-in head carries its own; give them with a FLAME file only")
+    from .builtin.load import load_builtin
+
+    return load_builtin()
+
+
+def _content(path: Path) -> Mapping[str, object]:
+    data = read_bytes(path)
+    if data.startswith(NPY_MAGIC):
+        raise ModelFileError(f"{path}: expected a head model (.pkl or .npz), got a single .npy array")
+    content = read_npz(path, data) if data.startswith(ZIP_MAGIC) else read_pickle(path)
+    if not isinstance(content, dict):
+        raise ModelFileError(f"{path}: expected a dict of arrays, got {type(content).__name__}")
+    return content
+
+
+def _own_head(content: Mapping[str, object], path: Path) -> HeadData:
+    """A head under our own key names."""
+    plain = {key: value for key, value in content.items() if isinstance(value, np.ndarray)}
+    version = plain.get("schema_version", np.array(""))
+    if version.shape != () or version.dtype.kind not in "iu":
+        raise ModelFileError(f"{path}: schema_version: expected a whole number")
+    if int(version) != SCHEMA_VERSION:
+        raise ModelFileError(
+            f"{path}: schema_version: expected {SCHEMA_VERSION}, got {int(version)}; update headwarp"
+        )
+    absent = [key for key in (*_ARRAYS, *_TEXTS, "parents", "joint_names") if key not in plain]
+    if absent:
+        raise ModelFileError(f"{path}: expected the keys of a head file, {', '.join(absent)} missing")
+    needed = {key: plain[key] for key in _ARRAYS}
+    return HeadData(
+        **needed,
+        eyelid_basis=plain.get("eyelid_basis"),
+        uv=plain.get("uv"),
+        uv_faces=plain.get("uv_faces"),
+        name=str(plain["name"]),
+        licence=str(plain["licence"]),
+        parents=_parents(plain["parents"], path),
+        joint_names=tuple(str(n) for n in plain["joint_names"].ravel()),
+        landmarks=stored_embeddings(plain, path),
+        region_masks=_group(plain, "region_masks."),
+        named_expressions=_group(plain, "named_expressions."),
+    )
+
+
+def _parents(values: np.ndarray, path: Path) -> tuple[int, ...]:
+    if values.ndim != 1 or values.dtype.kind not in "iu":
+        raise ModelFileError(
+            f"{path}: parents: expected whole numbers (J,), got {values.dtype} {values.shape}"
+        )
+    return tuple(int(p) for p in values)
+
+
+def _group(content: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    return {key.removeprefix(prefix): value for key, value in content.items() if key.startswith(prefix)}
+
+
+def _with_files_beside(head: HeadData, folder: Path) -> HeadData:
+    """Landmarks, eyelids and regions that lie in the folder of a FLAME file."""
+    files = [folder / name for name in LANDMARK_FILES if (folder / name).is_file()]
+    return replace(
+        head,
+        landmarks=_embeddings(files, len(head.faces), unique=False),
+        eyelid_basis=eyelids_beside(folder, np.asarray(head.template)),
+        region_masks=masks_beside(folder, len(head.template)),
+    )
+
+
+def _embeddings(files: list[Path], face_count: int, *, unique: bool) -> dict[str, LandmarkEmbedding]:
+    """Families from several files; of two for one family the first wins, or is an error where ``unique``."""
+    found: dict[str, LandmarkEmbedding] = {}
+    for path in files:
+        if not path.is_file():
+            raise ModelFileError(f"{path}: no such landmark file; known are {', '.join(LANDMARK_FILES)}")
+        for family, embedding in landmark_embeddings(path, face_count).items():
+            if family in found and unique:
+                raise ModelFileError(f"{path}: landmarks {family!r} were given by an earlier file already")
+            found.setdefault(family, embedding)
+    return found
+
+
+def _build(head: HeadData, path: Path, wanted_id: str) -> HeadModel:
+    try:
+        model = HeadModel(head)
+    except ShapeError as error:
+        raise ModelFileError(f"{path}: {error}") from error
+    if wanted_id and wanted_id != model.model_id:
+        raise ModelFileError(
+            f"{path}: model_id: expected {model.model_id} from its arrays, got {wanted_id}; "
+            "the file was altered, convert the original again"
+        )
+    return model
+
+
+def _plain(value: np.ndarray | Tensor) -> np.ndarray:
+    array = value.detach().cpu().numpy() if isinstance(value, Tensor) else value
+    return array.astype(np.float32) if array.dtype.kind == "f" else array
+
+
+def _missing(path: Path) -> str:
+    return (
+        f"{path}: no such head file (sought as {path.absolute()}); name 'builtin' or a file, or set "
+        f"${HEAD_VARIABLE}. To use FLAME: register at https://flame.is.tue.mpg.de, download a model and its "
+        "landmark embeddings into one folder, then `headwarp convert head FILE --output flame.npz`"
+    )

@@ -1,0 +1,64 @@
+"""Landmark residuals spread over the mesh: what the parametric head leaves is put back as a smooth 2D correction.
+
+The correction u over the vertices minimises |L u|^2 + decay |u|^2 + weight |B u - r|^2, with L the umbrella Laplacian,
+B the landmarks' barycentric embedding and r the residual in pixels: exact to a hundredth at the landmarks, gone a few
+triangles away.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..geom.mesh import uniform_laplacian
+from .model import HeadModel
+from .params import HeadFit
+
+DECAY = 2e-4  # e-folding after about 8 edges
+WEIGHT = 10.0
+
+
+@dataclass(frozen=True)
+class ResidualField:
+    """Linear map from landmark residuals to vertex corrections; made once per head by `residual_field`."""
+
+    matrix: Float[Tensor, "V L"]
+    landmark_indices: Tensor
+
+    def __call__(self, residual: Float[Tensor, "T L 2"]) -> Float[Tensor, "T V 2"]:
+        return self.matrix.to(residual) @ residual
+
+
+def residual_field(model: HeadModel, landmark_indices: Tensor, family: str = "mediapipe") -> ResidualField:
+    """The map for the landmarks of a fit (``fit.landmark_indices``); about a third of a second for 5,000 vertices."""
+    from scipy.sparse import coo_matrix, identity
+    from scipy.sparse.linalg import splu
+
+    embedding = model.landmarks[family]
+    rows = _rows(embedding.indices, landmark_indices)
+    corners = model.faces[embedding.faces[rows]].cpu().numpy()  # (L, 3)
+    weights = embedding.bary[rows].double().cpu().numpy()
+    count, landmarks = model.template.shape[0], len(rows)
+    place = np.repeat(np.arange(landmarks), 3)
+    pick = coo_matrix((weights.ravel(), (place, corners.ravel())), shape=(landmarks, count)).tocsr()
+    laplacian = uniform_laplacian(model.faces.cpu().numpy(), count)
+    degree = np.maximum(laplacian.diagonal(), 1.0)
+    laplacian = laplacian.multiply(1.0 / degree[:, None]).tocsr()
+    system = laplacian.T @ laplacian + DECAY * identity(count) + WEIGHT * (pick.T @ pick)
+    matrix = splu(system.tocsc()).solve(WEIGHT * pick.T.toarray())
+    return ResidualField(torch.as_tensor(matrix, dtype=torch.float32), landmark_indices.clone())
+
+
+def _rows(known: Tensor, wanted: Tensor) -> Tensor:
+    order = {int(index): row for row, index in enumerate(known)}
+    return torch.as_tensor([order[int(index)] for index in wanted])
+
+
+def corrected(verts: Float[Tensor, "T V 3"], fit: HeadFit, field: ResidualField) -> Float[Tensor, "T V 3"]:
+    """Posed vertices with the fit's residual added in x and y."""
+    moved = verts[..., :2] + field(fit.residual)
+    return torch.cat([moved, verts[..., 2:]], dim=-1)

@@ -1,0 +1,284 @@
+"""The fitter: Jacobians against differences, the Gram path against the plain one, recovery of known heads."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from toy_head import toy_head
+
+from headwarp.flame.fitting import FitConfig, SolverConfig, accept, fit_landmarks
+from headwarp.flame.fitting._problem import LandmarkProblem, State, rotation_exp, rotation_log
+from headwarp.flame.fitting.solver import _gram, _linearise, _priors, jacobian_reference, solve
+from headwarp.flame.model import landmark_points, pose_vertices
+from headwarp.flame.params import DETECTED, INTERPOLATED, MISSING, HeadFit, HeadParams
+from headwarp.flame.posing import camera_rotation, head_pose, project_head
+from headwarp.geom.cameras import MODEL_TO_CAMERA, WeakPerspective
+from headwarp.geom.errors import HeadwarpError, ModelFileError, NoFaceError, ShapeError
+from headwarp.geom.transforms import euler_to_matrix, matrix_to_axis_angle
+
+
+@pytest.fixture(scope="module")
+def head():
+    return toy_head()
+
+
+def _params(head, frames=6, seed=0, motion=1.0):
+    rng = np.random.default_rng(seed)
+    tensor = lambda a: torch.as_tensor(np.asarray(a), dtype=torch.float32)  # noqa: E731
+    angles = motion * np.radians(
+        np.stack([30 * np.sin(np.arange(frames)), 10 * np.cos(np.arange(frames)), np.arange(frames)], 1)
+    )
+    flip = MODEL_TO_CAMERA
+    rotation = flip @ euler_to_matrix(*(tensor(angles[:, i]) for i in range(3))) @ flip
+    jaw = np.zeros((frames, 3))
+    jaw[:, 0] = 0.15 * (np.arange(frames) % 2)
+    neutral = HeadParams.neutral(head.shape_basis.shape[2], head.expression_basis.shape[2], frames)
+    return dataclasses.replace(
+        neutral,
+        shape=tensor(rng.normal(size=head.shape_basis.shape[2])),
+        expression=tensor(rng.normal(size=(frames, head.expression_basis.shape[2])) * 0.5),
+        rotation=matrix_to_axis_angle(rotation),
+        jaw=tensor(jaw),
+    )
+
+
+def _camera(frames):
+    steps = torch.arange(frames).float()
+    return WeakPerspective(900 + 20 * steps, torch.stack([128 + 3 * steps, 120 - steps], 1))
+
+
+def _landmarks(head, params, camera):
+    verts = project_head(head, params, camera)
+    points = landmark_points(head, verts, "mediapipe")[..., :2]
+    full = np.full((params.frames, 468, 2), np.nan)
+    full[:, head.landmarks["mediapipe"].indices.numpy()] = points.numpy()
+    return full[:, : int(head.landmarks["mediapipe"].indices.max()) + 1]
+
+
+def _problem(seed=0, frames=3, landmarks=20, correctives=False):
+    rng = np.random.default_rng(seed)
+    normal = lambda *shape: rng.normal(size=shape)  # noqa: E731
+    return LandmarkProblem(
+        target=normal(frames, landmarks, 2) * 30,
+        weight=np.array([1.0, 0.5, 0.0][:frames]),
+        mean=normal(landmarks, 3) * 30,
+        pivot=normal(3) * 5,
+        jaw_weight=rng.uniform(size=landmarks),
+        frame_basis=normal(landmarks, 3, 4),
+        shape_basis=normal(landmarks, 3, 5),
+        pivot_frame=normal(3, 4),
+        pivot_shape=normal(3, 5),
+        correctives=normal(landmarks, 3, 9) if correctives else None,
+    )
+
+
+def _state(problem, seed=1):
+    rng = np.random.default_rng(seed)
+    frames = problem.frames
+    return State(
+        camera=rng.normal(size=(frames, 3)) * 0.2,
+        rotation=rotation_exp(rng.normal(size=(frames, 3))),
+        jaw=rotation_exp(rng.normal(size=(frames, 3)) * 0.2),
+        linear=rng.normal(size=(frames, problem.frame_basis_count)),
+        shape=rng.normal(size=problem.shape_count),
+    )
+
+
+def test_rotation_log_inverts_exp_also_near_pi():
+    vectors = np.array([[0, 0, 0], [1e-9, 0, 0], [0.3, -0.2, 0.9], [0, np.pi - 1e-6, 0]])
+    np.testing.assert_allclose(rotation_log(rotation_exp(vectors)), vectors, atol=1e-9)
+
+
+def test_jacobian_equals_central_differences():
+    problem, step = _problem(), 1e-5
+    state = _state(problem)
+    jacobian = jacobian_reference(problem, state)
+    frame_count = 9 + problem.frame_basis_count
+    for column in range(frame_count + problem.shape_count):
+        frame, shape = np.zeros((problem.frames, frame_count)), np.zeros(problem.shape_count)
+        (frame[:, column : column + 1] if column < frame_count else shape[column - frame_count :][:1])[
+            ...
+        ] = step
+        ahead, behind = (
+            problem.residual(state.moved(frame, shape)),
+            problem.residual(state.moved(-frame, -shape)),
+        )
+        np.testing.assert_allclose(
+            jacobian[..., column], (ahead - behind) / (2 * step), atol=2e-4, err_msg=str(column)
+        )
+
+
+@pytest.mark.parametrize("smooth", [0.0, 0.3])
+def test_gram_path_equals_the_plain_normal_equations(smooth):
+    problem = _problem()
+    state, config = _state(problem), SolverConfig(smooth=smooth)
+    prior, coupling = _priors(problem, dataclasses.replace(config, smooth=0.0))
+    normal = _linearise(problem, state, config, _gram(problem), prior, coupling)
+    jacobian = jacobian_reference(problem, state).reshape(problem.frames, -1, 9 + 4 + 5)
+    weight = problem.weight / config.sigma**2
+    hessian = np.einsum("t,tai,taj->tij", weight, jacobian, jacobian)
+    residual = problem.residual(state).reshape(problem.frames, -1)
+    gradient = -np.einsum("t,tai,ta->ti", weight, jacobian, residual)
+    np.testing.assert_allclose(normal.frame, hessian[:, :13, :13] + np.diag(prior), rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(normal.coupling, hessian[:, :13, 13:], rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(normal.shape, hessian[:, 13:, 13:].sum(0) + np.eye(5), rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(
+        normal.frame_gradient, gradient[:, :13] - prior * state.frame_vector(), rtol=1e-8, atol=1e-8
+    )
+    np.testing.assert_allclose(
+        normal.shape_gradient, gradient[:, 13:].sum(0) - state.shape, rtol=1e-8, atol=1e-8
+    )
+
+
+def test_energy_never_rises():
+    solution = solve(dataclasses.replace(_problem(), weight=np.ones(3)), SolverConfig(iterations=20))
+    assert all(
+        after <= before * (1 + 1e-9)
+        for before, after in zip(solution.energies, solution.energies[1:], strict=False)
+    )
+
+
+def test_known_head_is_recovered(head):
+    params, camera = _params(head), _camera(6)
+    fit = fit_landmarks(
+        head,
+        _landmarks(head, params, camera),
+        (256, 256),
+        config=FitConfig(solver=SolverConfig(sigma=0.05, smooth=0.0, iterations=30, tolerance=1e-9)),
+    )
+    turn = camera_rotation(fit.params) @ camera_rotation(params).mT
+    angle = torch.rad2deg(torch.arccos(((turn.diagonal(dim1=1, dim2=2).sum(1) - 1) / 2).clamp(-1, 1)))
+    assert float(angle.max()) < 1.0
+    assert float(fit.residual.abs().max()) < 0.2
+    assert fit.report["reprojection_percent_iod"] < 0.05
+    assert torch.equal(fit.status, torch.full((6,), DETECTED, dtype=torch.int8))
+
+
+def test_projection_plus_residual_is_the_detection_exactly(head):
+    params, camera = _params(head), _camera(6)
+    landmarks = _landmarks(head, params, camera)
+    fit = fit_landmarks(head, landmarks, (256, 256), config=FitConfig(solver=SolverConfig(iterations=1)))
+    points = landmark_points(head, project_head(head, fit.params, fit.camera), "mediapipe")[..., :2]
+    torch.testing.assert_close(points + fit.residual, fit.landmarks, atol=2e-3, rtol=0)
+
+
+def test_gap_is_filled_between_its_neighbours_and_every_frame_has_a_record(head):
+    params, camera = _params(head, frames=9, motion=0.2), _camera(9)
+    landmarks = _landmarks(head, params, camera)
+    landmarks[3:5] = np.nan
+    landmarks[8] = np.nan
+    fit = fit_landmarks(head, landmarks, (256, 256))
+    assert fit.status.tolist() == [DETECTED] * 3 + [INTERPOLATED] * 2 + [DETECTED] * 3 + [MISSING]
+    assert fit.frames == 9 and torch.isfinite(fit.params.rotation).all()
+    assert float(fit.confidence[3]) == 0 and float(fit.residual[3].abs().max()) == 0
+    low, high = sorted((float(fit.camera.scale[2]), float(fit.camera.scale[5])))
+    assert low - 5 <= float(fit.camera.scale[3]) <= high + 5
+    assert float(fit.covariance[3, 0, 0]) > float(
+        fit.covariance[1, 0, 0]
+    )  # less is known where nothing was seen
+
+
+def test_batching_does_not_matter_without_smoothing(head):
+    params, camera = _params(head), _camera(6)
+    landmarks = _landmarks(head, params, camera)
+    once = fit_landmarks(head, landmarks, (256, 256), config=FitConfig(solver=SolverConfig(smooth=0)))
+    doubled = fit_landmarks(
+        head,
+        np.concatenate([landmarks, landmarks]),
+        (256, 256),
+        config=FitConfig(solver=SolverConfig(smooth=0)),
+    )
+    torch.testing.assert_close(doubled.params.rotation[:6], doubled.params.rotation[6:])
+    torch.testing.assert_close(once.params.rotation, doubled.params.rotation[:6], atol=0.02, rtol=0)
+
+
+def test_perspective_recovers_distance(head):
+    params = _params(head, frames=4)
+    focal = 600.0
+    place = torch.tensor([[0.0, 0.0, -0.7]]).expand(4, 3)  # model axes: 0.7 m before the camera
+    points = pose_vertices(
+        head, params.shape, params.expression, rotation=params.rotation, jaw=params.jaw, translation=place
+    )
+    camera_points = points @ MODEL_TO_CAMERA.T
+    pixels = focal * camera_points[..., :2] / camera_points[..., 2:] + 128
+    landmarks = np.full((4, 468, 2), np.nan)
+    landmarks[:, head.landmarks["mediapipe"].indices.numpy()] = landmark_points(
+        head, torch.cat([pixels, camera_points[..., 2:]], -1), "mediapipe"
+    )[..., :2].numpy()
+    landmarks = landmarks[:, : int(head.landmarks["mediapipe"].indices.max()) + 1]
+    config = FitConfig(focal=focal, solver=SolverConfig(sigma=0.05, smooth=0, iterations=40, tolerance=0))
+    fit = fit_landmarks(head, landmarks, (256, 256), config=config)
+    assert fit.report["reprojection_percent_iod"] < 0.2
+    torch.testing.assert_close(fit.params.translation[:, 2], place[:, 2], atol=0.05, rtol=0)
+
+
+def test_scale_and_place_of_the_picture_do_not_matter(head):
+    params, camera = _params(head), _camera(6)
+    landmarks = _landmarks(head, params, camera)
+    small = fit_landmarks(head, landmarks, (256, 256))
+    large = fit_landmarks(head, landmarks * 10 + 700, (4000, 4000))
+    torch.testing.assert_close(small.params.rotation, large.params.rotation, atol=1e-4, rtol=0)
+    torch.testing.assert_close(small.params.expression, large.params.expression, atol=1e-3, rtol=0)
+    torch.testing.assert_close(large.camera.scale, small.camera.scale * 10, rtol=1e-4, atol=0)
+
+
+def test_bad_input_says_what_and_why(head):
+    with pytest.raises(NoFaceError, match="at least one frame"):
+        fit_landmarks(head, np.full((2, 156, 2), np.nan), (64, 64))
+    with pytest.raises(ShapeError, match="add a frame axis"):
+        fit_landmarks(head, np.zeros((156, 2)), (64, 64))
+    with pytest.raises(HeadwarpError, match="ibug68"):
+        fit_landmarks(head, np.zeros((1, 68, 2)), (64, 64), family="ibug68")
+
+
+def test_degenerate_landmarks_do_not_crash(head):
+    same_point = np.full((2, 156, 2), 50.0)
+    fit = fit_landmarks(head, same_point, (64, 64))
+    assert torch.isfinite(fit.params.rotation).all()
+
+
+def test_unconfirmed_nonsense_is_refused(head):
+    rng = np.random.default_rng(0)
+    fit = fit_landmarks(head, rng.uniform(0, 64, (1, 156, 2)), (64, 64))
+    accept(fit, confirmed=True)
+    with pytest.raises(NoFaceError, match="human face"):
+        accept(fit, confirmed=False)
+
+
+def test_fit_file_round_trip_is_exact_and_equal_fits_give_equal_bytes(head, tmp_path):
+    fit = fit_landmarks(head, _landmarks(head, _params(head), _camera(6)), (256, 256))
+    first, second = fit.save(tmp_path / "a.npz"), fit.save(tmp_path / "b.npz")
+    assert first.read_bytes() == second.read_bytes()
+    again = HeadFit.load(first)
+    for name in ("landmarks", "residual", "status", "confidence", "covariance", "landmark_indices"):
+        torch.testing.assert_close(getattr(again, name), getattr(fit, name), rtol=0, atol=0, equal_nan=True)
+    for field in dataclasses.fields(fit.params):
+        assert torch.equal(getattr(again.params, field.name), getattr(fit.params, field.name))
+    assert again.report == fit.report and again.size == fit.size and again.model_id == fit.model_id
+    assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
+
+
+def test_fit_file_refuses_other_files(tmp_path):
+    with pytest.raises(ModelFileError, match="headwarp fit"):
+        HeadFit.load(tmp_path / "none.npz")
+    (tmp_path / "text.npz").write_text("hello")
+    with pytest.raises(ModelFileError, match="does not read"):
+        HeadFit.load(tmp_path / "text.npz")
+    np.savez(tmp_path / "other.npz", a=np.zeros(3))
+    with pytest.raises(ModelFileError, match="keys a"):
+        HeadFit.load(tmp_path / "other.npz")
+    np.savez(tmp_path / "newer.npz", schema_version=99)
+    with pytest.raises(ModelFileError, match="upgrade"):
+        HeadFit.load(tmp_path / "newer.npz")
+
+
+def test_head_pose_signs():
+    params = HeadParams.neutral(1, 1)
+    flip = MODEL_TO_CAMERA
+    angles = torch.deg2rad(torch.tensor([20.0, -10.0, 5.0]))
+    turn = flip @ euler_to_matrix(angles[0], angles[1], angles[2]) @ flip
+    params = dataclasses.replace(params, rotation=matrix_to_axis_angle(turn)[None])
+    torch.testing.assert_close(head_pose(params)[0], torch.tensor([20.0, -10.0, 5.0]), atol=1e-4, rtol=0)
+    nose = camera_rotation(params)[0] @ torch.tensor([0.0, 0.0, 1.0])
+    assert nose[0] < 0 and nose[1] < 0  # yaw > 0: to the image's left; pitch < 0: up
