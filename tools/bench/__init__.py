@@ -1,0 +1,104 @@
+"""``headwarp bench``: times with their spread, a rival's in the same run, the machine's own speed beside."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ...geom.errors import HeadwarpError
+
+if TYPE_CHECKING:
+    from .suites import Case
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Measure how fast this machine runs headwarp."""
+
+    suite: str = "public"
+    """Name of a suite, or public for all of them."""
+    seconds: float = 1.0
+    """How long each case and each rival is repeated (five times at least)."""
+    threads: int | None = None
+    """Threads that torch uses; its own choice if not given."""
+
+
+def run(config: Bench) -> dict[str, Any]:
+    """Time every case of a suite.
+
+    Returns:
+        ``results``: one entry a case (``name, size, batch, threads, median_ms, p10_ms, p90_ms, runs`` and,
+        where there is a rival, ``rival, rival_median_ms, times_faster``); ``probes``; ``versions``;
+        ``threads``.
+
+    Raises:
+        HeadwarpError: an unknown suite, or numbers that make no sense.
+    """
+    import torch
+
+    from .suites import cases_of
+    from .timing import probe_machine, versions
+
+    if not 0 < config.seconds <= 3600:
+        raise HeadwarpError(f"--seconds: expected more than 0 and at most 3600, got {config.seconds}")
+    if config.threads is not None and config.threads < 1:
+        raise HeadwarpError(f"--threads: expected at least 1, got {config.threads}")
+    threads_before = torch.get_num_threads()
+    torch.set_num_threads(config.threads or threads_before)
+    try:
+        results = [_result(case, config.seconds) for case in cases_of(config.suite)]
+        probes = probe_machine()
+        threads = torch.get_num_threads()
+    finally:
+        torch.set_num_threads(threads_before)
+    return {
+        "suite": config.suite,
+        "results": results,
+        "probes": probes,
+        "versions": versions(),
+        "threads": threads,
+    }
+
+
+def _result(case: Case, seconds: float) -> dict[str, Any]:
+    import torch
+
+    from .timing import measure
+
+    timing = measure(case.function, seconds=seconds)
+    result = {
+        "name": case.name,
+        "size": case.size,
+        "batch": case.batch,
+        "threads": torch.get_num_threads(),
+        "median_ms": timing.median_ms,
+        "p10_ms": timing.p10_ms,
+        "p90_ms": timing.p90_ms,
+        "runs": timing.runs,
+    }
+    if case.rival is not None:
+        name, function = case.rival
+        rival_ms = measure(function, warmup=1, seconds=seconds).median_ms
+        result |= {"rival": name, "rival_median_ms": rival_ms, "times_faster": rival_ms / timing.median_ms}
+    return result
+
+
+def describe(report: Mapping[str, Any]) -> str:
+    """The report as a table in milliseconds, with the machine's speed below."""
+    rows = [("case", "size", "batch", "median ms", "10-90 %", "rival")]
+    for result in report["results"]:
+        spread = f"{result['p10_ms']:.2f}-{result['p90_ms']:.2f}"
+        rival = f"{result['times_faster']:.1f} x faster than {result['rival']}" if "rival" in result else ""
+        median = f"{result['median_ms']:.2f}"
+        rows.append((result["name"], str(result["size"]), str(result["batch"]), median, spread, rival))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]
+    probes = report["probes"]
+    lines.append(
+        f"machine in the same run: {probes['convolution_gmac_per_s']:.0f} GMAC/s (3 x 3 convolution), "
+        f"{probes['memory_copy_gb_per_s']:.1f} GB/s (memory copy), {report['threads']} threads"
+    )
+    return "\n".join(lines)

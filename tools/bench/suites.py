@@ -1,0 +1,124 @@
+"""What is measured: suites of cases, each with a named rival that computes the same in the same run.
+
+A suite is a function that returns its cases; `SUITES` names them, and ``public`` is all of them together:
+nothing but synthetic data and what ships with the dependencies, so that anybody can repeat it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ...geom.errors import HeadwarpError
+
+_VERTICES = 5000
+_CHANNELS = 16
+
+
+@dataclass(frozen=True)
+class Case:
+    """One thing to time.
+
+    Attributes:
+        name: ``suite/what``, the same in every version.
+        size: side of the frame in pixels, or another measure of the work that the name explains.
+        batch: how many are done in one call.
+        function: the work; everything that can be prepared was.
+        rival: ``(name, function)`` of another way to the same result, timed in the same run, or None.
+    """
+
+    name: str
+    size: int
+    batch: int
+    function: Callable[[], object]
+    rival: tuple[str, Callable[[], object]] | None = None
+
+
+def rasterizer_cases() -> list[Case]:
+    """The rasteriser on a sphere of 5,000 vertices that fills the frame, against its plain reference."""
+    return [case for size in (256, 512) for case in _rasterizer_at(size)]
+
+
+def _rasterizer_at(size: int) -> list[Case]:
+    from ...geom.rasterizer import interpolate, rasterize
+
+    verts, faces = sphere(_VERTICES, size)
+    moving = verts.clone().requires_grad_(True)
+    attributes = torch.rand(1, len(verts[0]), _CHANNELS, requires_grad=True)
+    incoming = torch.rand(1, _CHANNELS, size, size)
+
+    def forward(backend: str) -> Callable[[], object]:
+        return lambda: rasterize(verts, faces, (size, size), backend=backend)
+
+    def forward_backward(backend: str) -> Callable[[], object]:
+        def step() -> None:
+            fragments = rasterize(moving, faces, (size, size), backend=backend)
+            drawn = interpolate(fragments, attributes, faces, verts=moving, backend=backend)
+            torch.autograd.grad(drawn, (attributes, moving), grad_outputs=incoming)
+
+        return step
+
+    reference = "reference"
+    return [
+        Case("rasterizer/forward", size, 1, forward("auto"), (reference, forward(reference))),
+        Case(
+            f"rasterizer/forward_backward_{_CHANNELS}",
+            size,
+            1,
+            forward_backward("auto"),
+            (reference, forward_backward(reference)),
+        ),
+    ]
+
+
+def sphere(count: int, size: int) -> tuple[Tensor, Tensor]:
+    """A triangulated sphere that touches the edges of a square frame.
+
+    Args:
+        count: vertices, spread on a Fibonacci spiral.
+        size: side of the frame in pixels.
+
+    Returns:
+        Posed vertices in pixels ``(1, count, 3)`` and faces ``(2 count - 4, 3)``, counter-clockwise seen from
+        outside.
+
+    Example:
+        >>> verts, faces = sphere(100, 64)
+        >>> tuple(verts.shape), tuple(faces.shape)
+        ((1, 100, 3), (196, 3))
+    """
+    from scipy.spatial import ConvexHull
+
+    index = torch.arange(count, dtype=torch.float64) + 0.5
+    height = 1 - 2 * index / count
+    angle = torch.pi * (1 + 5**0.5) * index
+    radius = (1 - height**2).sqrt()
+    points = torch.stack([radius * angle.cos(), height, radius * angle.sin()], dim=1)  # (V, 3)
+    faces = torch.from_numpy(ConvexHull(points.numpy()).simplices).long()  # (F, 3)
+    corners = points[faces]  # (F, 3, 3)
+    normal = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    inward = (normal * corners[:, 0]).sum(dim=1) < 0
+    faces[inward] = faces[inward].flip(1)
+    return ((points + 1) * size / 2).float()[None], faces
+
+
+SUITES: dict[str, Callable[[], Sequence[Case]]] = {
+    "rasterizer": rasterizer_cases,
+}
+"""Name -> what makes its cases."""
+
+
+def cases_of(suite: str) -> list[Case]:
+    """The cases of a suite, or of all for ``public``.
+
+    Raises:
+        HeadwarpError: no suite of that name.
+    """
+    if suite == "public":
+        return [case for make in SUITES.values() for case in make()]
+    if suite not in SUITES:
+        raise HeadwarpError(f"--suite: expected public, {', '.join(SUITES)}; got {suite!r}")
+    return list(SUITES[suite]())

@@ -1,0 +1,281 @@
+"""The command line: a table of commands, each resolved only when it is asked for.
+
+Exit codes: 0 the work was done; 1 it was not (one sentence on stderr says why); 2 the arguments are wrong;
+130 interrupted. A report that carries ``"ok": False`` is written and shown, and the exit code is 1.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import importlib
+import inspect
+import os
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields, make_dataclass
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
+from .. import __version__
+from ..geom.errors import HeadwarpError
+
+COMMANDS: dict[str, str] = {
+    "convert head": "convert_head:ConvertHead",
+    "bench": "bench:Bench",
+    "info": "info:Info",
+    "doctor": "doctor:Doctor",
+}
+"""Name on the command line -> ``module:Config`` in `headwarp.tools`, in the order of the help."""
+
+
+class ArgumentError(Exception):
+    """The words on the command line do not make sense; the text says which and why."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command and the module it lives in.
+
+    Attributes:
+        name: as typed, one or two words.
+        config: the frozen dataclass its arguments fill.
+        run: does the work and returns the report.
+        describe: the report as text for a person.
+    """
+
+    name: str
+    config: type
+    run: Callable[[Any], Mapping[str, Any]]
+    describe: Callable[[Mapping[str, Any]], str]
+
+
+def load_command(name: str) -> Command:
+    """Import the module of a command, and no other command's.
+
+    Args:
+        name: a key of `COMMANDS`.
+
+    Example:
+        >>> load_command("info").config.__name__
+        'Info'
+    """
+    module_name, config_name = COMMANDS[name].split(":")
+    module = importlib.import_module(f".{module_name}", __package__)
+    return Command(name, getattr(module, config_name), module.run, getattr(module, "describe", _plain_lines))
+
+
+def _plain_lines(report: Mapping[str, Any]) -> str:
+    """The report of a command without a ``describe`` of its own: its plain entries, one a line."""
+    plain = {key: value for key, value in report.items() if isinstance(value, (str, int, float, Path))}
+    return "\n".join(f"{key}: {value}" for key, value in plain.items())
+
+
+def summary(name: str) -> str:
+    """The first sentence of a command's config docstring, read without importing the module."""
+    module_name, config_name = COMMANDS[name].split(":")
+    folder = Path(__file__).parent / module_name
+    path = folder / "__init__.py" if folder.is_dir() else folder.with_suffix(".py")
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ClassDef) and node.name == config_name:
+            return (ast.get_docstring(node) or "").split("\n\n")[0].replace("\n", " ")
+    raise LookupError(f"{path}: expected a class {config_name}, named in COMMANDS[{name!r}]; found none")
+
+
+def help_text() -> str:
+    """What ``headwarp --help`` shows."""
+    width = max(map(len, COMMANDS))
+    rows = [f"  {name:<{width}}  {summary(name)}" for name in COMMANDS]
+    return "\n".join(
+        [
+            "usage: headwarp COMMAND ...   (headwarp COMMAND --help for its options)",
+            "",
+            "Animate real portraits from 3D geometry.",
+            "",
+            "commands:",
+            *rows,
+            "",
+            "options:",
+            "  -h, --help   show this and exit",
+            "  --version    show the version and exit",
+            "  --json FILE  (every command) write its report as JSON",
+        ]
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return the exit code; the entry point of ``headwarp``.
+
+    Args:
+        argv: the words after ``headwarp``; those of the process when None.
+
+    Example:
+        >>> main(["--version"])  # doctest: +ELLIPSIS
+        headwarp ...
+        0
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    label = "headwarp"
+    try:
+        if words in (["-h"], ["--help"]):
+            return _say(help_text())
+        if words == ["--version"]:
+            return _say(f"headwarp {__version__}")
+        name, rest = split_name(words)
+        label = f"headwarp {name}"
+        return _run(load_command(name), rest)
+    except ArgumentError as error:
+        return _fail(label, str(error), code=2)
+    except SystemExit as error:  # tyro, after its help (0) or its own error text (2)
+        return error.code if isinstance(error.code, int) else 2
+    except KeyboardInterrupt:
+        return _fail(label, "interrupted", code=130)
+    except HeadwarpError as error:
+        return _fail(label, str(error))
+    except BrokenPipeError:  # the reader of our output has gone: keep the interpreter's last flush quiet
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:  # noqa: BLE001 (the last resort: a bug is reported in one sentence)
+        return _internal_error(label, error)
+
+
+def split_name(words: Sequence[str]) -> tuple[str, list[str]]:
+    """The command's name (one or two words) and the words after it.
+
+    Raises:
+        ArgumentError: no command, or none of that name.
+    """
+    for count in (2, 1):
+        name = " ".join(words[:count])
+        if len(words) >= count and name in COMMANDS:
+            return name, list(words[count:])
+    if not words:
+        raise ArgumentError(f"expected a command\n\n{help_text()}")
+    nested = [name for name in COMMANDS if name.startswith(words[0] + " ")]
+    close = nested or difflib.get_close_matches(words[0], COMMANDS, n=1)
+    hint = f"did you mean {' or '.join(close)}?" if close else f"the commands are {', '.join(COMMANDS)}"
+    raise ArgumentError(f"no command {' '.join(words[: 2 if nested else 1])!r}; {hint}")
+
+
+def parse(command: Command, words: Sequence[str]) -> tuple[Any, Path | None]:
+    """The command's config made from words, and the file of ``--json``.
+
+    An option that takes several values may be repeated; another one may not.
+
+    Raises:
+        ArgumentError: an option given twice, or nothing where at least one value is needed.
+        SystemExit: from tyro, after it printed help or an error.
+    """
+    import tyro
+
+    report_help = tyro.conf.arg(help="Write the report to this file as JSON.")
+    invocation_type = make_dataclass(
+        "Invocation",
+        [
+            ("config", Annotated[command.config, tyro.conf.arg(name="")]),
+            ("json", Annotated[Path | None, report_help], None),
+        ],
+    )
+    invocation: Any = tyro.cli(
+        invocation_type,
+        prog=f"headwarp {command.name}",
+        description=inspect.cleandoc(command.config.__doc__ or ""),
+        args=merge_repeats(words, command.config),
+        config=(tyro.conf.PositionalMetavarFromFieldName, tyro.conf.DisallowNone),
+    )
+    config = invocation.config
+    for field in fields(config):
+        required = field.default is MISSING and field.default_factory is MISSING
+        if required and getattr(config, field.name) == ():
+            raise ArgumentError(f"expected at least one of {field.name.upper()}; see --help")
+    return config, invocation.json
+
+
+def merge_repeats(words: Sequence[str], config: type) -> list[str]:
+    """Join repeated options that take several values: ``--x a --x b`` -> ``--x a b``.
+
+    Raises:
+        ArgumentError: a repeated option that takes one value (the parser would silently keep the last).
+
+    Example:
+        >>> @dataclass
+        ... class Edit:
+        ...     expression: tuple[str, ...] = ()
+        >>> merge_repeats(["--expression", "smile=1", "--expression=blink=1"], Edit)
+        ['--expression', 'smile=1', 'blink=1']
+    """
+    groups: list[list[str]] = [[]]
+    by_name: dict[str, list[str]] = {}
+    for word in words:
+        if not word.startswith("--") or word == "--":
+            groups[-1].append(word)
+            continue
+        option, equals, value = word.partition("=")
+        name = option[2:].replace("_", "-")
+        values = [value] if equals else []
+        if name not in by_name:
+            by_name[name] = [option, *values]
+            groups.append(by_name[name])
+        elif name in _variadic(config):
+            by_name[name].extend(values)
+            groups.append(by_name[name])
+        else:
+            raise ArgumentError(f"{option}: given twice; it takes one value")
+    unique = {id(group): group for group in groups}
+    return [word for group in unique.values() for word in group]
+
+
+def _variadic(config: type) -> set[str]:
+    hints = get_type_hints(config)
+    several = [name for name, hint in hints.items() if get_origin(hint) is tuple and ... in get_args(hint)]
+    return {name.replace("_", "-") for name in several}
+
+
+def _run(command: Command, words: Sequence[str]) -> int:
+    config, json_path = parse(command, words)
+    if json_path is not None:
+        _prepare_folder(json_path)
+    report = command.run(config)
+    if json_path is not None:
+        from ..training.data.atomic import write_json
+
+        write_json(json_path, report)
+    _say(command.describe(report))
+    return 0 if report.get("ok", True) else 1
+
+
+def _prepare_folder(path: Path) -> None:
+    """Fail before the work rather than after it."""
+    if path.is_dir():
+        raise HeadwarpError(f"--json: expected a file, got the folder {path}; name a file in it")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise HeadwarpError(f"--json: cannot make the folder of {path}: {error.strerror}") from error
+
+
+def _say(text: str) -> int:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+    return 0
+
+
+def _fail(label: str, text: str, *, code: int = 1) -> int:
+    sys.stderr.write(f"{label}: {text}\n")
+    return code
+
+
+def _internal_error(label: str, error: Exception) -> int:
+    if os.environ.get("HEADWARP_DEBUG") == "1":
+        traceback.print_exception(error)
+    advice = (
+        "an installation is incomplete: run `headwarp doctor`"
+        if isinstance(error, ImportError)
+        else "this is a bug: run again with HEADWARP_DEBUG=1 for the traceback and report it"
+    )
+    return _fail(label, f"internal error: {type(error).__name__}: {error}; {advice}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

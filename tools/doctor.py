@@ -1,0 +1,300 @@
+"""``headwarp doctor``: what works on this machine, tried rather than guessed, and how to mend the rest."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from .. import __version__
+from ..geom.errors import HeadwarpError
+
+CORE = {
+    "numpy": "numpy",
+    "scipy": "scipy",
+    "kornia": "kornia",
+    "trimesh": "trimesh",
+    "skimage": "scikit-image",
+    "PIL": "pillow",
+    "safetensors": "safetensors",
+    "tyro": "tyro",
+    "tqdm": "tqdm",
+    "threadpoolctl": "threadpoolctl",
+    "jaxtyping": "jaxtyping",
+}
+"""Import name -> distribution name of the plain core dependencies."""
+
+NEVER_RAN_ON_A_DEVICE = ("rasterizer backend 'torch' on CUDA",)
+"""Code for a device that its authors could only run on a CPU."""
+
+PYTORCH3D_LINE = "pip install --no-build-isolation git+https://github.com/facebookresearch/pytorch3d.git"
+_DETECT = (
+    "import numpy; from headwarp.flame.detect import detect_faces;"
+    "detect_faces(numpy.zeros((64, 64, 3), numpy.uint8))"
+)
+_IMPORT_SECONDS = 120
+
+
+@dataclass(frozen=True)
+class Doctor:
+    """Show what works on this machine and the command that mends what does not."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """The outcome of one trial.
+
+    Attributes:
+        name: what was tried.
+        state: ``works``; ``absent`` (optional and not installed); ``untried`` (cannot be tried here);
+            or ``broken`` (needed, or installed, and does not work).
+        detail: versions and what was seen.
+        remedy: a command or setting that mends it; empty where nothing needs mending.
+    """
+
+    name: str
+    state: Literal["works", "absent", "untried", "broken"]
+    detail: str
+    remedy: str = ""
+
+
+def run(config: Doctor) -> dict[str, Any]:
+    """Try everything; ``ok`` is False if something needed or installed does not work.
+
+    Example:
+        >>> report = run(Doctor())
+        >>> report["checks"][0]["name"]
+        'python'
+    """
+    checks = [_tried(name, check) for name, check in CHECKS.items()]
+    return {
+        "ok": all(check.state != "broken" for check in checks),
+        "headwarp_version": __version__,
+        "checks": [asdict(check) for check in checks],
+    }
+
+
+def describe(report: Mapping[str, Any]) -> str:
+    """The report as a table; every remedy stands below its line."""
+    checks = [Check(**check) for check in report["checks"]]
+    width = max(len(check.name) for check in checks)
+    lines = [f"headwarp {report['headwarp_version']}"]
+    for check in checks:
+        lines.append(f"  {check.state:<8} {check.name:<{width}}  {check.detail}")
+        if check.remedy:
+            lines.append(f"  {'':<8} {'':<{width}}  -> {check.remedy}")
+    broken = [check.name for check in checks if check.state == "broken"]
+    lines.append(f"broken: {', '.join(broken)}" if broken else "nothing is broken")
+    return "\n".join(lines)
+
+
+def _tried(name: str, check: Callable[[], Check]) -> Check:
+    try:
+        return check()
+    except Exception as error:  # noqa: BLE001 (a check must not stop the others; its error is its outcome)
+        return Check(name, "broken", f"{type(error).__name__}: {_last_line(str(error))}")
+
+
+def check_python() -> Check:
+    """The interpreter, the machine and its processor cores."""
+    detail = (
+        f"{platform.python_version()} on {platform.system()} {platform.machine()}, {usable_cores()} cores"
+    )
+    return Check("python", "works", detail)
+
+
+def check_torch() -> Check:
+    """torch and the threads that it uses."""
+    try:
+        import torch
+    except ImportError as error:
+        return Check("torch", "broken", _last_line(str(error)), "pip install torch")
+    threads = (
+        f"{torch.get_num_threads()} threads (OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'unset')})"
+    )
+    return Check("torch", "works", f"{torch.__version__}, {threads}")
+
+
+def check_device() -> Check:
+    """CUDA: the device's rasteriser against the reference, where there is a device."""
+    import torch
+
+    if not torch.cuda.is_available():
+        untried = "; ".join(NEVER_RAN_ON_A_DEVICE)
+        return Check(
+            "device", "untried", f"no CUDA device; never ran on one at all: {untried}" if untried else "none"
+        )
+    name = torch.cuda.get_device_name()
+    if not _draws_like_the_reference("torch", "cuda"):
+        return Check(
+            "device", "broken", f"{name}: its rasteriser differs from the reference", "use --device cpu"
+        )
+    return Check("device", "works", f"{name}: its rasteriser agrees with the reference")
+
+
+def check_core() -> Check:
+    """The plain dependencies of the package."""
+    missing = [package for module, package in CORE.items() if importlib.util.find_spec(module) is None]
+    if missing:
+        return Check(
+            "core packages", "broken", f"missing: {', '.join(missing)}", f"pip install {' '.join(missing)}"
+        )
+    return Check("core packages", "works", ", ".join(f"{name} {_version(name)}" for name in CORE.values()))
+
+
+def check_rasterizer() -> Check:
+    """numba, and a triangle drawn by it."""
+    try:
+        import numba
+    except ImportError as error:
+        return Check("rasterizer", "broken", _last_line(str(error)), "pip install --force-reinstall numba")
+    if not _draws_like_the_reference("numba", "cpu"):
+        return Check(
+            "rasterizer", "broken", "numba draws another picture than the reference", "report this as a bug"
+        )
+    return Check("rasterizer", "works", f"numba {numba.__version__} agrees with the reference")
+
+
+def check_media() -> Check:
+    """PyAV and the encoders that clips are written with."""
+    try:
+        import av
+    except ImportError as error:
+        return Check("video files", "broken", _last_line(str(error)), "pip install --force-reinstall av")
+    lacking = [codec for codec in ("libx264", "aac") if codec not in av.codecs_available]
+    if lacking:
+        detail = f"PyAV {av.__version__} was built without {', '.join(lacking)}"
+        return Check("video files", "broken", detail, "pip install --force-reinstall --only-binary av av")
+    return Check("video files", "works", f"PyAV {av.__version__} with libx264 and aac")
+
+
+def check_builtin_head() -> Check:
+    """The head that ships with the package."""
+    from ..flame.io import load_head
+
+    return Check("built-in head", "works", load_head("builtin").model_id)
+
+
+def check_named_head() -> Check:
+    """The head named by HEADWARP_HEAD, if any."""
+    named = os.environ.get("HEADWARP_HEAD")
+    if not named:
+        remedy = "export HEADWARP_HEAD=/path/to/generic_model.pkl (README: where to get FLAME)"
+        return Check("HEADWARP_HEAD", "absent", "not set: the built-in head is used", remedy)
+    from ..flame.io import load_head
+
+    try:
+        return Check("HEADWARP_HEAD", "works", f"{named}: {load_head(named).model_id}")
+    except HeadwarpError as error:
+        return Check("HEADWARP_HEAD", "broken", str(error), "correct or unset HEADWARP_HEAD")
+
+
+def check_mediapipe() -> Check:
+    """The default landmark detector, run on an empty picture in a process of its own."""
+    if importlib.util.find_spec("mediapipe") is None:
+        detail = "not installed: photos and clips cannot be fitted without landmark files"
+        return Check("mediapipe", "absent", detail, "pip install 'mediapipe==0.10.21'")
+    error = _error_of(_DETECT)
+    if error is None:
+        return Check("mediapipe", "works", f"{_version('mediapipe')} detects")
+    return Check("mediapipe", "broken", error, _mediapipe_remedy(error))
+
+
+def _mediapipe_remedy(error: str) -> str:
+    if "libGL" in error or "libEGL" in error:
+        return "apt-get install libgl1 libegl1"
+    return "pip install --force-reinstall 'mediapipe==0.10.21'"
+
+
+def check_face_alignment() -> Check:
+    """The other landmark detector."""
+    return _optional(
+        "face-alignment", "face_alignment", "import face_alignment", "pip install face-alignment"
+    )
+
+
+def check_pytorch3d() -> Check:
+    """The optional rasteriser backend."""
+    return _optional("pytorch3d", "pytorch3d", "from pytorch3d import _C", PYTORCH3D_LINE)
+
+
+def _optional(package: str, module: str, trial: str, remedy: str) -> Check:
+    if importlib.util.find_spec(module) is None:
+        return Check(package, "absent", "optional, not installed", remedy)
+    error = _error_of(trial)
+    if error is None:
+        return Check(package, "works", _version(package))
+    return Check(package, "broken", error, remedy)
+
+
+def _draws_like_the_reference(backend: str, device: str) -> bool:
+    """Whether a backend draws two overlapping triangles as the plain-torch reference does."""
+    import torch
+
+    from ..geom.rasterizer import rasterize
+
+    corners = [
+        [1.0, 1.0, 3.0],
+        [1.5, 14.0, 3.0],
+        [13.0, 2.0, 9.0],
+        [2.0, 15.0, 1.0],
+        [15.0, 15.0, 6.0],
+        [9.0, 0.5, 5.0],
+    ]
+    verts, faces = torch.tensor([corners]), torch.tensor([[0, 1, 2], [3, 4, 5]])
+    expected = rasterize(verts, faces, (16, 16), backend="reference")
+    drawn = rasterize(verts.to(device), faces.to(device), (16, 16), backend=backend)
+    same_faces = torch.equal(drawn.face.cpu(), expected.face)
+    return same_faces and torch.allclose(drawn.bary.cpu(), expected.bary, atol=1e-4)
+
+
+def _error_of(code: str) -> str | None:
+    """The last line that code writes to stderr in a fresh interpreter, or None if it succeeds."""
+    command = [sys.executable, "-c", code]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_IMPORT_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        return f"no answer within {_IMPORT_SECONDS} s"
+    return None if done.returncode == 0 else _last_line(done.stderr) or f"exit code {done.returncode}"
+
+
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else ""
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "of unknown version"
+
+
+def usable_cores() -> int:
+    """Processor cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+CHECKS: dict[str, Callable[[], Check]] = {
+    "python": check_python,
+    "torch": check_torch,
+    "device": check_device,
+    "core packages": check_core,
+    "rasterizer": check_rasterizer,
+    "video files": check_media,
+    "built-in head": check_builtin_head,
+    "HEADWARP_HEAD": check_named_head,
+    "mediapipe": check_mediapipe,
+    "face-alignment": check_face_alignment,
+    "pytorch3d": check_pytorch3d,
+}
+"""Everything that is tried, in the order of the table."""

@@ -1,0 +1,224 @@
+"""A photo made ready: head, fit, window, person mask, posed meshes; what edit, animate, render and demo share."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..flame.fitting import FitConfig, accept, fit_landmarks
+from ..flame.io import load_head
+from ..flame.landmarks import MEDIAPIPE_68
+from ..flame.model import HeadModel, landmark_points
+from ..flame.params import HeadFit
+from ..flame.posing import body_motion, posed_vertices, skull_vertices, window_fit
+from ..flame.residual import ResidualField, corrected, residual_field
+from ..geom.crops import Crop, crop_image, head_crop
+from ..geom.errors import NoFaceError, ShapeError
+from ..geom.guidance import Driving, Source
+
+Frame = NDArray[np.uint8]
+
+
+def to_image(frame: Frame) -> Float[Tensor, "1 3 H W"]:
+    """uint8 (H, W, 3) to float RGB in [0, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(frame)).permute(2, 0, 1)[None].float() / 255
+
+
+def to_frame(image: Float[Tensor, "... 3 H W"]) -> Frame:
+    """Float RGB in [0, 1], one picture, to uint8 (H, W, 3), rounded."""
+    picture = image.detach().reshape(-1, *image.shape[-3:])[0]
+    return picture.clamp(0, 1).mul(255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+
+
+def as_frames(source: Any) -> Iterator[Frame]:
+    """Frames of whatever a caller has: a path, PIL, numpy or torch; floats in [0, 1], one picture or many.
+
+    Raises:
+        ShapeError: an array that is no picture.
+    """
+    if isinstance(source, (str, Path)):
+        yield from _file_frames(Path(source))
+    elif isinstance(source, Tensor):
+        array = source.detach().cpu()
+        if array.ndim not in (3, 4) or array.shape[-3] != 3:
+            raise ShapeError(
+                f"frames: expected torch (3, H, W) or (T, 3, H, W) RGB in [0, 1], got {tuple(array.shape)}"
+            )
+        for picture in array if array.ndim == 4 else array[None]:
+            yield picture.permute(1, 2, 0).numpy() if array.dtype == torch.uint8 else to_frame(picture)
+    elif hasattr(source, "convert"):  # PIL
+        yield np.asarray(source.convert("RGB"))
+    elif isinstance(source, np.ndarray):
+        yield from (_as_uint8(picture) for picture in (source if source.ndim == 4 else source[None]))
+    elif isinstance(source, Iterable):
+        for item in source:
+            yield from as_frames(item)
+    else:
+        raise ShapeError(
+            f"frames: expected a path, PIL, numpy or torch pictures, got {type(source).__name__}"
+        )
+
+
+def _file_frames(path: Path) -> Iterator[Frame]:
+    from ..training.data.media import VideoReader, probe, read_image
+
+    if path.is_file() and probe(path).kind == "photo":
+        yield read_image(path)
+        return
+    with VideoReader(path) as reader:
+        yield from reader
+
+
+def _as_uint8(picture: NDArray[Any]) -> Frame:
+    if picture.ndim != 3 or picture.shape[2] != 3:
+        raise ShapeError(f"frames: expected numpy (H, W, 3) or (T, H, W, 3) RGB, got {picture.shape}")
+    if picture.dtype == np.uint8:
+        return picture
+    if not np.issubdtype(picture.dtype, np.floating):
+        raise ShapeError(f"frames: expected uint8, or floats in [0, 1], got {picture.dtype}")
+    return np.round(np.clip(picture, 0, 1) * 255).astype(np.uint8)
+
+
+def fit_frames(
+    frames: Iterable[Frame],
+    head: HeadModel,
+    *,
+    landmarks: str | Path = "mediapipe",
+    face: int | None = None,
+    config: FitConfig | None = None,
+) -> HeadFit:
+    """Detect, follow and fit one face; one record for every frame.
+
+    The face is the largest confirmed one (``face`` chooses another by rank). A face that no detector confirms, as a
+    profile may be, is accepted if the fit finds it anatomically plausible.
+
+    Raises:
+        NoFaceError: no face, no face of that rank, or nothing that could be a face.
+    """
+    from ..flame.detect import track_clip
+
+    tracks = track_clip(frames, detector=landmarks)
+    if not tracks:
+        raise NoFaceError(
+            "fit: expected a face, found none; is it visible, upright and larger than about 25 pixels?"
+        )
+    if face is not None and not 0 <= face < len(tracks):
+        raise NoFaceError(
+            f"--face {face}: the input has {len(tracks)} face(s), numbered 0 to {len(tracks) - 1}"
+        )
+    track = tracks[face or 0]
+    fit = fit_landmarks(
+        head, track.landmarks, track.size, scores=track.score, family=track.family, config=config
+    )
+    accept(fit, confirmed=track.confirmed)
+    return dataclasses.replace(fit, report={**fit.report, "faces": len(tracks), "face": face or 0})
+
+
+@dataclass(frozen=True)
+class Portrait:
+    """A source ready to animate.
+
+    Attributes:
+        head: the head model.
+        image: the working window, RGB in [0, 1], ``(1, 3, S, S)``.
+        fit: one frame, in window pixels.
+        mask: person probability, ``(1, 1, S, S)``.
+        field: spreads landmark residuals over the mesh.
+        crop: where the window lies in the original picture; None if the picture was used whole.
+    """
+
+    head: HeadModel
+    image: Float[Tensor, "1 3 H W"]
+    fit: HeadFit
+    mask: Float[Tensor, "1 1 H W"]
+    field: ResidualField
+    crop: Crop | None = None
+
+    def source(self) -> Source:
+        """The tensors an animator takes."""
+        verts = corrected(posed_vertices(self.head, self.fit), self.fit, self.field)
+        return Source(
+            image=self.image,
+            mask=self.mask,
+            landmarks=face_points(self.head, verts),
+            posed_vertices=verts,
+            faces=self.head.faces,
+            skull=skull_vertices(self.head),
+        )
+
+    def driving(self, fit: HeadFit, *, image: Tensor | None = None, camera_motion: Tensor | None = None) -> Driving:
+        """Driving tensors of a fit in the same window (edited, retargeted, or of the same clip)."""
+        verts = corrected(posed_vertices(self.head, fit, body=self.fit), fit, self.field)
+        return Driving(
+            image=image,
+            landmarks=face_points(self.head, verts),
+            posed_vertices=verts,
+            camera_motion=camera_motion,
+            body_motion=body_motion(self.head, self.fit, fit),
+        )
+
+
+def face_points(head: HeadModel, verts: Float[Tensor, "T V 3"]) -> Float[Tensor, "T 68 2"] | None:
+    """The 68 points on posed vertices; None if the head's landmarks do not hold them."""
+    if "ibug68" in head.landmarks:
+        return landmark_points(head, verts, "ibug68")[..., :2]
+    if "mediapipe" not in head.landmarks:
+        return None
+    order = {int(index): row for row, index in enumerate(head.landmarks["mediapipe"].indices)}
+    if not all(index in order for index in MEDIAPIPE_68):
+        return None
+    return landmark_points(head, verts, "mediapipe")[:, [order[index] for index in MEDIAPIPE_68], :2]
+
+
+def portrait_of(
+    frame: Frame,
+    head: HeadModel,
+    fit: HeadFit,
+    *,
+    size: int | None = None,
+    field: ResidualField | None = None,
+) -> Portrait:
+    """A portrait from a frame and its one-frame fit; ``size`` draws the head's window, None takes the frame whole."""
+    from ..flame.detect import segment_person
+
+    field = field or residual_field(head, fit.landmark_indices)
+    if size is None:
+        mask = torch.from_numpy(segment_person(frame))[None, None]
+        return Portrait(head, to_image(frame), fit, mask, field)
+    crop = head_crop(fit.landmarks[0])
+    image = crop_image(to_image(frame), crop, size)
+    mask = torch.from_numpy(segment_person(to_frame(image)))[None, None]
+    return Portrait(head, image, window_fit(fit, crop, size), mask, field, crop)
+
+
+def open_portrait(
+    photo: Any,
+    *,
+    head: str | Path | HeadModel = "builtin",
+    size: int = 512,
+    landmarks: str | Path = "mediapipe",
+    face: int | None = None,
+) -> Portrait:
+    """Read, detect, fit and segment one photo.
+
+    Args:
+        photo: a path, PIL, numpy or torch picture.
+        size: side of the square working window around the head.
+
+    Raises:
+        NoFaceError: nothing to fit.
+        MediaError: the file cannot be read.
+    """
+    model = head if isinstance(head, HeadModel) else load_head(head)
+    frame = next(iter(as_frames(photo)))
+    fit = fit_frames([frame], model, landmarks=landmarks, face=face)
+    return portrait_of(frame, model, fit, size=size)

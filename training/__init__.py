@@ -1,0 +1,1 @@
+"""Data, losses, metrics and training: the layer that puts head models and warping networks to work."""

@@ -1,0 +1,114 @@
+"""Files that appear whole or not at all: written under a hidden name beside the target, then renamed."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import json
+import math
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from fractions import Fraction
+from pathlib import Path
+
+from ...geom.errors import HeadwarpError
+
+__all__ = ["atomic_path", "write_json"]
+
+_WRITE_ERRORS = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
+)  # never the block's own trouble
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary path that becomes ``path`` when the block ends without an exception.
+
+    The temporary file is hidden, lies beside the target and has the same suffix, so that libraries which go
+    by the suffix write the right format. Missing parent folders are made. A symbolic link is written through.
+    On any exception (an interrupt too) the temporary file is removed and an older ``path`` stays as it was.
+
+    Args:
+        path: the file to make.
+
+    Yields:
+        The temporary path: an empty file that the block overwrites.
+
+    Raises:
+        HeadwarpError: the target is a folder, its folder cannot be made or written, or the disk is full.
+
+    Example:
+        >>> import tempfile
+        >>> target = Path(tempfile.mkdtemp()) / "note.txt"
+        >>> with atomic_path(target) as temporary:
+        ...     _ = temporary.write_text("done")
+        >>> target.read_text(), len(list(target.parent.iterdir()))
+        ('done', 1)
+    """
+    target = Path(os.path.realpath(path))
+    if target.is_dir():
+        raise HeadwarpError(f"{os.fspath(path)}: is a folder, not a file; add a file name.")
+    temporary = target.with_name(f".{target.stem[:80]}.{secrets.token_hex(4)}{target.suffix}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # not tempfile.mkstemp: its mode 0600 would outlive the rename
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise HeadwarpError(f"{os.fspath(path)}: cannot be written there ({reason.lower()}).") from error
+    try:
+        yield temporary
+        os.replace(temporary, target)
+    except BaseException as error:
+        temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno in _WRITE_ERRORS:
+            reason = error.strerror or str(error)
+            raise HeadwarpError(f"{os.fspath(path)}: writing failed ({reason.lower()}).") from error
+        raise
+
+
+def write_json(path: str | os.PathLike[str], content: object) -> None:
+    """Write ``content`` as indented UTF-8 JSON, whole or not at all.
+
+    Dataclasses become objects, tuples, arrays and tensors lists, paths and fractions strings; NaN and
+    infinities become ``null``, because JSON has no word for them. The order of keys is kept.
+
+    Args:
+        path: the file to make; missing parent folders are made.
+        content: mappings with string keys, sequences, numbers, strings and the kinds above.
+
+    Raises:
+        HeadwarpError: the file cannot be written.
+        TypeError: ``content`` holds something else; the text names its place.
+    """
+    text = json.dumps(_plain(content, "content"), indent=2, ensure_ascii=False, allow_nan=False)
+    with atomic_path(path) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def _plain(value: object, place: str) -> object:
+    """``value`` in the types that JSON knows; ``place`` names it in an error."""
+    if value is None or isinstance(value, (str, bool, int)):
+        return value
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, (os.PathLike, Fraction)):
+        return str(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        return _plain(fields, place)
+    if isinstance(value, Mapping):
+        return {_key(key, place): _plain(item, f"{place}[{key!r}]") for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item, f"{place}[{index}]") for index, item in enumerate(value)]
+    if hasattr(value, "tolist"):  # numpy arrays and scalars, torch tensors, without importing either
+        return _plain(value.tolist(), place)
+    raise TypeError(f"{place}: expected what JSON can hold, got {type(value).__name__}.")
+
+
+def _key(key: object, place: str) -> str:
+    if not isinstance(key, str):
+        raise TypeError(f"{place}: expected string keys, got {key!r} of type {type(key).__name__}.")
+    return key

@@ -1,0 +1,125 @@
+"""Animators: a source once, then a picture for every driving frame.
+
+One file an animator. A file registers a frozen config dataclass and its class with `register`; the name is the file's.
+`load_animator` imports only the file it needs. Contract tests run over every name in `animator_names`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from jaxtyping import Float
+from torch import Tensor
+
+from ...geom.errors import HeadwarpError
+from ...geom.guidance import Driving, Source
+
+
+@dataclass(frozen=True)
+class Animation:
+    """What an animator makes of one driving frame (or a batch).
+
+    Attributes:
+        image: RGB in [0, 1], ``(B, 3, H, W)``.
+        flow: backward flow of the person layer in pixels, ``(B, 2, H, W)``, or None.
+        occlusion: 1 where the picture comes from the source, 0 where it is made up or background,
+            ``(B, 1, H, W)``, or None.
+    """
+
+    image: Float[Tensor, "B 3 H W"]
+    flow: Float[Tensor, "B 2 H W"] | None = None
+    occlusion: Float[Tensor, "B 1 H W"] | None = None
+
+
+class Animator(Protocol):
+    """``needs_source`` and ``needs_driving`` name the `Source` and `Driving` fields read; see `geom.guidance.require`."""
+
+    needs_source: tuple[str, ...]
+    needs_driving: tuple[str, ...]
+
+    def encode(self, sources: Sequence[Source]) -> Any:
+        """Everything that depends on the sources alone; called once."""
+
+    def animate(self, cache: Any, driving: Driving) -> Animation:
+        """The source as the driving frame poses it."""
+
+    def explain(self, cache: Any, driving: Driving) -> Mapping[str, Tensor]:
+        """Named maps ``(B, C, H, W)`` for pictures: flows, masks, layers."""
+
+
+@dataclass(frozen=True)
+class Registration:
+    """A registered animator: its config class and how to build it from a config."""
+
+    config: type
+    build: Callable[[Any], Animator]
+
+
+_REGISTERED: dict[str, Registration] = {}
+Built = TypeVar("Built", bound=type)
+
+
+def register(config: type) -> Callable[[Built], Built]:
+    """Class decorator: register an animator under its file's name with its frozen config dataclass."""
+    if not dataclasses.is_dataclass(config):
+        raise TypeError(f"register: expected a config dataclass, got {config!r}")
+
+    def decorate(cls: Built) -> Built:
+        _REGISTERED[cls.__module__.rpartition(".")[2]] = Registration(config, cls)
+        return cls
+
+    return decorate
+
+
+def animator_names() -> tuple[str, ...]:
+    """Names that `load_animator` knows: the files of this folder."""
+    return tuple(sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_")))
+
+
+def registration(name: str) -> Registration:
+    """The registration behind a name; imports its file. Raises HeadwarpError for an unknown name."""
+    if name not in animator_names():
+        raise HeadwarpError(f"animator: expected one of {', '.join(animator_names())}, got {name!r}")
+    importlib.import_module(f"{__name__}.{name}")
+    return _REGISTERED[name]
+
+
+def load_animator(name: str = "geometry", checkpoint: str | Path | None = None, *, config: Any = None) -> Animator:
+    """An animator by name, ready to `encode`.
+
+    Args:
+        name: one of `animator_names`.
+        checkpoint: a file of ``warping.checkpoints`` that holds the animator's weights and config.
+        config: an instance of the animator's config class; its defaults otherwise.
+
+    Raises:
+        HeadwarpError: unknown name, foreign config, or a checkpoint of another animator.
+
+    Example:
+        >>> load_animator("copy").needs_source
+        ('image',)
+    """
+    entry = registration(name)
+    if checkpoint is not None:
+        from ..checkpoints import load_checkpoint
+
+        return load_checkpoint(checkpoint, name=name).build(entry)
+    chosen = entry.config() if config is None else config
+    if not isinstance(chosen, entry.config):
+        raise HeadwarpError(
+            f"animator {name!r}: expected a config of class {entry.config.__name__}, got {type(chosen).__name__}"
+        )
+    return entry.build(chosen)
+
+
+def single(sources: Sequence[Source], *, by: str) -> Source:
+    """The only source, or an error: these animators take one."""
+    if len(sources) != 1:
+        raise HeadwarpError(f"{by}: expected one source picture, got {len(sources)}; this animator does not fuse sources")
+    return sources[0]

@@ -1,0 +1,38 @@
+"""`copy`: the source picture for every frame, the floor of all evaluations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ...geom.guidance import Driving, Source, require
+from . import Animation, register, single
+
+
+@dataclass(frozen=True)
+class CopyConfig:
+    """No settings."""
+
+
+@register(CopyConfig)
+class CopyAnimator:
+    """Returns the source image whatever drives it; its flow is zero."""
+
+    needs_source = ("image",)
+    needs_driving = ()
+
+    def __init__(self, config: CopyConfig) -> None:
+        self.config = config
+
+    def encode(self, sources: Sequence[Source]) -> Tensor:
+        return require(single(sources, by="copy"), self.needs_source, by="copy").image
+
+    def animate(self, cache: Tensor, driving: Driving) -> Animation:
+        zeros = torch.zeros_like(cache[:, :2])
+        return Animation(image=cache, flow=zeros, occlusion=torch.ones_like(cache[:, :1]))
+
+    def explain(self, cache: Tensor, driving: Driving) -> Mapping[str, Tensor]:
+        return {"source": cache}

@@ -1,0 +1,111 @@
+"""`tps`: a thin-plate spline through 68 landmarks and anchors on the frame border."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from ...geom.errors import HeadwarpError
+from ...geom.flow import pixel_grid, warp
+from ...geom.guidance import Driving, Source, require
+from . import Animation, register, single
+
+
+@dataclass(frozen=True)
+class TpsConfig:
+    """Settings of the spline.
+
+    Attributes:
+        anchors: anchors along each side of the frame that stay where they are.
+        regularisation: added to the diagonal of the kernel matrix, in units of landmarks x squared half frames.
+        step: the spline is evaluated on every ``step``-th pixel and interpolated.
+    """
+
+    anchors: int = 4
+    regularisation: float = 1e-7
+    step: int = 4
+
+
+def thin_plate_kernel(square: Tensor) -> Tensor:
+    """``r^2 log r`` from squared distances, 0 at 0."""
+    return 0.5 * square * torch.log(square.clamp(min=1e-12))
+
+
+def thin_plate_spline(
+    points: Float[Tensor, "N 2"], values: Float[Tensor, "N 2"], regularisation: float
+) -> Float[Tensor, "M 2"]:
+    """Coefficients (N kernel weights, then 1, x, y) of the smoothing spline with ``spline(points) = values``."""
+    count = len(points)
+    kernel = thin_plate_kernel((points[:, None] - points[None]).square().sum(-1))
+    affine = torch.cat([torch.ones_like(points[:, :1]), points], dim=1)  # (N, 3)
+    system = points.new_zeros(count + 3, count + 3)
+    system[:count, :count] = kernel + regularisation * count * torch.eye(count, dtype=points.dtype, device=points.device)
+    system[:count, count:] = affine
+    system[count:, :count] = affine.T
+    right = torch.cat([values, values.new_zeros(3, 2)])
+    return torch.linalg.lstsq(system, right).solution if count < 3 else torch.linalg.solve(system, right)
+
+
+def evaluate_spline(
+    coefficients: Float[Tensor, "M 2"], points: Float[Tensor, "N 2"], at: Float[Tensor, "Q 2"]
+) -> Float[Tensor, "Q 2"]:
+    """The spline's value at other points."""
+    kernel = thin_plate_kernel((at[:, None] - points[None]).square().sum(-1))
+    affine = torch.cat([torch.ones_like(at[:, :1]), at], dim=1)
+    return torch.cat([kernel, affine], dim=1) @ coefficients
+
+
+@register(TpsConfig)
+class TpsAnimator:
+    """Backward spline from driving to source landmarks; coincident landmarks are held apart by the regularisation."""
+
+    needs_source = ("image", "landmarks")
+    needs_driving = ("landmarks",)
+
+    def __init__(self, config: TpsConfig) -> None:
+        self.config = config
+
+    def encode(self, sources: Sequence[Source]) -> Source:
+        return require(single(sources, by="tps"), self.needs_source, by="tps")
+
+    def animate(self, cache: Source, driving: Driving) -> Animation:
+        points = require(driving, self.needs_driving, by="tps").landmarks
+        if points.shape[1] != cache.landmarks.shape[1]:
+            raise HeadwarpError(
+                f"tps: expected {cache.landmarks.shape[1]} driving landmarks as in the source, got {points.shape[1]}"
+            )
+        size = tuple(cache.image.shape[2:])
+        flow = torch.cat([self._flow(p, cache.landmarks[0], size) for p in points]).to(cache.image.dtype)
+        image = warp(cache.image.expand(len(flow), -1, -1, -1), flow)
+        return Animation(image=image, flow=flow, occlusion=torch.ones_like(image[:, :1]))
+
+    def _flow(self, driving: Tensor, source: Tensor, size: tuple[int, int]) -> Tensor:
+        height, width = size
+        half = max(size) / 2
+        border = _border_points(size, self.config.anchors).to(driving)
+        at = torch.cat([driving, border]).double() / half
+        to = torch.cat([source, border]).double() / half
+        coefficients = thin_plate_spline(at, to, self.config.regularisation)
+        small = (max(2, height // self.config.step), max(2, width // self.config.step))
+        grid = pixel_grid(small, device=at.device, dtype=at.dtype)[0].flatten(1).T * at.new_tensor([width / small[1], height / small[0]]) / half
+        moved = (evaluate_spline(coefficients, at, grid) - grid) * half  # displacement in full-size pixels
+        flow = moved.T.reshape(1, 2, *small)
+        return F.interpolate(flow, size=size, mode="bilinear", align_corners=False)
+
+    def explain(self, cache: Source, driving: Driving) -> Mapping[str, Tensor]:
+        result = self.animate(cache, driving)
+        return {"warped": result.image, "flow": result.flow}
+
+
+def _border_points(size: tuple[int, int], count: int) -> Float[Tensor, "N 2"]:
+    """Evenly spaced points on the frame's border, corners included."""
+    height, width = size
+    along = torch.linspace(0, 1, count)
+    horizontal = [torch.stack([along * width, torch.full_like(along, y)], 1) for y in (0.0, float(height))]
+    vertical = [torch.stack([torch.full_like(along[1:-1], x), along[1:-1] * height], 1) for x in (0.0, float(width))]
+    return torch.cat(horizontal + vertical)
