@@ -65,12 +65,18 @@ def load_fit(path: str | Path) -> HeadFit:
     path = Path(path)
     arrays = _read(path)
     _check_version(path, arrays)
-    missing = sorted({*PARAMETERS, *PER_FRAME, "size", "camera", "model_id", "landmark_indices"} - set(arrays))
+    missing = sorted(
+        {*PARAMETERS, *PER_FRAME, "size", "camera", "model_id", "landmark_indices"} - set(arrays)
+    )
     if missing:
-        raise ModelFileError(f"{path}: expected a fit with keys {', '.join(missing)}, they are missing; fit the input again")
+        raise ModelFileError(
+            f"{path}: expected a fit with keys {', '.join(missing)}, they are missing; fit the input again"
+        )
     kind = str(arrays["camera"])
     if kind not in CAMERA_FIELDS or any(f"camera_{n}" not in arrays for n in CAMERA_FIELDS[kind]):
-        raise ModelFileError(f"{path}: expected a weak or perspective camera, got {kind!r}; fit the input again")
+        raise ModelFileError(
+            f"{path}: expected a weak or perspective camera, got {kind!r}; fit the input again"
+        )
     tensor = lambda name: torch.from_numpy(arrays[name])  # noqa: E731
     fields: list[Tensor] = [tensor(f"camera_{n}") for n in CAMERA_FIELDS[kind]]
     camera = WeakPerspective(*fields) if kind == "weak" else Perspective(*fields)
@@ -88,17 +94,23 @@ def load_fit(path: str | Path) -> HeadFit:
 
 def _read(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
-        raise ModelFileError(f"{path}: expected a fit file, found none; make one with `headwarp fit INPUT --output DIR`")
+        raise ModelFileError(
+            f"{path}: expected a fit file, found none; make one with `headwarp fit INPUT --output DIR`"
+        )
     try:
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except (OSError, ValueError, zipfile.BadZipFile, EOFError, KeyError, AttributeError) as error:
-        raise ModelFileError(f"{path}: expected a fit (.npz), got something that does not read as one") from error
+        raise ModelFileError(
+            f"{path}: expected a fit (.npz), got something that does not read as one"
+        ) from error
 
 
 def _check_version(path: Path, arrays: dict[str, np.ndarray]) -> None:
     if "schema_version" not in arrays:
-        raise ModelFileError(f"{path}: expected a headwarp fit, got an .npz with keys {', '.join(sorted(arrays)[:8])}")
+        raise ModelFileError(
+            f"{path}: expected a headwarp fit, got an .npz with keys {', '.join(sorted(arrays)[:8])}"
+        )
     version = int(arrays["schema_version"])
     if version > SCHEMA_VERSION:
         raise ModelFileError(

@@ -23,7 +23,9 @@ from ..geom.cameras import Perspective, WeakPerspective
 from ..geom.errors import HeadwarpError, ModelFileError, ShapeError
 
 SCHEMA_VERSION = 1
-CONVENTION = "headwarp-1: model axes x left, y up, z front; camera x right, y down, z forward; pixel centres +0.5"
+CONVENTION = (
+    "headwarp-1: model axes x left, y up, z front; camera x right, y down, z forward; pixel centres +0.5"
+)
 MISSING, INTERPOLATED, DETECTED = 0, 1, 2
 STATUS_NAMES = ("missing", "interpolated", "detected")
 
@@ -189,7 +191,9 @@ class Pose:
                 raise HeadwarpError(f"Pose.{name}: expected a finite number, got {value!r}")
         for name, limit in (("yaw", 180.0), ("pitch", 90.0), ("roll", 180.0)):
             if abs(numbers[name]) > limit:
-                raise HeadwarpError(f"Pose.{name}: expected degrees within +-{limit:.0f}, got {numbers[name]}")
+                raise HeadwarpError(
+                    f"Pose.{name}: expected degrees within +-{limit:.0f}, got {numbers[name]}"
+                )
 
 
 def report_json(report: Mapping[str, Any]) -> str:

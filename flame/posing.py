@@ -72,6 +72,11 @@ def skull_vertices(model: HeadModel) -> Bool[Tensor, "V"]:
     return (model.weights[:, root] < 0.05) & (model.template[:, 1] > model.joint_template[jaw, 1])
 
 
+def body_vertices(model: HeadModel) -> Bool[Tensor, "V"]:
+    """Vertices that follow the torso alone."""
+    return model.weights[:, model.joint_names.index("root")] > 0.95
+
+
 def with_body(
     head: Float[Tensor, "T V 3"], body: Float[Tensor, "T V 3"], root_weight: Float[Tensor, "V"]
 ) -> Float[Tensor, "T V 3"]:
@@ -99,12 +104,17 @@ def posed_vertices(
         return head
     check_model(body, model.model_id)
     at_rest = dataclasses.replace(
-        fit.params, **{n: getattr(body.params, n)[:1].expand(fit.frames, -1) for n in ("rotation", "translation", "neck")}
+        fit.params,
+        **{
+            n: getattr(body.params, n)[:1].expand(fit.frames, -1) for n in ("rotation", "translation", "neck")
+        },
     )
     resting = project_head(model, at_rest, select_camera(body.camera, [0] * fit.frames))
     motion = _inverse_affine(body_motion(model, body, fit, follow=follow))
     scale = motion[:, 0, 0][:, None, None]
-    moved = torch.cat([resting[..., :2] @ motion[:, :, :2].mT + motion[:, None, :, 2], resting[..., 2:] * scale], -1)
+    moved = torch.cat(
+        [resting[..., :2] @ motion[:, :, :2].mT + motion[:, None, :, 2], resting[..., 2:] * scale], -1
+    )
     root = model.joint_names.index("root")
     return with_body(head, moved, model.weights[:, root])
 
@@ -117,7 +127,9 @@ def body_motion(
     The neck joint rides on the torso: where it moved and how the head's scale changed, the torso did too, by the share
     ``follow``. A pose edit holds the neck joint, so there the torso rests.
     """
-    ratio = (pixels_per_metre(fit.params, fit.camera) / pixels_per_metre(source.params, source.camera)) ** follow
+    ratio = (
+        pixels_per_metre(fit.params, fit.camera) / pixels_per_metre(source.params, source.camera)
+    ) ** follow
     here, there = neck_pixels(model, fit.params, fit.camera), neck_pixels(model, source.params, source.camera)
     place = there + follow * (here - there)
     linear = torch.eye(2).expand(fit.frames, 2, 2) / ratio[:, None, None]
@@ -134,7 +146,9 @@ def neck_pixels(model: HeadModel, params: HeadParams, camera: Camera) -> Float[T
     """Where the neck joint projects."""
     number = model.joint_names.index("neck")
     joints = model.joint_template + model.joint_shape_basis @ params.shape
-    turned = axis_angle_to_matrix(params.rotation) @ (joints[number] - joints[0]) + joints[0] + params.translation
+    turned = (
+        axis_angle_to_matrix(params.rotation) @ (joints[number] - joints[0]) + joints[0] + params.translation
+    )
     return project((turned @ _flip(turned).T)[:, None], camera)[:, 0, :2]
 
 
@@ -149,11 +163,15 @@ def apply_pose(model: HeadModel, fit: HeadFit, pose: Pose | Sequence[Pose]) -> H
     """
     check_model(fit, model.model_id)
     if fit.frames != 1:
-        raise HeadwarpError(f"apply_pose: expected a fit of one frame, got {fit.frames}; choose one with fit.select([t])")
+        raise HeadwarpError(
+            f"apply_pose: expected a fit of one frame, got {fit.frames}; choose one with fit.select([t])"
+        )
     poses = [pose] if isinstance(pose, Pose) else list(pose)
     repeated = fit.select([0] * len(poses))
     params = _moved_params(model, repeated.params, poses)
-    return dataclasses.replace(repeated, params=params, camera=_neck_held(model, fit, params, repeated.camera))
+    return dataclasses.replace(
+        repeated, params=params, camera=_neck_held(model, fit, params, repeated.camera)
+    )
 
 
 def _moved_params(model: HeadModel, params: HeadParams, poses: Sequence[Pose]) -> HeadParams:
@@ -251,12 +269,16 @@ def _relative_camera(
     reference: int,
 ) -> Camera:
     if not isinstance(source.camera, WeakPerspective) or not isinstance(driving.camera, WeakPerspective):
-        raise HeadwarpError("retarget: relative motion expects weak-perspective fits, got a perspective one; fit without --focal")
+        raise HeadwarpError(
+            "retarget: relative motion expects weak-perspective fits, got a perspective one; fit without --focal"
+        )
     scale, first = driving.camera.scale, driving.camera.scale[reference]
     ratio = source.camera.scale[0] / first if adapt_scale else torch.ones(())
     neck = neck_pixels(model, driving.params, driving.camera)
     shift = (neck - neck[reference]) * ratio
-    camera = WeakPerspective(source.camera.scale[0] * scale / first, source.camera.center.expand(len(scale), -1))
+    camera = WeakPerspective(
+        source.camera.scale[0] * scale / first, source.camera.center.expand(len(scale), -1)
+    )
     own = neck_pixels(model, source.params, source.camera)
     place = neck_pixels(model, params, camera)
     return WeakPerspective(camera.scale, camera.center + own + shift - place)

@@ -1,7 +1,7 @@
 """CPU kernels of the harmonic fill: pyramid down, interpolation up, red-black SOR.
 
-Serial on purpose: a few milliseconds of work in hundreds of short sweeps, where waking threads costs more than it
-brings and spinning ones cost tenfold on a busy machine.
+Serial on purpose: a few milliseconds of work in hundreds of short sweeps, where waking threads costs more
+than it brings and spinning ones cost tenfold on a busy machine.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def _restrict(values: Array, known: NDArray[np.bool_]) -> tuple[Array, NDArray[n
 
 @nb.njit(cache=True)
 def _prolong(small: Array, values: Array, known: NDArray[np.bool_], out: Array) -> None:
-    """Known pixels take their value, others the bilinear interpolation (half-pixel grids) of the coarser level."""
+    """Known pixels take their value, others the coarser level, bilinear with half-pixel grids."""
     batch, channels, height, width = values.shape
     h2, w2 = small.shape[2:]
     for task in range(batch * channels * height):
@@ -93,6 +93,7 @@ def _relax(field: Array, known: NDArray[np.bool_], sweeps: int) -> None:
                 if known[b, y, x]:
                     continue
                 left, right = max(x - 1, 0), min(x + 1, width - 1)
-                around = field[b, c, up, x] + field[b, c, down, x] + field[b, c, y, left] + field[b, c, y, right]
+                around = field[b, c, up, x] + field[b, c, down, x]
+                around += field[b, c, y, left] + field[b, c, y, right]
                 own = field[b, c, y, x]
                 field[b, c, y, x] = own + RELAXATION * (around * np.float32(0.25) - own)

@@ -1,8 +1,9 @@
-"""Direct robust alignment of two pictures by a similarity: the camera's motion seen in what is not the person.
+"""Robust alignment of two pictures by a similarity: the camera's motion, seen in what is not the person.
 
-Inverse-compositional Gauss-Newton on grey values over a pyramid, with Tukey weights: pixels that moved otherwise (the
-person, who covers and uncovers background) drop out. A flat background does not determine the motion, so the step is
-held towards the start by a weak prior, and a result that explains the picture no better than the start is refused.
+Inverse-compositional Gauss-Newton on grey values over a pyramid, with Tukey weights: pixels that moved
+otherwise (the person, who covers and uncovers background) drop out. A flat background does not determine the
+motion, so the step is held towards the start by a weak prior, and a result that explains the picture no
+better than the start is refused.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .errors import ShapeError
+from .flow import pixel_grid
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class AlignmentConfig:
         sides: longest side of each pyramid level, coarse to fine.
         iterations: Gauss-Newton steps a level.
         noise: grey-value noise; the prior's strength is measured against it.
-        prior: standard deviations of (log scale, angle, shift in frame widths) of the motion against its start.
+        prior: standard deviations of a step's log scale, angle and shift (in frame widths).
         least_gain: by which share the robust error must fall against standing still.
     """
 
@@ -38,8 +40,18 @@ class AlignmentConfig:
 
 @dataclass(frozen=True)
 class Template:
-    """What depends on the reference picture alone, per level: grey values, weights, Jacobian (N, 4), pixel grid."""
+    """What depends on the reference picture alone.
 
+    Attributes:
+        config: the settings it was made with.
+        size: (H, W) of the reference.
+        grey: grey values of every level, ``(1, 1, h, w)``; N = h w below.
+        weight: 1 where a pixel counts, ``(N,)``.
+        jacobian: of the grey values by the motion, ``(N, 4)``.
+        points: pixel centres from the frame's centre, in frame widths, ``(N, 2)``.
+    """
+
+    config: AlignmentConfig
     size: tuple[int, int]
     grey: tuple[Tensor, ...]
     weight: tuple[Tensor, ...]
@@ -52,16 +64,25 @@ def prepare_alignment(
     weight: Float[Tensor, "1 1 H W"],
     config: AlignmentConfig | None = None,
 ) -> Template:
-    """Pyramid, weights and Jacobians of the reference picture; ``weight`` is 0 where the person is."""
+    """Pyramid, weights and Jacobians of the reference picture; once per clip.
+
+    Args:
+        reference: RGB in [0, 1].
+        weight: pixels over 0.5 count; 0 where the person is.
+        config: see `AlignmentConfig`.
+
+    Raises:
+        ShapeError: not one picture with its weight.
+    """
     config = config or AlignmentConfig()
-    if reference.ndim != 4 or reference.shape[0] != 1 or weight.shape[2:] != reference.shape[2:]:
+    if reference.ndim != 4 or reference.shape[0] != 1 or weight.shape != (1, 1, *reference.shape[2:]):
         raise ShapeError(
             f"prepare_alignment: expected reference (1, 3, H, W) and weight (1, 1, H, W), got "
             f"{tuple(reference.shape)} and {tuple(weight.shape)}"
         )
     levels = [_template_level(reference, weight, side) for side in config.sides]
     grey, weights, jacobian, points = zip(*levels, strict=True)
-    return Template(tuple(reference.shape[2:]), grey, weights, jacobian, points)
+    return Template(config, tuple(reference.shape[2:]), grey, weights, jacobian, points)
 
 
 def _grey(image: Tensor, side: int) -> Tensor:
@@ -69,7 +90,9 @@ def _grey(image: Tensor, side: int) -> Tensor:
     ratio = side / max(height, width)
     size = (max(4, round(height * ratio)), max(4, round(width * ratio)))
     grey = image.mean(1, keepdim=True)
-    return F.interpolate(grey, size=size, mode="area") if ratio < 1 else F.interpolate(grey, size=size, mode="bilinear", align_corners=False)
+    if ratio < 1:
+        return F.interpolate(grey, size=size, mode="area")
+    return F.interpolate(grey, size=size, mode="bilinear", align_corners=False)
 
 
 def _template_level(reference: Tensor, weight: Tensor, side: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -83,7 +106,8 @@ def _template_level(reference: Tensor, weight: Tensor, side: int) -> tuple[Tenso
     points = torch.stack([(x - width / 2) / unit, (y - height / 2) / unit], -1).reshape(-1, 2).to(grey)
     px, py = points[:, 0], points[:, 1]
     gx, gy = dx.flatten() * unit, dy.flatten() * unit
-    jacobian = torch.stack([gx * px + gy * py, gy * px - gx * py, gx, gy], dim=1)  # log scale, angle, shift x, y
+    # by log scale, angle, shift x, shift y
+    jacobian = torch.stack([gx * px + gy * py, gy * px - gx * py, gx, gy], dim=1)  # (N, 4)
     return grey, (mask.flatten() > 0.5).to(grey), jacobian, points
 
 
@@ -91,12 +115,11 @@ def align_similarity(
     template: Template,
     image: Float[Tensor, "1 3 H W"],
     start: Float[Tensor, "4"] | None = None,
-    *,
-    config: AlignmentConfig | None = None,
 ) -> Float[Tensor, "4"]:
-    """Motion of the reference's background into ``image``: (log scale, angle, shift x, shift y in frame widths).
+    """Motion of the reference's background into a picture: log scale, angle, shift x, y in frame widths.
 
-    A point p of the reference (from the frame's centre, in frame widths) is seen at ``exp(s) R(angle) p + shift``.
+    A point p of the reference, in frame widths from the frame's centre, is seen at
+    ``exp(log scale) R(angle) p + shift``.
 
     Args:
         template: from `prepare_alignment`.
@@ -105,30 +128,37 @@ def align_similarity(
 
     Returns:
         The motion, or zeros if nothing explains the picture clearly better than standing still.
+
+    Raises:
+        ShapeError: the picture has not the reference's size.
     """
-    config = config or AlignmentConfig()
-    if tuple(image.shape[2:]) != template.size:
-        raise ShapeError(f"image: expected size {template.size} as the reference, got {tuple(image.shape[2:])}")
+    config = template.config
+    if image.ndim != 4 or len(image) != 1 or tuple(image.shape[2:]) != template.size:
+        raise ShapeError(
+            f"image: expected {(1, 3, *template.size)} as the reference, got {tuple(image.shape)}"
+        )
     still = torch.zeros(4, dtype=image.dtype, device=image.device)
     pyramid = [_grey(image, side) for side in config.sides]
     starts = [still] if start is None or bool((start == 0).all()) else [start, still]
-    found = [_descend(template, pyramid, first, config) for first in starts]
+    found = [_descend(template, pyramid, first) for first in starts]
     finest = len(pyramid) - 1
-    errors = [float(_robust_error(template, pyramid[finest], motion, finest, config)) for motion in found]
+    errors = [float(_robust_error(template, pyramid[finest], motion, finest)) for motion in found]
     best = min(range(len(found)), key=errors.__getitem__)
-    at_rest = float(_robust_error(template, pyramid[finest], still, finest, config))
+    at_rest = float(_robust_error(template, pyramid[finest], still, finest))
     if not errors[best] < (1 - config.least_gain) * at_rest:
         return still
     return found[best]
 
 
-def _descend(template: Template, pyramid: list[Tensor], motion: Tensor, config: AlignmentConfig) -> Tensor:
+def _descend(template: Template, pyramid: list[Tensor], motion: Tensor) -> Tensor:
+    """Gauss-Newton from a motion, coarse to fine."""
+    config = template.config
     deviation = motion.new_tensor([config.prior[0], config.prior[1], config.prior[2], config.prior[2]])
     for level, grey in enumerate(pyramid):
         jacobian = template.jacobian[level]
         precision = torch.diag((config.noise / deviation) ** 2)
         for _ in range(config.iterations):
-            residual, weight = _residual(template, grey, motion, level, config)
+            residual, weight = _residual(template, grey, motion, level)
             weighted = jacobian * weight[:, None]
             step = torch.linalg.solve(weighted.T @ jacobian + precision, weighted.T @ residual)
             motion = _compose_inverse(motion, step)
@@ -137,10 +167,8 @@ def _descend(template: Template, pyramid: list[Tensor], motion: Tensor, config: 
     return motion
 
 
-def _residual(
-    template: Template, grey: Tensor, motion: Tensor, level: int, config: AlignmentConfig
-) -> tuple[Tensor, Tensor]:
-    """Grey-value difference image(W(x)) - reference(x), and Tukey weights (0 outside the frame or the mask)."""
+def _residual(template: Template, grey: Tensor, motion: Tensor, level: int) -> tuple[Tensor, Tensor]:
+    """Difference image(W(x)) - reference(x) and Tukey weights, 0 outside the frame or the mask; (N,) each."""
     points = template.points[level] @ similarity_matrix(motion).T + motion[2:]
     height, width = grey.shape[2:]
     grid = (points * points.new_tensor([2.0, 2.0 * width / height]))[None, :, None]  # (1, N, 1, 2)
@@ -151,19 +179,19 @@ def _residual(
     chosen = residual[weight > 0]
     if chosen.numel() < 16:
         return residual, torch.zeros_like(residual)
-    scale = (1.4826 * chosen.abs().median()).clamp(min=config.noise)
+    scale = (1.4826 * chosen.abs().median()).clamp(min=template.config.noise)
     ratio = residual / (4.685 * scale)
     return residual, weight * (1 - ratio.square()).clamp(min=0).square()
 
 
-def _robust_error(template: Template, grey: Tensor, motion: Tensor, level: int, config: AlignmentConfig) -> Tensor:
+def _robust_error(template: Template, grey: Tensor, motion: Tensor, level: int) -> Tensor:
     """Mean Geman-McClure error over the background, with a fixed scale so that motions compare."""
-    residual, _ = _residual(template, grey, motion, level, config)
+    residual, _ = _residual(template, grey, motion, level)
     points = template.points[level] @ similarity_matrix(motion).T + motion[2:]
     height, width = grey.shape[2:]
     inside = (points.abs() <= points.new_tensor([0.5, 0.5 * height / width])).all(1)
     weight = template.weight[level] * inside
-    square = residual.square() / (3 * config.noise) ** 2
+    square = residual.square() / (3 * template.config.noise) ** 2
     share = weight.sum() / template.weight[level].sum().clamp(min=1)
     mean = (weight * square / (1 + square)).sum() / weight.sum().clamp(min=1)
     return mean + (share < 0.3).to(mean)  # a motion that leaves the frame explains nothing
@@ -185,7 +213,12 @@ def _compose_inverse(motion: Tensor, step: Tensor) -> Tensor:
 
 
 def motion_matrix(motion: Float[Tensor, "4"], size: tuple[int, int]) -> Float[Tensor, "2 3"]:
-    """Pixel map from the *image* back to the reference, ``(2, 3)``: what `Driving.camera_motion` holds."""
+    """Pixel map from the *image* back to the reference, ``(2, 3)``: what `Driving.camera_motion` holds.
+
+    Args:
+        motion: as `align_similarity` returns it.
+        size: (H, W) of the frame.
+    """
     height, width = size
     forward = similarity_matrix(motion)
     backward = torch.linalg.inv(forward)
@@ -195,9 +228,12 @@ def motion_matrix(motion: Float[Tensor, "4"], size: tuple[int, int]) -> Float[Te
 
 
 def affine_flow(matrix: Float[Tensor, "B 2 3"], size: tuple[int, int]) -> Float[Tensor, "B 2 H W"]:
-    """Backward flow of an affine pixel map: ``A p + b - p`` at pixel centres."""
-    from .flow import pixel_grid
+    """Backward flow of affine pixel maps ``[A b]``: ``A p + b - p`` at pixel centres; 0 for the identity.
 
+    Args:
+        matrix: in pixels, output to source.
+        size: (H, W) of the frame.
+    """
     grid = pixel_grid(size, device=matrix.device, dtype=matrix.dtype)  # (1, 2, H, W)
     moved = torch.einsum("bij,njhw->bihw", matrix[:, :, :2], grid) + matrix[:, :, 2, None, None]
     return moved - grid

@@ -22,13 +22,29 @@ class Crop:
     y: float
     side: float
 
+    def __post_init__(self) -> None:
+        if not self.side > 0 or not all(map(math.isfinite, (self.x, self.y, self.side))):
+            raise ShapeError(f"Crop: expected a finite corner and a side above 0, got {self}")
+
     def scale(self, size: int) -> float:
         """Window pixels per picture pixel when the window is drawn at ``size``."""
         return size / self.side
 
 
-def head_crop(points: Float[Tensor, "L 2"], *, scale: float = 2.3, lift: float = 0.05) -> Crop:
+def head_crop(
+    points: Float[Tensor, "L 2"],
+    *,
+    size: tuple[int, int] | None = None,
+    scale: float = 2.3,
+    lift: float = 0.05,
+) -> Crop:
     """The window around face landmarks: ``scale`` times the larger side of their box, shifted up by ``lift`` windows.
+
+    Args:
+        points: face landmarks in pixels; NaN rows are left out.
+        size: (H, W) of the picture: the window shrinks and shifts to stay inside, as far as the face's box allows.
+        scale: side of the window in face sizes.
+        lift: share of the window by which the face's centre lies below the window's.
 
     Raises:
         ShapeError: no finite point.
@@ -37,13 +53,27 @@ def head_crop(points: Float[Tensor, "L 2"], *, scale: float = 2.3, lift: float =
     if not len(finite):
         raise ShapeError("head_crop: expected finite landmarks, got none; detect a face first")
     low, high = finite.amin(0), finite.amax(0)
-    side = float((high - low).max()) * scale
+    face = float((high - low).max())
+    side = face * scale
+    if size is not None:
+        side = max(min(side, *map(float, size)), 1.2 * face)
     centre = (low + high) / 2
-    return Crop(float(centre[0]) - side / 2, float(centre[1]) - side / 2 - lift * side, side)
+    x, y = float(centre[0]) - side / 2, float(centre[1]) - side / 2 - lift * side
+    if size is not None:
+        x, y = _inside(x, side, size[1]), _inside(y, side, size[0])
+    return Crop(x, y, side)
+
+
+def _inside(start: float, side: float, length: int) -> float:
+    """The start of an interval shifted into 0..length; centred on it if the interval is longer."""
+    return (length - side) / 2 if side >= length else min(max(start, 0.0), length - side)
 
 
 def crop_image(image: Float[Tensor, "B C H W"], crop: Crop, size: int) -> Float[Tensor, "B C S S"]:
-    """Draw the window at ``size`` x ``size``, anti-aliased when shrinking; beyond the picture its border repeats."""
+    """Draw the window at ``size`` x ``size``; beyond the picture its border repeats.
+
+    Anti-aliased when shrinking, bilinear when enlarging; a whole-pixel window at its own size is a copy.
+    """
     height, width = image.shape[2:]
     left, top = math.floor(crop.x), math.floor(crop.y)
     right, bottom = left + int(crop.side) + 3, top + int(crop.side) + 3
@@ -53,7 +83,9 @@ def crop_image(image: Float[Tensor, "B C H W"], crop: Crop, size: int) -> Float[
     ratio = size / crop.side
     if ratio < 1:  # shrink the padded window by area first, then place it exactly
         small = max(1, round((bottom - top) * ratio))
-        window = F.interpolate(window, size=(small, small), mode="bilinear", align_corners=False, antialias=True)
+        window = F.interpolate(
+            window, size=(small, small), mode="bilinear", align_corners=False, antialias=True
+        )
     factor = window.shape[-1] / (right - left)
     step = (torch.arange(size, dtype=image.dtype, device=image.device) + 0.5) / ratio
     u, v = (crop.x - left + step) * factor, (crop.y - top + step) * factor

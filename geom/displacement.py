@@ -1,9 +1,9 @@
 """The geometric displacement: what a posed mesh in two poses says about where every target pixel comes from.
 
-The driving mesh is rasterised with its vertices' *source* pixel positions as attributes, so a covered pixel reads its
-backward flow exactly ([PWM] sec. 3.1, displacement guidance). It counts as known only where the surface was visible in
-the source picture (z-buffer, normal, person mask); everything else is filled harmonically between what is known and
-what is anchored (frame border, background).
+The driving mesh is rasterised with its vertices' *source* pixel positions as attributes, so a covered pixel
+reads its backward flow exactly ([PWM] sec. 3.1, displacement guidance). It counts as known only where the
+surface was visible in the source picture (z-buffer, normal, person mask); everything else is filled
+harmonically between what is known and what is anchored (frame border, background).
 """
 
 from __future__ import annotations
@@ -23,6 +23,11 @@ from .mesh import vertex_normals
 from .rasterizer import interpolate, rasterize
 
 
+SOFTNESS = (
+    0.3  # range of the cosine over which visibility goes from 0 to 1, so that the gate's edge is smooth
+)
+
+
 @dataclass(frozen=True)
 class DisplacementConfig:
     """Thresholds of the source-visibility gate.
@@ -40,7 +45,8 @@ class DisplacementConfig:
 
 
 def mesh_radius(verts: Float[Tensor, "B V 3"]) -> Float[Tensor, "B"]:
-    """Root-mean-square distance of the vertices from their centre in the image, pixels: the unit of all margins."""
+    """Root-mean-square distance of the vertices from their centre in the image, pixels: the unit of all
+    margins."""
     centred = verts[..., :2] - verts[..., :2].mean(1, keepdim=True)
     return centred.square().sum(-1).mean(1).sqrt()
 
@@ -50,10 +56,13 @@ def source_visibility(
     faces: Int[Tensor, "F 3"],
     size: tuple[int, int],
     *,
-    mask: Float[Tensor, "B 1 H W"] | None = None,
+    mask: Float[Tensor, "#B 1 H W"] | None = None,
     config: DisplacementConfig | None = None,
 ) -> Float[Tensor, "B V"]:
-    """Which vertices the source picture shows: 1 visible, 0 hidden, grazing, off the frame or off the person.
+    """How far the source picture shows each vertex: 0 hidden, off the frame or off the person, 1 seen face
+    on.
+
+    Grazing surfaces pass 0.5, the gate, where their normal passes the threshold.
 
     Args:
         verts: posed source vertices in pixels, depth in pixel units (smaller is nearer).
@@ -61,9 +70,16 @@ def source_visibility(
         size: (H, W) of the source picture.
         mask: person probability; None skips this test.
         config: thresholds.
+
+    Raises:
+        ShapeError: the mask has not the frame's size, or the mesh not the documented shape.
     """
     config = config or DisplacementConfig()
     height, width = size
+    if mask is not None and (mask.shape[1:] != (1, *size) or len(mask) not in (1, len(verts))):
+        raise ShapeError(
+            f"mask: expected {(len(verts), 1, *size)}, got {tuple(mask.shape)}; resize it to the source picture"
+        )
     depth = rasterize(verts, faces, size).depth  # (B, H, W)
     x, y = verts[..., 0].floor().long(), verts[..., 1].floor().long()
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
@@ -71,11 +87,12 @@ def source_visibility(
     front = depth.flatten(1).gather(1, index)
     tolerance = config.depth_tolerance * mesh_radius(verts)[:, None]
     near = (verts[..., 2] <= front + tolerance) | ~torch.isfinite(front)
-    facing = -vertex_normals(verts, faces)[..., 2] > config.normal_threshold
-    seen = inside & near & facing
+    facing = -vertex_normals(verts, faces)[..., 2] - config.normal_threshold
+    seen = inside & near
     if mask is not None:
-        seen = seen & (mask.flatten(1).gather(1, index) > config.mask_threshold)
-    return seen.to(verts.dtype)
+        person = mask.flatten(1).expand(len(verts), -1).gather(1, index)
+        seen = seen & (person > config.mask_threshold)
+    return seen.to(verts.dtype) * (0.5 + facing / SOFTNESS).clamp(0, 1)
 
 
 def erode(mask: Float[Tensor, "B 1 H W"], radius: int = 1) -> Float[Tensor, "B 1 H W"]:
@@ -114,25 +131,32 @@ class MeshFlow:
         flow: backward flow where covered, 0 elsewhere, ``(B, 2, H, W)``.
         covered: 1 where the driving mesh lies, ``(B, 1, H, W)``.
         known: 1 where covered, away from the silhouette, and visible in the source.
+        cavity: share of a surface no source shows (the mouth's inside), 0..1.
     """
 
     flow: Float[Tensor, "B 2 H W"]
     covered: Float[Tensor, "B 1 H W"]
     known: Float[Tensor, "B 1 H W"]
+    cavity: Float[Tensor, "B 1 H W"]
 
 
 def mesh_flow(
-    source_verts: Float[Tensor, "B V 3"],
+    source_verts: Float[Tensor, "#B V 3"],
     driving_verts: Float[Tensor, "B V 3"],
     faces: Int[Tensor, "F 3"],
     *,
     size: tuple[int, int],
-    visibility: Float[Tensor, "B V"],
+    visibility: Float[Tensor, "#B V"],
+    cavity: Bool[Tensor, "V"] | None = None,
+    mask: Float[Tensor, "B 1 H W"] | None = None,
 ) -> MeshFlow:
     """Rasterise the driving mesh with its source positions and visibility.
 
-    Batches of 1 (the source) broadcast over the driving batch. Differentiable in ``source_verts`` and, inside faces,
-    in the x, y of ``driving_verts``.
+    Vertices marked as ``cavity`` count as unseen whatever their visibility; with the source's person ``mask`` a pixel
+    is known only if it comes from the person (sharper than a mask test at the vertices).
+
+    Batches of 1 (the source) broadcast over the driving batch. Differentiable in ``source_verts`` and, inside
+    faces, in the x, y of ``driving_verts``.
 
     Raises:
         ShapeError: the meshes have different vertex counts.
@@ -143,22 +167,31 @@ def mesh_flow(
             f"{tuple(driving_verts.shape[1:])}; pose both with one head model"
         )
     batch = driving_verts.shape[0]
-    attributes = torch.cat([source_verts[..., :2], visibility[..., None]], dim=-1).expand(batch, -1, -1)
+    hollow = torch.zeros_like(visibility) if cavity is None else cavity.to(visibility).expand_as(visibility)
+    seen = visibility * (1 - hollow)
+    attributes = torch.cat([source_verts[..., :2], seen[..., None], hollow[..., None]], dim=-1).expand(
+        batch, -1, -1
+    )
     fragments = rasterize(driving_verts, faces, size)
-    image = interpolate(fragments, attributes, faces, verts=driving_verts if driving_verts.requires_grad else None)
+    image = interpolate(
+        fragments, attributes, faces, verts=driving_verts if driving_verts.requires_grad else None
+    )
     covered = (fragments.face >= 0)[:, None].to(image.dtype)  # (B, 1, H, W)
     flow = (image[:, :2] - pixel_grid(size, device=image.device, dtype=image.dtype)) * covered
     known = erode(covered) * (image[:, 2:3] > 0.5)
-    return MeshFlow(flow=flow, covered=covered, known=known)
+    if mask is not None:
+        known = known * (carried_mask(mask, flow) > 0.5)
+    return MeshFlow(flow=flow, covered=covered, known=known, cavity=image[:, 3:4])
 
 
 def complete(
     raw: MeshFlow,
     *,
-    anchors: Float[Tensor, "B 1 H W"] | Bool[Tensor, "B 1 H W"],
-    anchor_flow: Float[Tensor, "B 2 H W"] | None = None,
+    anchors: Float[Tensor, "#B 1 H W"] | Bool[Tensor, "#B 1 H W"],
+    anchor_flow: Float[Tensor, "#B 2 H W"] | None = None,
 ) -> Float[Tensor, "B 2 H W"]:
-    """Fill the flow between the known pixels and the anchors (0 there, or ``anchor_flow``); known pixels win."""
+    """Fill the flow between the known pixels and the anchors (0 there, or ``anchor_flow``); known pixels
+    win."""
     known = raw.known > 0.5
     fixed = known | (anchors > 0.5)
     at_anchor = torch.zeros_like(raw.flow) if anchor_flow is None else anchor_flow.expand_as(raw.flow)
@@ -168,18 +201,18 @@ def complete(
 
 
 def geometric_displacement(
-    source_verts: Float[Tensor, "B V 3"],
+    source_verts: Float[Tensor, "#B V 3"],
     driving_verts: Float[Tensor, "B V 3"],
     faces: Int[Tensor, "F 3"],
     *,
     size: tuple[int, int],
-    mask: Float[Tensor, "B 1 H W"] | None = None,
+    mask: Float[Tensor, "#B 1 H W"] | None = None,
     config: DisplacementConfig | None = None,
 ) -> Guidance:
     """Gated, harmonically filled displacement from a source pose to a driving pose, frame border at rest.
 
-    The whole computation in one call; animators that pose one source many times keep `source_visibility` and call
-    `mesh_flow` and `complete` themselves.
+    The whole computation in one call; animators that pose one source many times keep `source_visibility` and
+    call `mesh_flow` and `complete` themselves.
 
     Args:
         source_verts, driving_verts: the same mesh in pixels, ``(B, V, 3)``.
@@ -189,7 +222,8 @@ def geometric_displacement(
         config: thresholds of the gate.
 
     Returns:
-        Guidance with the filled flow; ``known`` and ``visible`` are equal here: covered and seen in the source.
+        Guidance with the filled flow; ``known`` and ``visible`` are equal here: covered and seen in the
+        source.
 
     Example:
         >>> verts = torch.tensor([[[1.0, 1, 0], [1, 9, 0], [9, 1, 0]]])
@@ -198,12 +232,12 @@ def geometric_displacement(
         >>> guidance.flow[0, :, 3, 5].tolist()
         [-2.0, 0.0]
     """
-    visibility = source_visibility(source_verts, faces, size, mask=mask, config=config)
-    raw = mesh_flow(source_verts, driving_verts, faces, size=size, visibility=visibility)
+    visibility = source_visibility(source_verts, faces, size, config=config)
+    raw = mesh_flow(source_verts, driving_verts, faces, size=size, visibility=visibility, mask=mask)
     flow = complete(raw, anchors=border(size, "tblr", raw.flow))
     return Guidance(flow=flow, known=raw.known, visible=raw.known)
 
 
-def carried_mask(mask: Float[Tensor, "B 1 H W"], flow: Float[Tensor, "B 2 H W"]) -> Float[Tensor, "B 1 H W"]:
+def carried_mask(mask: Float[Tensor, "#B 1 H W"], flow: Float[Tensor, "B 2 H W"]) -> Float[Tensor, "B 1 H W"]:
     """The source's person mask in the target frame."""
     return warp(mask.expand(flow.shape[0], -1, -1, -1), flow)

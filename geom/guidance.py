@@ -1,8 +1,8 @@
 """What passes between a geometry source, an animator and the tools: frozen tensors, nothing else.
 
-A *geometry source* turns a posed source and a posed driver into a `Guidance`; an *animator* turns guidance (or the
-raw driver) into a picture. Both declare in ``needs`` which fields of `Source` and `Driving` they read; `require`
-turns a missing one into an error that names its producer.
+A *geometry source* turns a posed source and a posed driver into a `Guidance`; an *animator* turns guidance
+(or the raw driver) into a picture. Both declare in ``needs`` which fields of `Source` and `Driving` they
+read; `require` turns a missing one into an error that names its producer.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ PRODUCERS = {
     "depth": "geom.depth (a trained depth network), or a depth map of your own",
     "posed_vertices": "flame.posing.posed_vertices of a HeadFit (run `headwarp fit`)",
     "faces": "the head model (HeadModel.faces)",
+    "cavity": "flame.mouth.open_mouth of the head model",
+    "body": "flame.posing.body_vertices of the head model",
     "skull": "flame.posing.skull_vertices of the head model",
     "region_map": "a parser of your own, or regions rendered from the fitted head",
     "camera_motion": "training.data.camera_motion (robust alignment of what is not the person)",
@@ -40,8 +42,8 @@ class Guidance:
 
     Attributes:
         flow: backward displacement target -> source in pixels of its own H x W, ``(B, 2, H, W)``, x then y.
-        known: 1 where a geometry primitive covers the pixel and its source was seen, ``(B, 1, H, W)`` in [0, 1].
-            Elsewhere the flow is a fill.
+        known: 1 where a geometry primitive covers the pixel and its source was seen, ``(B, 1, H, W)``, in
+            [0, 1]. Elsewhere the flow is a fill.
         visible: 1 where the covering surface is visible in the source picture, ``(B, 1, H, W)`` in [0, 1].
         codes: posed neural codes rendered in the target's pose, ``(B, C, H, W)``.
         source_codes: the same in the source's pose.
@@ -84,10 +86,14 @@ class Source(_Observation):
         guidance: guidance computed elsewhere.
         faces: triangles of ``posed_vertices``, ``(F, 3)``.
         skull: True for the vertices whose outline carries what lies around the mesh (hair), ``(V,)``.
+        body: True for the vertices that belong to the torso; below them nothing follows the head, ``(V,)``.
+        cavity: True for vertices no source picture shows (the mouth's inside); painted dark, ``(V,)``.
     """
 
     faces: Int[Tensor, "F 3"] | None = None
     skull: Bool[Tensor, "V"] | None = None
+    body: Bool[Tensor, "V"] | None = None
+    cavity: Bool[Tensor, "V"] | None = None
 
 
 @dataclass(frozen=True)
@@ -102,6 +108,12 @@ class Driving(_Observation):
 
     camera_motion: Float[Tensor, "B 2 3"] | None = None
     body_motion: Float[Tensor, "B 2 3"] | None = None
+
+    @property
+    def batch(self) -> int:
+        """How many frames these are: the batch of its tensors, 1 if there are none."""
+        values = (getattr(self, field.name) for field in dataclasses.fields(self))
+        return next((len(value) for value in values if isinstance(value, Tensor)), 1)
 
 
 @runtime_checkable
@@ -137,6 +149,6 @@ def require(observation: Observation, needs: tuple[str, ...], *, by: str) -> Obs
             raise HeadwarpError(f"{by}: {kind} has no field {need!r}; it has {', '.join(sorted(names))}")
         if getattr(observation, need) is None:
             raise HeadwarpError(
-                f"{by}: {kind}.{need}: expected a tensor, got None; it is made by {PRODUCERS.get(need, 'the caller')}"
+                f"{by}: {kind}.{need}: expected a tensor, got None; it is made by {PRODUCERS[need]}"
             )
     return observation

@@ -1,9 +1,10 @@
-"""Outline correspondence: where the skull's silhouette was, for what lies around it.
+"""Outline correspondence: what lies around a head (hair) follows the skull's silhouette, not the cheek before it.
 
-Hair follows the silhouette of the skull, not the cheek in front of it: when a head turns, its outline in the image
-hardly moves while the face slides across it. The outline of a posed skull is taken as a radius by angle about the
-skull's centre in the image, turned with the head's roll; a point on the driving outline comes from the point of the
-source outline in the same direction.
+When a head turns, its outline in the image hardly moves while the face slides across it. The silhouette of a posed
+skull is a radius by direction about the skull's centre in the image. The source's *hairline* is how much further the
+person mask reaches in each direction, in units of that radius. In another pose the hairline is expected as far outside the
+driving silhouette, direction by direction (turned with the head's roll): these points are anchors of the flow, and the
+hair between them and the face is interpolated.
 """
 
 from __future__ import annotations
@@ -12,47 +13,107 @@ import math
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from .flow import sample
+
 BINS = 96
+HARMONICS = 8
+MAX_REACH = 1.8  # a mask that goes on further in some direction has no hairline there
+LOWEST = math.radians(120.0)  # directions further from upwards belong to neck and shoulders
+SAMPLES = 1024
+STEPS = 128
 
 
 @dataclass(frozen=True)
 class Outline:
-    """Radius by direction of a posed skull: centre ``(B, 2)``, radius ``(B, BINS)``, and its points ``(B, N, 2)``."""
+    """A posed skull's silhouette: centre ``(B, 2)`` and radius by direction ``(B, BINS)`` in pixels, its points."""
 
     centre: Float[Tensor, "B 2"]
     radius: Float[Tensor, "B bins"]
     points: Float[Tensor, "B N 2"]
 
 
-def skull_outline(verts: Float[Tensor, "B V 3"], skull: Bool[Tensor, "V"]) -> Outline:
-    """The outline of the skull vertices, in pixels."""
+@dataclass(frozen=True)
+class Hairline:
+    """A source's outline, the mask's reach in units of its radius, and where that is known; per direction."""
+
+    outline: Outline
+    reach: Float[Tensor, "1 bins"]
+    known: Float[Tensor, "1 bins"]
+
+
+def skull_outline(
+    verts: Float[Tensor, "B V 3"], skull: Bool[Tensor, "V"], covered: Float[Tensor, "B 1 H W"]
+) -> Outline:
+    """The silhouette about the centre of the skull's box, smoothed to 8 circular harmonics.
+
+    Args:
+        verts: posed mesh in pixels.
+        skull: its skull vertices: where the centre is, and how far to look.
+        covered: 1 where the rasterised mesh lies.
+    """
     points = verts[:, skull, :2]
     centre = (points.amin(1) + points.amax(1)) / 2
-    offset = points - centre[:, None]
-    bins = _position(torch.atan2(offset[..., 1], offset[..., 0])).floor().long() % BINS
-    radius = torch.zeros(len(verts), BINS, dtype=verts.dtype, device=verts.device)
-    radius = radius.scatter_reduce(1, bins, offset.norm(dim=-1), "amax")
-    around = torch.cat([radius[:, -2:], radius, radius[:, :2]], dim=1)[:, None]
-    lifted = F.max_pool1d(around, 3, stride=1)  # a bin between two vertices is not a notch
-    return Outline(centre, F.avg_pool1d(lifted, 3, stride=1)[:, 0], points)
+    furthest = (points - centre[:, None]).norm(dim=-1).amax(1)  # (B,)
+    share = torch.linspace(0, 1.05, STEPS, dtype=verts.dtype, device=verts.device)
+    along = furthest[:, None, None] * share  # (B, 1, STEPS)
+    at = (
+        centre[:, None, None] + along[..., None] * _direction(_angles(verts))[None, :, None]
+    )  # (B, bins, STEPS, 2)
+    inside = sample(covered, at.permute(0, 3, 1, 2), padding_mode="zeros")[:, 0]  # (B, bins, STEPS)
+    last = torch.where(inside > 0.5, torch.arange(STEPS, device=verts.device), 0).amax(-1)
+    first_out = (last + 1).clamp(max=STEPS - 1)
+    here = inside.gather(-1, last[..., None])[..., 0]
+    there = inside.gather(-1, first_out[..., None])[..., 0]
+    part = ((here - 0.5) / (here - there).clamp(min=1e-3)).clamp(0, 1)
+    radius = (last + part) * share[1] * furthest[:, None]
+    return Outline(centre, _smooth(radius).clamp(min=1.0), points)
 
 
-def _position(angle: Tensor) -> Tensor:
-    """Direction in radians to a bin coordinate, bin k spanning [k, k + 1)."""
-    return (angle / (2 * math.pi) + 0.5) * BINS
+def _angles(like: Tensor) -> Float[Tensor, "bins"]:
+    """Centre direction of every bin, radians."""
+    return (torch.arange(BINS, dtype=like.dtype, device=like.device) + 0.5) / BINS * 2 * math.pi - math.pi
 
 
-def _radius_at(outline: Outline, angle: Float[Tensor, "B N"]) -> Float[Tensor, "B N"]:
-    place = _position(angle) - 0.5
-    low = place.floor()
-    share = place - low
-    first = outline.radius.gather(1, low.long() % BINS)
-    second = outline.radius.gather(1, (low.long() + 1) % BINS)
-    return first * (1 - share) + second * share
+def hairline(outline: Outline, mask: Float[Tensor, "1 1 H W"]) -> Hairline:
+    """How far the person mask reaches beyond a source's silhouette in every direction above the shoulders."""
+    steps = torch.linspace(0.8, MAX_REACH, 64, dtype=mask.dtype, device=mask.device)
+    angle = _angles(mask)
+    direction = _direction(angle)  # (bins, 2)
+    along = outline.radius[0][:, None] * steps  # (bins, steps)
+    at = outline.centre[0] + along[..., None] * direction[:, None]
+    inside = sample(mask, at.permute(2, 0, 1)[None], padding_mode="border")[0, 0] > 0.5
+    ended = (~inside).to(torch.int8).argmax(1)  # first step outside
+    height, width = mask.shape[2:]
+    edge = at[torch.arange(BINS), ended]
+    within = (edge >= 1).all(-1) & (edge <= edge.new_tensor([width - 1.0, height - 1.0])).all(-1)
+    upwards = (_wrap(angle + math.pi / 2)).abs() < LOWEST
+    known = (~inside).any(1) & within & upwards
+    reach = torch.where(known, steps[ended], torch.ones_like(angle))
+    return Hairline(outline, _smooth(reach[None]).clamp(0.8, MAX_REACH), known.to(mask.dtype)[None])
+
+
+def hairline_anchors(
+    line: Hairline, driving: Outline
+) -> tuple[Float[Tensor, "B K 2"], Float[Tensor, "B K 2"], Bool[Tensor, "B K"]]:
+    """Points of the hairline in the driving frame, where they come from, and which of them are known."""
+    like = driving.centre
+    angle = (
+        torch.arange(SAMPLES, dtype=like.dtype, device=like.device) + 0.5
+    ) / SAMPLES * 2 * math.pi - math.pi
+    angle = angle.expand(len(like), -1)
+    own = _wrap(angle - in_plane_turn(line.outline, driving)[:, None])  # the same direction in the source
+    reach = _at(line.reach, own)
+    source_radius, radius = _at(line.outline.radius, own), _at(driving.radius, angle)
+    size = driving.radius.mean(1, keepdim=True) / line.outline.radius.mean(1, keepdim=True)
+    hair = (
+        reach - 1
+    ) * source_radius  # thickness beyond the skull, kept in 3D: it does not grow with the outline
+    here = driving.centre[:, None] + (radius + size * hair)[..., None] * _direction(angle)
+    there = line.outline.centre[:, None] + (source_radius + hair)[..., None] * _direction(own)
+    return here, there, _at(line.known, own) > 0.99
 
 
 def in_plane_turn(source: Outline, driving: Outline) -> Float[Tensor, "B"]:
@@ -64,22 +125,31 @@ def in_plane_turn(source: Outline, driving: Outline) -> Float[Tensor, "B"]:
     return torch.atan2(sine, cosine)
 
 
-def outline_flow(
-    source: Outline, driving: Outline, points: Float[Tensor, "B N 2"], *, tolerance: float
-) -> tuple[Float[Tensor, "B N 2"], Bool[Tensor, "B N"]]:
-    """Backward displacement at points near the driving outline, and which of them lie on it.
+def _direction(angle: Tensor) -> Tensor:
+    return torch.stack([torch.cos(angle), torch.sin(angle)], dim=-1)
 
-    Args:
-        source, driving: outlines of the same skull; a source of batch 1 broadcasts.
-        points: in pixels of the driving frame.
-        tolerance: greatest distance from the outline, as a share of its radius there.
-    """
-    offset = points - driving.centre[:, None]
-    distance, angle = offset.norm(dim=-1), torch.atan2(offset[..., 1], offset[..., 0])
-    radius = _radius_at(driving, angle).clamp(min=1e-3)
-    turned = angle - in_plane_turn(source, driving)[:, None]
-    turned = torch.atan2(torch.sin(turned), torch.cos(turned))
-    outline = Outline(source.centre, source.radius.expand(len(points), -1), source.points)
-    reach = distance / radius * _radius_at(outline, turned)
-    origin = source.centre[:, None] + reach[..., None] * torch.stack([torch.cos(turned), torch.sin(turned)], dim=-1)
-    return origin - points, (distance / radius - 1).abs() < tolerance
+
+def _wrap(angle: Tensor) -> Tensor:
+    return torch.remainder(angle + math.pi, 2 * math.pi) - math.pi
+
+
+def _position(angle: Tensor) -> Tensor:
+    """Direction in radians to a bin coordinate, bin k spanning [k, k + 1)."""
+    return (angle / (2 * math.pi) + 0.5) * BINS
+
+
+def _smooth(values: Float[Tensor, "B bins"]) -> Float[Tensor, "B bins"]:
+    spectrum = torch.fft.rfft(values)
+    spectrum = spectrum * (torch.arange(spectrum.shape[1], device=values.device) <= HARMONICS)
+    return torch.fft.irfft(spectrum, n=BINS)
+
+
+def _at(values: Float[Tensor, "B bins"], angle: Float[Tensor, "B N"]) -> Float[Tensor, "B N"]:
+    """Linear interpolation around the circle."""
+    place = _position(angle) - 0.5
+    low = place.floor()
+    share = place - low
+    table = values.expand(len(angle), -1)
+    first = table.gather(1, low.long() % BINS)
+    second = table.gather(1, (low.long() + 1) % BINS)
+    return first * (1 - share) + second * share

@@ -6,13 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+import shape_hook
 
-if os.environ.get("HEADWARP_CHECK_SHAPES") == "1":  # before anything of headwarp is imported
-    import shape_hook
+shape_hook.install("headwarp")  # before anything of it is imported
 
-    shape_hook.install("headwarp")
-
-import torch
+import torch  # noqa: E402
 
 torch.set_num_threads(1)
 

@@ -33,5 +33,3 @@ class CameraMotion:
         if bool((self.motion == 0).all()):
             return None
         return motion_matrix(self.motion, self.size)[None]
-
-

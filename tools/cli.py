@@ -22,10 +22,15 @@ from .. import __version__
 from ..geom.errors import HeadwarpError
 
 COMMANDS: dict[str, str] = {
+    "fit": "fit:Fit",
+    "render": "render:Render",
+    "edit": "edit:Edit",
+    "animate": "animate:Animate",
     "convert head": "convert_head:ConvertHead",
     "bench": "bench:Bench",
     "info": "info:Info",
     "doctor": "doctor:Doctor",
+    "demo": "demo:Demo",
 }
 """Name on the command line -> ``module:Config`` in `headwarp.tools`, in the order of the help."""
 
@@ -207,11 +212,13 @@ def merge_repeats(words: Sequence[str], config: type) -> list[str]:
     """
     groups: list[list[str]] = [[]]
     by_name: dict[str, list[str]] = {}
+    other_names = _aliases(config)
     for word in words:
         if not word.startswith("--") or word == "--":
             groups[-1].append(word)
             continue
         option, equals, value = word.partition("=")
+        option = other_names.get(option.replace("_", "-"), option)
         name = option[2:].replace("_", "-")
         values = [value] if equals else []
         if name not in by_name:
@@ -224,6 +231,17 @@ def merge_repeats(words: Sequence[str], config: type) -> list[str]:
             raise ArgumentError(f"{option}: given twice; it takes one value")
     unique = {id(group): group for group in groups}
     return [word for group in unique.values() for word in group]
+
+
+def _aliases(config: type) -> dict[str, str]:
+    """Other names of options, as their fields' ``tyro.conf.arg(aliases=...)`` lists them -> the option itself."""
+    hints = get_type_hints(config, include_extras=True)
+    return {
+        alias: "--" + name.replace("_", "-")
+        for name, hint in hints.items()
+        for mark in getattr(hint, "__metadata__", ())
+        for alias in getattr(mark, "aliases", None) or ()
+    }
 
 
 def _variadic(config: type) -> set[str]:
@@ -242,6 +260,8 @@ def _run(command: Command, words: Sequence[str]) -> int:
 
         write_json(json_path, report)
     _say(command.describe(report))
+    for reason in report.get("failed", {}).values():
+        _fail(f"headwarp {command.name}", reason)
     return 0 if report.get("ok", True) else 1
 
 

@@ -111,12 +111,23 @@ def evaluate(
         results[path.stem], shown = measure_clip(clip, animators, still_camera=still_camera)
         rows += shown
     if not results:
-        raise HeadwarpError(f"evaluate: expected at least one clip with a face in {clips}, got none: {failed}")
+        raise HeadwarpError(
+            f"evaluate: expected at least one clip with a face in {clips}, got none: {failed}"
+        )
     if sheet is not None:
         from .sheets import write_sheet
 
         write_sheet(Path(sheet), rows, ["source", "driver", *names])
-    return _report(results, failed, names, animator, stride=stride, frames=frames, head=model.model_id, still=still_camera)
+    return _report(
+        results,
+        failed,
+        names,
+        animator,
+        stride=stride,
+        frames=frames,
+        head=model.model_id,
+        still=still_camera,
+    )
 
 
 def parse_share(text: str) -> tuple[float, float]:
@@ -200,10 +211,14 @@ def measure_clip(
         row = [to_frame(source.image), frame]
         for name, animator in animators.items():
             image = animator.animate(caches[name], driving).image
-            scores[name].append((float(l1(image, target)), float(psnr(image, target)), float(ssim(image, target))))
+            scores[name].append(
+                (float(l1(image, target)), float(psnr(image, target)), float(ssim(image, target)))
+            )
             picture = to_frame(image)
             found, score = landmarks_in_roi(picture, near)
-            points[name].append(found[list(MEDIAPIPE_68), :2] if score >= FACE_SCORE else np.full((68, 2), np.nan))
+            points[name].append(
+                found[list(MEDIAPIPE_68), :2] if score >= FACE_SCORE else np.full((68, 2), np.nan)
+            )
             row.append(picture)
         if t in shown_at:
             rows.append(row)
@@ -249,7 +264,11 @@ def _report(
     mean = {n: {k: float(np.nanmean([c[n][k] for c in results.values()])) for k in keys} for n in names}
     return {
         "ok": True,
-        "protocol": {"source": "first frame with the face", "mean": "over clips of per-clip means", **protocol},
+        "protocol": {
+            "source": "first frame with the face",
+            "mean": "over clips of per-clip means",
+            **protocol,
+        },
         "metrics": mean,
         "clips": {clip: dict(values) for clip, values in results.items()},
         "failed": dict(failed),
@@ -264,5 +283,3 @@ def describe(report: Mapping[str, Any]) -> str:
     for name, values in report["metrics"].items():
         rows.append(f"{name:12s}" + "".join(f"{values[k]:10.4f}" for k in keys))
     return "\n".join(rows)
-
-

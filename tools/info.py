@@ -129,6 +129,7 @@ def _head(path: Path) -> dict[str, Any]:
     from ..flame.io import load_head
 
     head = load_head(path)
+    named = head.named_expressions if "mediapipe" in head.landmarks else head.stored_expressions
     families = {name: len(embedding.indices) for name, embedding in head.landmarks.items()}
     return {
         "kind": "head",
@@ -142,7 +143,7 @@ def _head(path: Path) -> dict[str, Any]:
         "joints": ", ".join(head.joint_names),
         "landmarks": families or "none: pass landmark embeddings to fit with this head",
         "regions": ", ".join(head.region_masks) or None,
-        "named_expressions": ", ".join(head.named_expressions) or None,
+        "named_expressions": ", ".join(named) or None,
     }
 
 

@@ -5,21 +5,25 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..flame.detect import Track, track_clip
 from ..flame.fitting import FitConfig, accept, fit_landmarks
 from ..flame.io import load_head
 from ..flame.landmarks import MEDIAPIPE_68
 from ..flame.model import HeadModel, landmark_points
+from ..flame.mouth import Mouth, open_mouth, with_mouth
 from ..flame.params import HeadFit
-from ..flame.posing import body_motion, posed_vertices, skull_vertices, window_fit
+from ..flame.posing import body_motion, body_vertices, posed_vertices, skull_vertices, window_fit
 from ..flame.residual import ResidualField, corrected, residual_field
 from ..geom.crops import Crop, crop_image, head_crop
 from ..geom.errors import NoFaceError, ShapeError
@@ -56,7 +60,7 @@ def as_frames(source: Any) -> Iterator[Frame]:
         for picture in array if array.ndim == 4 else array[None]:
             yield picture.permute(1, 2, 0).numpy() if array.dtype == torch.uint8 else to_frame(picture)
     elif hasattr(source, "convert"):  # PIL
-        yield np.asarray(source.convert("RGB"))
+        yield _upright(source)
     elif isinstance(source, np.ndarray):
         yield from (_as_uint8(picture) for picture in (source if source.ndim == 4 else source[None]))
     elif isinstance(source, Iterable):
@@ -69,13 +73,19 @@ def as_frames(source: Any) -> Iterator[Frame]:
 
 
 def _file_frames(path: Path) -> Iterator[Frame]:
-    from ..training.data.media import VideoReader, probe, read_image
+    from ..training.data.media import VideoReader
 
-    if path.is_file() and probe(path).kind == "photo":
-        yield read_image(path)
-        return
-    with VideoReader(path) as reader:
+    with VideoReader(path) as reader:  # a photo is a clip of one frame
         yield from reader
+
+
+def _upright(picture: Any) -> Frame:
+    """A PIL picture as a photo file would be read: turned as its EXIF says, transparency over grey."""
+    from PIL import ImageOps
+
+    from ..training.data._images import to_rgb_array
+
+    return to_rgb_array(ImageOps.exif_transpose(picture))
 
 
 def _as_uint8(picture: NDArray[Any]) -> Frame:
@@ -88,24 +98,31 @@ def _as_uint8(picture: NDArray[Any]) -> Frame:
     return np.round(np.clip(picture, 0, 1) * 255).astype(np.uint8)
 
 
-def fit_frames(
-    frames: Iterable[Frame],
-    head: HeadModel,
-    *,
-    landmarks: str | Path = "mediapipe",
-    face: int | None = None,
-    config: FitConfig | None = None,
-) -> HeadFit:
-    """Detect, follow and fit one face; one record for every frame.
+@dataclass(frozen=True)
+class FaceChoice:
+    """The face that was chosen among those of a photo or clip.
 
-    The face is the largest confirmed one (``face`` chooses another by rank). A face that no detector confirms, as a
-    profile may be, is accepted if the fit finds it anatomically plausible.
+    Attributes:
+        tracks: every face found, by rank: confirmed ones first, then by size times length.
+        rank: which of them it is; the number that ``--face`` takes.
+    """
+
+    tracks: tuple[Track, ...]
+    rank: int
+
+    @property
+    def track(self) -> Track:
+        return self.tracks[self.rank]
+
+
+def find_face(
+    frames: Iterable[Frame], *, landmarks: str | Path = "mediapipe", face: int | None = None
+) -> FaceChoice:
+    """Detect and follow; the first face, or the one of rank ``face``.
 
     Raises:
-        NoFaceError: no face, no face of that rank, or nothing that could be a face.
+        NoFaceError: no face, or none of that rank.
     """
-    from ..flame.detect import track_clip
-
     tracks = track_clip(frames, detector=landmarks)
     if not tracks:
         raise NoFaceError(
@@ -115,12 +132,45 @@ def fit_frames(
         raise NoFaceError(
             f"--face {face}: the input has {len(tracks)} face(s), numbered 0 to {len(tracks) - 1}"
         )
-    track = tracks[face or 0]
+    return FaceChoice(tuple(tracks), face or 0)
+
+
+def fit_face(choice: FaceChoice, head: HeadModel, *, config: FitConfig | None = None) -> HeadFit:
+    """Fit the chosen face; one record for every frame.
+
+    A face that no detector confirms, as a profile may be, is accepted if the fit finds it plausible.
+
+    Raises:
+        NoFaceError: nothing that could be a face.
+    """
+    track = choice.track
     fit = fit_landmarks(
         head, track.landmarks, track.size, scores=track.score, family=track.family, config=config
     )
     accept(fit, confirmed=track.confirmed)
-    return dataclasses.replace(fit, report={**fit.report, "faces": len(tracks), "face": face or 0})
+    known = {"faces": len(choice.tracks), "face": choice.rank, "family": track.family}
+    return dataclasses.replace(fit, report={**fit.report, **known})
+
+
+def fit_frames(
+    frames: Iterable[Frame],
+    head: HeadModel,
+    *,
+    landmarks: str | Path = "mediapipe",
+    face: int | None = None,
+    config: FitConfig | None = None,
+) -> HeadFit:
+    """`find_face`, then `fit_face`; one record for every frame.
+
+    Raises:
+        NoFaceError: no face, no face of that rank, or nothing that could be a face.
+    """
+    return fit_face(find_face(frames, landmarks=landmarks, face=face), head, config=config)
+
+
+def field_of(head: HeadModel, fit: HeadFit) -> ResidualField:
+    """What spreads the residuals of this fit over the mesh, in the numbering of its landmarks."""
+    return residual_field(head, fit.landmark_indices, fit.report.get("family", "mediapipe"))
 
 
 @dataclass(frozen=True)
@@ -145,26 +195,39 @@ class Portrait:
 
     def source(self) -> Source:
         """The tensors an animator takes."""
-        verts = corrected(posed_vertices(self.head, self.fit), self.fit, self.field)
+        verts = self._verts(self.fit)
+        mouth = self._mouth
+        extra = 0 if mouth is None else len(mouth.cavity) - verts.shape[1]
         return Source(
             image=self.image,
             mask=self.mask,
             landmarks=face_points(self.head, verts),
-            posed_vertices=verts,
-            faces=self.head.faces,
-            skull=skull_vertices(self.head),
+            posed_vertices=with_mouth(self.head, mouth, verts, self.fit),
+            faces=self.head.faces if mouth is None else mouth.faces,
+            skull=F.pad(skull_vertices(self.head), (0, extra)),
+            body=F.pad(body_vertices(self.head), (0, extra)),
+            cavity=None if mouth is None else mouth.cavity,
         )
 
-    def driving(self, fit: HeadFit, *, image: Tensor | None = None, camera_motion: Tensor | None = None) -> Driving:
+    def driving(
+        self, fit: HeadFit, *, image: Tensor | None = None, camera_motion: Tensor | None = None
+    ) -> Driving:
         """Driving tensors of a fit in the same window (edited, retargeted, or of the same clip)."""
         verts = corrected(posed_vertices(self.head, fit, body=self.fit), fit, self.field)
         return Driving(
             image=image,
             landmarks=face_points(self.head, verts),
-            posed_vertices=verts,
+            posed_vertices=with_mouth(self.head, self._mouth, verts, fit),
             camera_motion=camera_motion,
             body_motion=body_motion(self.head, self.fit, fit),
         )
+
+    def _verts(self, fit: HeadFit) -> Float[Tensor, "T V 3"]:
+        return corrected(posed_vertices(self.head, fit), fit, self.field)
+
+    @cached_property
+    def _mouth(self) -> Mouth | None:
+        return open_mouth(self.head, self._verts(self.fit), self.fit)
 
 
 def face_points(head: HeadModel, verts: Float[Tensor, "T V 3"]) -> Float[Tensor, "T 68 2"] | None:
@@ -190,11 +253,11 @@ def portrait_of(
     """A portrait from a frame and its one-frame fit; ``size`` draws the head's window, None takes the frame whole."""
     from ..flame.detect import segment_person
 
-    field = field or residual_field(head, fit.landmark_indices)
+    field = field or field_of(head, fit)
     if size is None:
         mask = torch.from_numpy(segment_person(frame))[None, None]
         return Portrait(head, to_image(frame), fit, mask, field)
-    crop = head_crop(fit.landmarks[0])
+    crop = head_crop(fit.landmarks[0], size=fit.size)
     image = crop_image(to_image(frame), crop, size)
     mask = torch.from_numpy(segment_person(to_frame(image)))[None, None]
     return Portrait(head, image, window_fit(fit, crop, size), mask, field, crop)

@@ -30,7 +30,9 @@ def contact_sheet(rows: Sequence[Sequence[Frame]], titles: Sequence[str], *, til
     return np.asarray(sheet)
 
 
-def write_sheet(path: Path, rows: Sequence[Sequence[Frame]], titles: Sequence[str], *, tile: int = 192) -> Path:
+def write_sheet(
+    path: Path, rows: Sequence[Sequence[Frame]], titles: Sequence[str], *, tile: int = 192
+) -> Path:
     """Draw and write; returns the path."""
     from ..training.data.media import write_image
 

@@ -1,1 +1,1 @@
-"""Pictures from guidance: animators, composition, checkpoints. Knows nothing of head models (see `geom.guidance`)."""
+"""Pictures from guidance: animators, composition. Knows nothing of head models (see `geom.guidance`)."""

@@ -1,4 +1,4 @@
-"""The landmark problem in normalised units: forward projection, Jacobian pieces, state and its update.
+"""The landmark problem in normalised units: the head at its landmarks, state, projection, start.
 
 Normalised units: model lengths are scaled so that the 3D outer-canthal distance (or the size of the landmark cloud,
 if a model lacks those points) is 100, image lengths so that it is about 100 px. Rotations map the model frame to the
@@ -18,21 +18,34 @@ Array = NDArray[np.float64]
 
 def cross_matrix(vectors: Array) -> Array:
     """(..., 3) -> (..., 3, 3) with ``cross_matrix(v) @ x = v x x``."""
-    x, y, z = np.moveaxis(vectors, -1, 0)
-    zero = np.zeros_like(x)
-    rows = [[zero, -z, y], [z, zero, -x], [-y, x, zero]]
-    return np.stack([np.stack(row, -1) for row in rows], -2)
+    matrices = np.zeros((*vectors.shape, 3))
+    matrices[..., 2, 1], matrices[..., 0, 2], matrices[..., 1, 0] = np.moveaxis(vectors, -1, 0)
+    return matrices - np.swapaxes(matrices, -1, -2)
 
 
 def rotation_exp(vectors: Array) -> Array:
     """Axis-angle (..., 3) to matrices, exact to rounding at zero."""
-    angle = np.linalg.norm(vectors, axis=-1)[..., None, None]
+    sine, cosine, _ = _angle_ratios(vectors)
     cross = cross_matrix(vectors)
-    small = angle < 1e-8
-    safe = np.where(small, 1.0, angle)
-    sine = np.where(small, 1.0, np.sin(safe) / safe)
-    cosine = np.where(small, 0.5, (1 - np.cos(safe)) / safe**2)
     return np.eye(3) + sine * cross + cosine * cross @ cross
+
+
+def left_jacobian(vectors: Array) -> Array:
+    """(..., 3, 3) with ``rotation_exp(v + d) = rotation_exp(left_jacobian(v) @ d) @ rotation_exp(v)`` to first order."""
+    _, cosine, rest = _angle_ratios(vectors)
+    cross = cross_matrix(vectors)
+    return np.eye(3) + cosine * cross + rest * cross @ cross
+
+
+def _angle_ratios(vectors: Array) -> tuple[Array, Array, Array]:
+    """sin(a) / a, (1 - cos a) / a^2 and (a - sin a) / a^3 of the angles, (..., 1, 1) each."""
+    angle = np.linalg.norm(vectors, axis=-1)[..., None, None]
+    small = angle < 1e-4
+    safe = np.where(small, 1.0, angle)
+    sine = np.where(small, 1.0 - angle**2 / 6, np.sin(safe) / safe)
+    cosine = np.where(small, 0.5 - angle**2 / 24, 2 * np.sin(safe / 2) ** 2 / safe**2)
+    rest = np.where(small, 1 / 6 - angle**2 / 120, (safe - np.sin(safe)) / safe**3)
+    return sine, cosine, rest
 
 
 def rotation_log(matrices: Array) -> Array:
@@ -45,7 +58,10 @@ def rotation_log(matrices: Array) -> Array:
 
 @dataclass(frozen=True)
 class State:
-    """Unknowns: log scale and centre (T, 3), head rotation (T, 3, 3), jaw (T, 3, 3), frame and shape coefficients."""
+    """Unknowns: log scale and centre (T, 3), head rotation (T, 3, 3), jaw axis-angle (T, 3), coefficients.
+
+    ``linear (T, E)`` are those of a frame (expression, eyelids), ``shape (S,)`` those of the person.
+    """
 
     camera: Array
     rotation: Array
@@ -56,36 +72,36 @@ class State:
     def frame_vector(self) -> Array:
         """(T, 9 + E): camera, zeros for the rotation (it has no prior), jaw axis-angle, coefficients."""
         zeros = np.zeros((len(self.camera), 3))
-        return np.concatenate([self.camera, zeros, rotation_log(self.jaw), self.linear], axis=1)
+        return np.concatenate([self.camera, zeros, self.jaw, self.linear], axis=1)
 
     def moved(self, frame_step: Array, shape_step: Array) -> State:
-        """Apply a step; rotations are perturbed from the left."""
+        """Apply a step; the head's rotation is perturbed from the left, everything else added to."""
         return State(
             camera=self.camera + frame_step[:, :3],
             rotation=rotation_exp(frame_step[:, 3:6]) @ self.rotation,
-            jaw=rotation_exp(frame_step[:, 6:9]) @ self.jaw,
+            jaw=self.jaw + frame_step[:, 6:9],
             linear=self.linear + frame_step[:, 9:],
             shape=self.shape + shape_step,
         )
 
+    def select(self, frames: slice) -> State:
+        """The same person at some of the frames."""
+        return State(
+            self.camera[frames], self.rotation[frames], self.jaw[frames], self.linear[frames], self.shape
+        )
+
 
 @dataclass(frozen=True)
-class LandmarkProblem:
-    """Data and restricted head in normalised units; made by `flame.fitting.problem_of`.
+class LandmarkHead:
+    """A head at its landmarks, in normalised units.
 
     Attributes:
-        target: landmarks (T, L, 2), zeros where absent.
-        weight: data weight of every frame (T,), 0 where absent.
         mean: (L, 3); pivot (3,) of the jaw joint; jaw_weight (L,).
         frame_basis: (L, 3, E) expression and eyelids; shape_basis (L, 3, S).
         pivot_frame, pivot_shape: how coefficients move the jaw joint, (3, E) and (3, S).
         correctives: (L, 3, 9) of vec(R_jaw - I), or None.
-        focal: focal length in normalised image units for the perspective camera, None for weak perspective.
-        undistorted: perspective-corrected target of the current iteration, else `target` itself.
     """
 
-    target: Array
-    weight: Array
     mean: Array
     pivot: Array
     jaw_weight: Array
@@ -94,23 +110,13 @@ class LandmarkProblem:
     pivot_frame: Array
     pivot_shape: Array
     correctives: Array | None = None
-    focal: float | None = None
-    undistorted: Array | None = None
-
-    @property
-    def frames(self) -> int:
-        return self.target.shape[0]
 
     @property
     def landmarks(self) -> int:
-        return self.target.shape[1]
+        return len(self.mean)
 
     @property
-    def present(self) -> NDArray[np.bool_]:
-        return self.weight > 0
-
-    @property
-    def frame_basis_count(self) -> int:
+    def frame_count(self) -> int:
         return self.frame_basis.shape[2]
 
     @property
@@ -118,66 +124,77 @@ class LandmarkProblem:
         return self.shape_basis.shape[2]
 
     @property
-    def frame_channels(self) -> Array:
-        """(L, 6, E): coefficients move a point by B, and by w (B - pivot) inside the jaw's rotation."""
-        turned = self.jaw_weight[:, None, None] * (self.frame_basis - self.pivot_frame)
-        return np.concatenate([self.frame_basis, turned], axis=1)
+    def corrective_count(self) -> int:
+        return 0 if self.correctives is None else 9
+
+    def channels(self) -> Array:
+        """(L, 6, 1 + E + C + S): what coefficients (1, frame, correctives, shape) do to a landmark.
+
+        Channels 0-2 are the rest position x, 3-5 the arm about the jaw joint times its weight, w (x - pivot): all that
+        rotations and camera act on, linearly.
+        """
+        none = np.zeros((3, self.corrective_count))
+        correctives = np.zeros((self.landmarks, 3, 0)) if self.correctives is None else self.correctives
+        rest = np.concatenate([self.mean[..., None], self.frame_basis, correctives, self.shape_basis], axis=2)
+        pivot = np.concatenate([self.pivot[:, None], self.pivot_frame, none, self.pivot_shape], axis=1)
+        return np.concatenate([rest, self.jaw_weight[:, None, None] * (rest - pivot)], axis=1)
+
+    def coefficients(self, state: State) -> Array:
+        """(T, 1 + E + C + S): what the channels are multiplied with."""
+        frames = len(state.camera)
+        parts = [np.ones((frames, 1)), state.linear]
+        if self.correctives is not None:
+            parts.append((rotation_exp(state.jaw) - np.eye(3)).reshape(frames, 9))
+        return np.concatenate([*parts, np.broadcast_to(state.shape, (frames, self.shape_count))], axis=1)
+
+
+@dataclass(frozen=True)
+class LandmarkProblem:
+    """What was seen, and the head it is explained with.
+
+    Attributes:
+        head: at the landmarks, normalised units.
+        target: landmarks (T, L, 2), zeros where absent.
+        weight: data weight of every frame (T,), 0 where absent.
+        focal: focal length in normalised image units for the perspective camera, None for weak perspective.
+        undistorted: perspective-corrected target of the current iteration, else None.
+    """
+
+    head: LandmarkHead
+    target: Array
+    weight: Array
+    focal: float | None = None
+    undistorted: Array | None = None
 
     @property
-    def shape_channels(self) -> Array:
-        turned = self.jaw_weight[:, None, None] * (self.shape_basis - self.pivot_shape)
-        return np.concatenate([self.shape_basis, turned], axis=1)
+    def frames(self) -> int:
+        return len(self.target)
 
-    def initial_state(self) -> State:
-        """Orthographic pose of the mean (POS): affine least squares, projected on rotations; gaps copy a neighbour."""
-        points = np.concatenate([self.mean, np.ones((self.landmarks, 1))], axis=1)
-        index = np.flatnonzero(self.present)
-        stacked = np.moveaxis(self.target[index], 1, 0).reshape(self.landmarks, -1)  # (L, T' 2)
-        affine = np.linalg.lstsq(points, stacked, rcond=None)[0].reshape(4, len(index), 2)
-        affine = np.moveaxis(affine, 0, 2)  # (T', 2, 4)
-        lengths = np.linalg.norm(affine[:, :, :3], axis=2)  # (T', 2)
-        lengths = np.maximum(lengths, 1e-6 * max(lengths.max(), 1e-12))
-        rows = affine[:, :, :3] / lengths[..., None]
-        third = np.cross(rows[:, 0], rows[:, 1])
-        left, _, right = np.linalg.svd(np.concatenate([rows, third[:, None]], axis=1))
-        left[:, :, 2] *= np.linalg.det(left @ right)[:, None]
-        camera = np.concatenate([np.log(lengths.mean(1))[:, None], affine[:, :, 3]], axis=1)
-        nearest = index[np.abs(np.arange(self.frames)[:, None] - index[None]).argmin(1)]
-        place = np.searchsorted(index, nearest)
-        return State(
-            camera=camera[place],
-            rotation=(left @ right)[place],
-            jaw=np.broadcast_to(np.eye(3), (self.frames, 3, 3)).copy(),
-            linear=np.zeros((self.frames, self.frame_basis_count)),
-            shape=np.zeros(self.shape_count),
-        )
+    @property
+    def present(self) -> NDArray[np.bool_]:
+        return self.weight > 0
 
-    def rest(self, state: State) -> tuple[Array, Array]:
-        """Unposed points (T, L, 3) and jaw pivots (T, 3)."""
-        shaped = self.mean + self.shape_basis @ state.shape
-        moved = state.linear @ self.frame_basis.reshape(-1, self.frame_basis_count).T
-        pivot = self.pivot + self.pivot_shape @ state.shape + state.linear @ self.pivot_frame.T
-        return shaped + moved.reshape(self.frames, self.landmarks, 3), pivot
+    @property
+    def aim(self) -> Array:
+        """The target as a weak-perspective camera would see it (T, L, 2)."""
+        return self.target if self.undistorted is None else self.undistorted
 
     def posed(self, state: State) -> Array:
         """Points after the jaw (T, L, 3), model frame."""
-        rest, pivot = self.rest(state)
-        if self.correctives is not None:
-            feature = (state.jaw - np.eye(3)).reshape(self.frames, 9)
-            rest = rest + np.einsum("lck,tk->tlc", self.correctives, feature)
-        arm = rest - pivot[:, None]
-        turned = arm @ np.swapaxes(state.jaw, 1, 2)
-        return rest + self.jaw_weight[:, None] * (turned - arm)
+        channels = self.head.channels()
+        both = self.head.coefficients(state) @ channels.reshape(-1, channels.shape[2]).T
+        both = both.reshape(len(state.camera), self.head.landmarks, 6)
+        turn = np.swapaxes(rotation_exp(state.jaw) - np.eye(3), 1, 2)
+        return both[..., :3] + both[..., 3:] @ turn
 
     def camera_points(self, state: State) -> Array:
         """Rotated and scaled points (T, L, 3), before the centre is added."""
         scale = np.exp(state.camera[:, 0])[:, None, None]
-        return scale * (self.posed(state) @ np.swapaxes(state.rotation, 1, 2))
+        return self.posed(state) @ np.swapaxes(scale * state.rotation, 1, 2)
 
     def residual(self, state: State) -> Array:
         """Projected minus target (T, L, 2)."""
-        target = self.target if self.undistorted is None else self.undistorted
-        return self.camera_points(state)[..., :2] + state.camera[:, None, 1:] - target
+        return self.camera_points(state)[..., :2] + state.camera[:, None, 1:] - self.aim
 
     def with_perspective(self, state: State) -> LandmarkProblem:
         """Targets as a weak-perspective camera would see them, given the current depths (POSIT)."""
@@ -186,29 +203,81 @@ class LandmarkProblem:
         relief = self.camera_points(state)[..., 2:] / self.focal  # z / Z: scale = focal / Z
         return dataclasses.replace(self, undistorted=self.target * (1 + relief))
 
-    def channel_weights(self, state: State) -> Array:
-        """alpha (T, 2, 6): how a rest-space motion and its jaw-turned part move the image point."""
-        scale = np.exp(state.camera[:, 0])[:, None, None]
-        rows = scale * state.rotation[:, :2]  # (T, 2, 3)
-        return np.concatenate([rows, rows @ (state.jaw - np.eye(3))], axis=2)
+    def initial_state(self) -> State:
+        """Orthographic pose of the mean (POS): affine least squares, projected on rotations; gaps copy a neighbour."""
+        points = np.concatenate([self.head.mean, np.ones((self.head.landmarks, 1))], axis=1)
+        index = np.flatnonzero(self.present)
+        affine = np.linalg.pinv(points) @ self.target[index]  # (T', 4, 2)
+        affine = np.swapaxes(affine, 1, 2)  # (T', 2, 4)
+        lengths = np.linalg.norm(affine[:, :, :3], axis=2)  # (T', 2)
+        lengths = np.maximum(lengths, 1e-6 * max(lengths.max(), 1e-12))
+        rows = affine[:, :, :3] / lengths[..., None]
+        third = np.cross(rows[:, 0], rows[:, 1])
+        left, _, right = np.linalg.svd(np.concatenate([rows, third[:, None]], axis=1))
+        left[:, :, 2] *= np.linalg.det(left @ right)[:, None]
+        camera = np.concatenate([np.log(lengths.mean(1))[:, None], affine[:, :, 3]], axis=1)
+        nearest = np.abs(np.arange(self.frames)[:, None] - index[None]).argmin(1)
+        return State(
+            camera=camera[nearest],
+            rotation=(left @ right)[nearest],
+            jaw=np.zeros((self.frames, 3)),
+            linear=np.zeros((self.frames, self.head.frame_count)),
+            shape=np.zeros(self.head.shape_count),
+        )
 
-    def pose_jacobian(self, state: State) -> Array:
-        """(T, L, 2, 9): derivatives by log scale, centre, head rotation and jaw (left perturbations)."""
-        points = self.camera_points(state)  # (T, L, 3)
-        frames, landmarks = points.shape[:2]
-        jacobian = np.zeros((frames, landmarks, 2, 9))
-        jacobian[..., 0] = points[..., :2]
-        jacobian[..., 0, 1] = jacobian[..., 1, 2] = 1.0
-        x, y, z = np.moveaxis(points, -1, 0)
-        jacobian[..., 0, 4], jacobian[..., 0, 5] = z, -y  # d(delta x p) / d delta, first row
-        jacobian[..., 1, 3], jacobian[..., 1, 5] = -z, x
-        rest, pivot = self.rest(state)
-        rows = np.exp(state.camera[:, 0])[:, None, None] * state.rotation[:, :2]  # (T, 2, 3)
-        arm = (rest - pivot[:, None]) @ np.swapaxes(state.jaw, 1, 2)  # (T, L, 3)
-        ax, ay, az = np.moveaxis(arm, -1, 0)
-        r0, r1, r2 = (rows[:, None, :, k] for k in range(3))  # (T, 1, 2)
-        jacobian[..., 6] = az[..., None] * -r1 + ay[..., None] * r2
-        jacobian[..., 7] = az[..., None] * r0 - ax[..., None] * r2
-        jacobian[..., 8] = -ay[..., None] * r0 + ax[..., None] * r1
-        jacobian[..., 6:] *= self.jaw_weight[:, None, None]
-        return jacobian
+
+def pose_maps(state: State) -> tuple[Array, Array]:
+    """How the 7 channels (rest, jaw arm, 1) of a landmark become its image point, and how that moves with the pose.
+
+    Returns:
+        ``projection`` (T, 2, 7): image point = projection @ channels. ``motion`` (T, 9, 2, 7): its derivatives by log
+        scale, centre x y, head rotation (left perturbation) and jaw axis-angle.
+    """
+    frames = len(state.camera)
+    scaled = np.exp(state.camera[:, 0])[:, None, None] * state.rotation  # (T, 3, 3)
+    jaw = rotation_exp(state.jaw)
+    turned = np.concatenate([scaled, scaled @ (jaw - np.eye(3))], axis=2)  # (T, 3, 6)
+    projection = np.concatenate([turned[:, :2], state.camera[:, 1:, None]], axis=2)
+    motion = np.zeros((frames, 9, 2, 7))
+    motion[:, 0, :, :6] = turned[:, :2]
+    motion[:, 1, 0, 6] = motion[:, 2, 1, 6] = 1.0
+    motion[:, 3, 1, :6], motion[:, 4, 0, :6] = -turned[:, 2], turned[:, 2]
+    motion[:, 5, 0, :6], motion[:, 5, 1, :6] = -turned[:, 1], turned[:, 0]
+    axes = cross_matrix(np.swapaxes(left_jacobian(state.jaw), 1, 2))  # (T, 3 parameters, 3, 3)
+    motion[:, 6:, :, 3:6] = scaled[:, None, :2] @ axes @ jaw[:, None]
+    return projection, motion
+
+
+def corrective_slopes(jaw: Array) -> Array:
+    """(T, 3, 9): derivatives of vec(R_jaw - I) by the jaw's axis-angle."""
+    axes = cross_matrix(np.swapaxes(left_jacobian(jaw), 1, 2))
+    return (axes @ rotation_exp(jaw)[:, None]).reshape(len(jaw), 3, 9)
+
+
+def jacobian_reference(problem: LandmarkProblem, state: State) -> Array:
+    """The plain Jacobian (T, L, 2, 9 + E + S) of the projected landmarks: what the closed-form sums are tested with."""
+    head, (projection, motion) = problem.head, pose_maps(state)
+    channels, frame_count = head.channels(), head.frame_count
+    values = np.einsum("lik,tk->tli", channels, head.coefficients(state))
+    values = np.concatenate([values, np.ones((*values.shape[:2], 1))], axis=2)  # (T, L, 7)
+    pose = np.einsum("tpai,tli->tlap", motion, values)
+    linear = np.einsum("tai,lik->tlak", projection[..., :6], channels[..., 1:])
+    frame, rest = linear[..., :frame_count], linear[..., frame_count:]
+    if head.correctives is not None:
+        pose[..., 6:] += np.einsum("tlac,tkc->tlak", rest[..., :9], corrective_slopes(state.jaw))
+        rest = rest[..., 9:]
+    return np.concatenate([pose, frame, rest], axis=3)
+
+
+__all__ = [
+    "LandmarkHead",
+    "LandmarkProblem",
+    "State",
+    "corrective_slopes",
+    "cross_matrix",
+    "jacobian_reference",
+    "left_jacobian",
+    "pose_maps",
+    "rotation_exp",
+    "rotation_log",
+]

@@ -13,6 +13,7 @@ import functools
 import math
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import numba
 import numpy as np
@@ -23,8 +24,8 @@ _HALF, _SLACK = np.float32(0.5), np.float32(4e-6)  # float32, so that they widen
 _PARALLEL_CALL = threading.Lock()  # one of numba's pools (workqueue) aborts when two threads call at once
 
 
-def _compiled(function: Callable, *, parallel: bool = False) -> Callable:
-    options = {"nogil": True, "error_model": "numpy", "parallel": parallel}
+def _compiled(function: Callable, *, parallel: bool = False) -> Any:
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "parallel": parallel}
     try:  # never fastmath: the fill rule needs edge functions of exactly opposite sign
         return numba.njit(cache=True, **options)(function)
     except RuntimeError:  # no folder for the cache can be written
@@ -239,15 +240,15 @@ def _band_count(batch: int) -> int:
     return threads // math.gcd(batch, threads)
 
 
-def _run(kernel: Callable, *arguments) -> None:
+def _run(kernel: Any, *arguments: object) -> None:
     """Run a kernel over all bands on as many threads as torch uses."""
-    threads = min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)
+    threads = torch.get_num_threads()
     if threads == 1:
         kernel.py_func(*arguments)  # the loop over the bands in Python, what it calls is compiled
         return
     with _PARALLEL_CALL:
         before = numba.get_num_threads()
-        numba.set_num_threads(threads)
+        numba.set_num_threads(min(threads, before))
         try:
             kernel(*arguments)
         finally:

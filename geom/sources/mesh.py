@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ..alignment import affine_flow
@@ -35,6 +35,8 @@ class MeshState:
         verts: posed source vertices in pixels, ``(1, V, 3)``.
         visibility: 1 where the source picture shows the vertex, ``(1, V)``.
         radius: root-mean-square radius of the mesh in pixels, ``(1,)``.
+        cavity: vertices no source shows, ``(V,)``, or None.
+        mask: person probability in the source, or None.
     """
 
     verts: Float[Tensor, "1 V 3"]
@@ -42,6 +44,8 @@ class MeshState:
     visibility: Float[Tensor, "1 V"]
     radius: Float[Tensor, "1"]
     size: tuple[int, int]
+    cavity: Bool[Tensor, "V"] | None = None
+    mask: Float[Tensor, "1 1 H W"] | None = None
 
 
 class MeshSource:
@@ -58,15 +62,25 @@ class MeshSource:
         require(source, self.needs_source, by="mesh source")
         size = tuple(source.image.shape[2:])
         visibility = source_visibility(
-            source.posed_vertices, source.faces, size, mask=source.mask, config=self.config.displacement
+            source.posed_vertices, source.faces, size, config=self.config.displacement
         )
         radius = mesh_radius(source.posed_vertices)
-        return MeshState(source.posed_vertices, source.faces, visibility, radius, size)
+        return MeshState(
+            source.posed_vertices, source.faces, visibility, radius, size, source.cavity, source.mask
+        )
 
     def flow(self, state: MeshState, driving: Driving) -> MeshFlow:
         """Raw displacement of the covered pixels."""
         require(driving, self.needs_driving, by="mesh source")
-        return mesh_flow(state.verts, driving.posed_vertices, state.faces, size=state.size, visibility=state.visibility)
+        return mesh_flow(
+            state.verts,
+            driving.posed_vertices,
+            state.faces,
+            size=state.size,
+            visibility=state.visibility,
+            cavity=state.cavity,
+            mask=state.mask,
+        )
 
     def guide(self, state: MeshState, driving: Driving) -> Guidance:
         """Filled displacement with the frame border at rest (or moved by ``driving.camera_motion``)."""

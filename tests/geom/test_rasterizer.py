@@ -175,15 +175,17 @@ def test_a_level_surface_is_level_to_the_last_bit(backend):
     assert (found.depth == triangles[0, 0, 2]).all()
 
 
-def test_thin_fans_leave_no_crack():
+@pytest.mark.parametrize("backend", ["numba", "torch"])
+def test_edges_within_rounding_of_a_centre_open_no_crack(backend):
     random = np.random.default_rng(3)
-    angles = np.sort(random.uniform(0, 2 * np.pi, 400))
-    hub = np.array([[15.503, 16.4971]])
-    verts = np.concatenate([hub, hub + 60 * np.stack([np.cos(angles), np.sin(angles)], -1)])
-    spokes = np.arange(1, 401)
-    triangles = verts[np.stack([np.zeros(400, int), spokes, np.roll(spokes, -1)], -1)]
-    verts = torch.from_numpy(np.concatenate([triangles, np.zeros((400, 3, 1))], -1).astype(np.float32))
-    times = (rasterize(verts, torch.tensor([[0, 1, 2]]), (32, 32)).face >= 0).sum(0)
+    center = np.array([2.5, 1.5])
+    start = random.uniform(-30, 30, (1000, 2)).astype(np.float32)
+    end = (center + random.uniform(0.3, 3, (1000, 1)) * (center - start)).astype(np.float32)
+    across = (end - start)[:, ::-1] * [1, -1]
+    sides = [np.stack([start, end, center + across], 1), np.stack([end, start, center - across], 1)]
+    verts = np.concatenate([np.concatenate(sides), np.zeros((2000, 3, 1))], -1).astype(np.float32)
+    found = rasterize(torch.from_numpy(verts), torch.tensor([[0, 1, 2]]), (3, 4), backend=backend)
+    times = (found.face[:, 1, 2] >= 0).view(2, 1000).sum(0)
     assert (times == 1).all()
 
 

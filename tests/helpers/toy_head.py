@@ -8,7 +8,9 @@ from headwarp.flame._head_data import HeadData, LandmarkEmbedding
 from headwarp.flame.model import HeadModel
 
 
-def toy_head(rows: int = 12, columns: int = 13, *, shapes: int = 6, expressions: int = 5, seed: int = 0) -> HeadModel:
+def toy_head(
+    rows: int = 12, columns: int = 13, *, shapes: int = 6, expressions: int = 5, seed: int = 0
+) -> HeadModel:
     """A curved sheet of ``rows x columns`` vertices, 16 cm high, that faces +z, with jaw, bases and landmarks."""
     rng = np.random.default_rng(seed)
     v, u = np.meshgrid(np.linspace(1, -1, rows), np.linspace(-1, 1, columns), indexing="ij")
@@ -16,13 +18,22 @@ def toy_head(rows: int = 12, columns: int = 13, *, shapes: int = 6, expressions:
     template[:, 2] += 0.02 * np.exp(-((u.ravel() / 0.2) ** 2) - (v.ravel() / 0.3) ** 2)  # a nose
     count = len(template)
     index = np.arange(count).reshape(rows, columns)
-    a, b, c, d = index[:-1, :-1].ravel(), index[:-1, 1:].ravel(), index[1:, 1:].ravel(), index[1:, :-1].ravel()
+    a, b, c, d = (
+        index[:-1, :-1].ravel(),
+        index[:-1, 1:].ravel(),
+        index[1:, 1:].ravel(),
+        index[1:, :-1].ravel(),
+    )
     faces = np.concatenate([np.stack([a, d, c], 1), np.stack([a, c, b], 1)])
     jaw = np.clip((-v.ravel() - 0.1) / 0.6, 0, 1)
     neck = np.clip((v.ravel() + 1.2) / 0.4, 0, 1)
     weights = np.stack([1 - neck, neck * (1 - jaw), neck * jaw, 0 * jaw, 0 * jaw], 1)
-    joints = np.array([[0, -0.15, -0.08], [0, -0.1, -0.08], [0, -0.01, -0.03], [0.03, 0.03, 0.03], [-0.03, 0.03, 0.03]])
-    regressor = np.linalg.lstsq(np.c_[template, np.ones(count)].T, np.c_[joints, np.ones(5)].T, rcond=None)[0].T
+    joints = np.array(
+        [[0, -0.15, -0.08], [0, -0.1, -0.08], [0, -0.01, -0.03], [0.03, 0.03, 0.03], [-0.03, 0.03, 0.03]]
+    )
+    regressor = np.linalg.lstsq(np.c_[template, np.ones(count)].T, np.c_[joints, np.ones(5)].T, rcond=None)[
+        0
+    ].T
     ids = np.arange(count)
     ids[0], ids[33 if count > 33 else 0] = ids[33], ids[0]
     corners = np.array([next(f for f in range(len(faces)) if i in faces[f]) for i in range(count)])

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...geom.errors import MediaError
-from ._probe import open_media
+from ._probe import moving_streams, open_media
 
 if TYPE_CHECKING:
     from av import Packet
@@ -53,7 +53,7 @@ def attach_audio(source: InputContainer, output: OutputContainer, *, start: floa
             with.
     """
     stream = source.streams.audio[0]
-    clock = source.streams.video[0] if source.streams.video else stream
+    clock = next(iter(moving_streams(source)), stream)
     offset = start + float((clock.start_time or 0) * (clock.time_base or 0))
     if offset == 0 and stream.codec_context.name == "aac":
         return CopiedAudio(source, output, stream)

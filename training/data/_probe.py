@@ -28,6 +28,7 @@ _CONTAINERS = (
     "3gp,aac,aiff,asf,avi,dv,flac,flv,gif,h264,hevc,ivf,m4v,matroska,mjpeg,mov,mp3,mp4,mpeg,mpegts,mpegvideo,mxf,"
     "nut,obu,ogg,rm,wav,webm,wtv,yuv4mpegpipe"
 )
+_COVER_DISPOSITION = 0x400  # libavformat's AV_DISPOSITION_ATTACHED_PIC
 _NO_MEDIA = "is not a photo or clip that can be read, or it is damaged or cut off."
 
 
@@ -201,7 +202,7 @@ def open_media(path: str | os.PathLike[str]) -> Iterator[InputContainer]:
 def open_clip(path: str | os.PathLike[str]) -> Iterator[tuple[InputContainer, VideoStream]]:
     """The opened container and its first moving picture stream, with threaded decoding."""
     with open_media(path) as container:
-        streams = [stream for stream in container.streams.video if not _is_cover(stream)]
+        streams = moving_streams(container)
         if not streams:
             has = "sound only" if container.streams.audio else "nothing to see"
             raise MediaError(f"{os.fspath(path)}: has no video stream ({has}).")
@@ -211,9 +212,9 @@ def open_clip(path: str | os.PathLike[str]) -> Iterator[tuple[InputContainer, Vi
         yield container, streams[0]
 
 
-def _is_cover(stream: VideoStream) -> bool:
-    """The cover picture of a sound file."""
-    return "attached_pic" in str(getattr(stream, "disposition", ""))
+def moving_streams(container: InputContainer) -> list[VideoStream]:
+    """The video streams, without the cover picture of a sound file."""
+    return [stream for stream in container.streams.video if not int(stream.disposition) & _COVER_DISPOSITION]
 
 
 def probe_clip(path: str | os.PathLike[str]) -> tuple[MediaInfo, ClipLayout]:

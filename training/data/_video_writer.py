@@ -177,7 +177,7 @@ class _Output:
         codec = _encoder()
         rate = self._rate
         if codec == "libx264":
-            # swscale averages 2 x 2 colours; decoders would take untagged ones for left-sited, half a pixel off
+            # swscale averages 2 x 2 colours; untagged, they would be taken for left-sited: half a pixel off
             options = {"crf": str(crf), "preset": _PRESET, "chroma_sample_location": "center"}
             stream = self.container.add_stream(codec, rate=rate, options=options)
         else:

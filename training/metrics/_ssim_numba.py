@@ -81,7 +81,7 @@ def ssim_planes(images, targets, kernel, c1, c2):
         total = 0.0
         for i in range(height):
             for j in range(width):
-                x, y = float(images[plane, i, j]), float(targets[plane, i, j])
+                x, y = np.float64(images[plane, i, j]), np.float64(targets[plane, i, j])
                 row[0, j], row[1, j], row[2, j], row[3, j] = x, y, x * x + y * y, x * y
             slot = ring[i % taps]
             _filter_row(row, kernel, slot)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from typing import SupportsFloat
 
 __all__ = ["DEFINITIONS", "definitions_of", "mean_over_clips"]
 
@@ -45,7 +46,7 @@ def definitions_of(ids: Iterable[str]) -> dict[str, str]:
     return {name: DEFINITIONS[name] for name in ("mean", *(name for name in ids if name != "mean"))}
 
 
-def mean_over_clips(clips: Mapping[str, Iterable[float]]) -> float:
+def mean_over_clips(clips: Mapping[str, Iterable[SupportsFloat]]) -> float:
     """Mean over clips of per-clip means, so that a long clip weighs no more than a short one.
 
     Args:
@@ -61,7 +62,7 @@ def mean_over_clips(clips: Mapping[str, Iterable[float]]) -> float:
     """
     means = []
     for values in clips.values():
-        scored = [float(value) for value in values if not math.isnan(value)]
+        scored = [value for value in map(float, values) if not math.isnan(value)]
         if scored:
             means.append(math.fsum(scored) / len(scored))
     return math.fsum(means) / len(means) if means else math.nan

@@ -64,8 +64,8 @@ def ssim(images: Float[Tensor, "B 3 H W"], targets: Float[Tensor, "B 3 H W"]) ->
 
     The value of ``skimage.metrics.structural_similarity(gaussian_weights=True, sigma=1.5,
     use_sample_covariance=False, data_range=1.0, channel_axis=...)`` in float64: windows that reach over the
-    border are left out, channels are averaged. Source: Wang et al., Image quality assessment, 2004. On the CPU
-    a compiled twin of :func:`ssim_ref` does the work, unless a gradient is asked for.
+    border are left out, channels are averaged. Source: Wang et al., Image quality assessment, 2004. On the
+    CPU a compiled twin of :func:`ssim_ref` does the work, unless a gradient is asked for.
 
     Args:
         images: pictures to score, RGB in [0, 1], at least 11 x 11 pixels.

@@ -90,7 +90,9 @@ def registration(name: str) -> Registration:
     return _REGISTERED[name]
 
 
-def load_animator(name: str = "geometry", checkpoint: str | Path | None = None, *, config: Any = None) -> Animator:
+def load_animator(
+    name: str = "geometry", checkpoint: str | Path | None = None, *, config: Any = None
+) -> Animator:
     """An animator by name, ready to `encode`.
 
     Args:
@@ -121,5 +123,7 @@ def load_animator(name: str = "geometry", checkpoint: str | Path | None = None, 
 def single(sources: Sequence[Source], *, by: str) -> Source:
     """The only source, or an error: these animators take one."""
     if len(sources) != 1:
-        raise HeadwarpError(f"{by}: expected one source picture, got {len(sources)}; this animator does not fuse sources")
+        raise HeadwarpError(
+            f"{by}: expected one source picture, got {len(sources)}; this animator does not fuse sources"
+        )
     return sources[0]

@@ -31,8 +31,8 @@ class CopyAnimator:
         return require(single(sources, by="copy"), self.needs_source, by="copy").image
 
     def animate(self, cache: Tensor, driving: Driving) -> Animation:
-        zeros = torch.zeros_like(cache[:, :2])
-        return Animation(image=cache, flow=zeros, occlusion=torch.ones_like(cache[:, :1]))
+        image = cache.expand(driving.batch, -1, -1, -1)
+        return Animation(image, flow=torch.zeros_like(image[:, :2]), occlusion=torch.ones_like(image[:, :1]))
 
     def explain(self, cache: Tensor, driving: Driving) -> Mapping[str, Tensor]:
         return {"source": cache}

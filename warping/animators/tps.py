@@ -44,7 +44,9 @@ def thin_plate_spline(
     kernel = thin_plate_kernel((points[:, None] - points[None]).square().sum(-1))
     affine = torch.cat([torch.ones_like(points[:, :1]), points], dim=1)  # (N, 3)
     system = points.new_zeros(count + 3, count + 3)
-    system[:count, :count] = kernel + regularisation * count * torch.eye(count, dtype=points.dtype, device=points.device)
+    system[:count, :count] = kernel + regularisation * count * torch.eye(
+        count, dtype=points.dtype, device=points.device
+    )
     system[:count, count:] = affine
     system[count:, :count] = affine.T
     right = torch.cat([values, values.new_zeros(3, 2)])
@@ -92,7 +94,11 @@ class TpsAnimator:
         to = torch.cat([source, border]).double() / half
         coefficients = thin_plate_spline(at, to, self.config.regularisation)
         small = (max(2, height // self.config.step), max(2, width // self.config.step))
-        grid = pixel_grid(small, device=at.device, dtype=at.dtype)[0].flatten(1).T * at.new_tensor([width / small[1], height / small[0]]) / half
+        grid = (
+            pixel_grid(small, device=at.device, dtype=at.dtype)[0].flatten(1).T
+            * at.new_tensor([width / small[1], height / small[0]])
+            / half
+        )
         moved = (evaluate_spline(coefficients, at, grid) - grid) * half  # displacement in full-size pixels
         flow = moved.T.reshape(1, 2, *small)
         return F.interpolate(flow, size=size, mode="bilinear", align_corners=False)
@@ -107,5 +113,7 @@ def _border_points(size: tuple[int, int], count: int) -> Float[Tensor, "N 2"]:
     height, width = size
     along = torch.linspace(0, 1, count)
     horizontal = [torch.stack([along * width, torch.full_like(along, y)], 1) for y in (0.0, float(height))]
-    vertical = [torch.stack([torch.full_like(along[1:-1], x), along[1:-1] * height], 1) for x in (0.0, float(width))]
+    vertical = [
+        torch.stack([torch.full_like(along[1:-1], x), along[1:-1] * height], 1) for x in (0.0, float(width))
+    ]
     return torch.cat(horizontal + vertical)

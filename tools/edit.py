@@ -1,0 +1,280 @@
+"""``headwarp edit``: a photo in another pose or with another expression, one picture or a track of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tyro.conf import Positional
+
+from ..flame.io import load_head
+from ..flame.model import HeadModel
+from ..flame.params import Pose
+from ..flame.pose_track import absolute, read_pose_track
+from ..flame.posing import apply_pose, head_pose
+from ..geom.errors import HeadwarpError
+from ..warping.animators import Animation, Animator, load_animator
+from .performance import (
+    CLIPS,
+    PICTURES,
+    check_device,
+    check_output,
+    full_frames,
+    perform,
+    provenance_facts,
+    provenance_of,
+    windows,
+)
+from .portrait import Frame, Portrait, as_frames, open_portrait
+
+DEFAULT_FPS = 25.0
+
+
+@dataclass(frozen=True)
+class Edit:
+    """Turn the head of a photo, open its mouth, change its expression; a picture, or a clip of a pose track."""
+
+    photo: Positional[Path]
+    """The photo."""
+    output: Path
+    """Picture to write (.png, .jpg); with --track a clip (.mp4)."""
+    yaw: float = 0.0
+    """Degrees; > 0 turns the nose to the image's left."""
+    pitch: float = 0.0
+    """Degrees; > 0 looks down."""
+    roll: float = 0.0
+    """Degrees; > 0 tilts clockwise in the image."""
+    jaw: float = 0.0
+    """0 as it is to 1 wide open."""
+    gaze: tuple[float, float] = (0.0, 0.0)
+    """Eyes, degrees sideways and down; signs as yaw and pitch."""
+    blink: float = 0.0
+    """0 as it is to 1 closed."""
+    expression: tuple[str, ...] = ()
+    """NAME=AMOUNT, such as smile=0.7; may be repeated. A wrong name lists the head's own."""
+    absolute: bool = False
+    """Replace the photo's own pose and expression instead of adding to them."""
+    track: Path | None = None
+    """Keyframes (.csv, .json): time or frame, and any of the options above (gaze_x, gaze_y) or expressions."""
+    fps: float = DEFAULT_FPS
+    """Frames per second of a track's clip."""
+    full_frame: bool = False
+    """Paste the window back into the whole photo; else the square window around the head is written."""
+    size: int = 512
+    """Side of the window in pixels."""
+    animator: str = "geometry"
+    """What makes the pixels; geometry needs no weights."""
+    checkpoint: Path | None = None
+    """Weights of the animator."""
+    head: str | None = None
+    """builtin, or a head file; $HEADWARP_HEAD where not given."""
+    landmarks: str = "mediapipe"
+    """mediapipe, face-alignment, or a landmark file."""
+    face: int | None = None
+    """Which face, by rank; the largest where not given."""
+    device: str = "cpu"
+    """Where the animator works: cpu, cuda."""
+    provenance: bool = True
+    """Say in the file, and in a JSON beside it, how it was made."""
+
+
+def edit(
+    photo: Any,
+    pose: Pose,
+    *,
+    animator: str | Animator = "geometry",
+    head: str | Path | HeadModel | None = None,
+    size: int = 512,
+    face: int | None = None,
+    full_frame: bool = False,
+    device: str = "cpu",
+) -> Frame:
+    """One photo in one new pose.
+
+    Args:
+        photo: a path, PIL, numpy or torch picture.
+        pose: relative to the photo's own, or absolute; see `Pose`.
+        animator: a registered name, or one from ``load_animator(name, checkpoint)``.
+        head: ``"builtin"``, a head file, a loaded model; None: ``$HEADWARP_HEAD``, else the built-in.
+        size: side of the square window around the head in which the work is done.
+        face: which face by rank; None: the largest.
+        full_frame: the whole photo with the window pasted back, instead of the window.
+        device: where the animator works.
+
+    Returns:
+        uint8 (H, W, 3): the window, size x size, or the photo's size with ``full_frame``.
+
+    Raises:
+        NoFaceError: nothing to fit.
+        HeadwarpError: unknown animator or expression, or a file that cannot be read.
+    """
+    frames = edit_track(
+        photo, [pose], animator=animator, head=head, size=size, face=face, full_frame=full_frame, device=device
+    )
+    return next(frames)
+
+
+def edit_track(
+    photo: Any,
+    poses: Sequence[Pose],
+    *,
+    animator: str | Animator = "geometry",
+    head: str | Path | HeadModel | None = None,
+    size: int = 512,
+    face: int | None = None,
+    full_frame: bool = False,
+    device: str = "cpu",
+) -> Iterator[Frame]:
+    """One photo in many poses; arguments as in `edit`, each frame is made when it is asked for."""
+    place = check_device(device)
+    maker = load_animator(animator) if isinstance(animator, str) else animator
+    model = head if isinstance(head, HeadModel) else load_head(head)
+    picture = next(iter(as_frames(photo)))
+    portrait = open_portrait(picture, head=model, size=size, face=face)
+    animations = perform([portrait], apply_pose(model, portrait.fit, poses), maker, device=place)
+    return shown(picture, portrait, animations, full_frame=full_frame)
+
+
+def shown(
+    photo: Frame, portrait: Portrait, animations: Iterator[Animation], *, full_frame: bool
+) -> Iterator[Frame]:
+    """The frames that are written: windows, or whole photos."""
+    return full_frames(photo, portrait, animations) if full_frame else windows(animations)
+
+
+def run(config: Edit) -> dict[str, Any]:
+    """The command.
+
+    Returns:
+        ``output``, ``frames``, ``width``, ``height``, ``animator``, ``head_pose`` (``photo``, ``first`` and ``last``:
+        yaw, pitch, roll in degrees), ``reprojection_percent_iod``, ``provenance``, ``seconds``.
+
+    Raises:
+        HeadwarpError: contradictory options, or what `edit` raises.
+    """
+    began = time.perf_counter()
+    _check(config)
+    place = check_device(config.device)
+    animator = load_animator(config.animator, config.checkpoint)
+    model = load_head(config.head)
+    poses = _poses(config, model)
+    picture = next(iter(as_frames(config.photo)))
+    portrait = open_portrait(picture, head=model, size=config.size, landmarks=config.landmarks, face=config.face)
+    fit = apply_pose(model, portrait.fit, poses)
+    prepared = time.perf_counter()
+    animations = perform([portrait], fit, animator, device=place)
+    frames = shown(picture, portrait, animations, full_frame=config.full_frame)
+    provenance = None
+    if config.provenance:
+        provenance = provenance_of(
+            config.animator,
+            inputs=[config.photo, config.track],
+            moved_pixels_only=config.checkpoint is None,
+        )
+    height, width = _write(config, frames, len(poses), provenance)
+    angles = {"photo": head_pose(portrait.fit.params)[0], "first": head_pose(fit.params)[0]}
+    return {
+        "output": str(config.output),
+        "frames": len(poses),
+        "width": width,
+        "height": height,
+        "animator": config.animator,
+        "head": model.model_id,
+        "head_pose": {**angles, "last": head_pose(fit.params)[-1]},
+        "reprojection_percent_iod": portrait.fit.report["reprojection_percent_iod"],
+        "provenance": provenance_facts(provenance),
+        "seconds": {"prepare": prepared - began, "animate": time.perf_counter() - prepared},
+    }
+
+
+def describe(report: Mapping[str, Any]) -> str:
+    """What was written, and the head's pose before and after."""
+    angles = {
+        name: "yaw {:+.0f}, pitch {:+.0f}, roll {:+.0f}".format(*(float(angle) for angle in value))
+        for name, value in report["head_pose"].items()
+    }
+    return "\n".join(
+        [
+            f"{report['output']}: {report['width']} x {report['height']}, {report['frames']} frame(s)",
+            f"  head: {angles['photo']} in the photo; {angles['last']} at the end",
+            f"  provenance: {report['provenance']}",
+        ]
+    )
+
+
+def parse_expressions(words: Sequence[str]) -> dict[str, float]:
+    """``["smile=0.7"]`` to a mapping.
+
+    Raises:
+        HeadwarpError: not NAME=AMOUNT, or a name twice.
+
+    Example:
+        >>> parse_expressions(["smile=0.7", "brows_up=-0.2"])
+        {'smile': 0.7, 'brows_up': -0.2}
+    """
+    amounts: dict[str, float] = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        try:
+            amount = float(text)
+        except ValueError:
+            equals = ""
+        if not (name and equals) or name in amounts:
+            raise HeadwarpError(f"--expression: expected NAME=AMOUNT, each name once, got {word!r}")
+        amounts[name] = amount
+    return amounts
+
+
+def _check(config: Edit) -> None:
+    said = [n for n in ("yaw", "pitch", "roll", "jaw", "gaze", "blink", "expression") if _given(config, n)]
+    if config.track is not None and said:
+        raise HeadwarpError(f"--track: expected a track or a pose, got both (--{', --'.join(said)})")
+    if config.size < 16:
+        raise HeadwarpError(f"--size: expected 16 pixels or more, got {config.size}")
+    if config.track is None:
+        check_output(config.output, PICTURES, what="one picture")
+    else:
+        check_output(config.output, CLIPS, what="a track")
+
+
+def _given(config: Edit, name: str) -> bool:
+    return getattr(config, name) != Edit.__dataclass_fields__[name].default
+
+
+def _poses(config: Edit, model: HeadModel) -> list[Pose]:
+    known = model.named_expressions
+    if config.track is not None:
+        poses = read_pose_track(config.track, config.fps, expressions=known)
+        return absolute(poses) if config.absolute else poses
+    expressions = parse_expressions(config.expression)
+    return [
+        Pose(
+            yaw=config.yaw,
+            pitch=config.pitch,
+            roll=config.roll,
+            jaw=config.jaw,
+            gaze=config.gaze,
+            blink=config.blink,
+            expressions=expressions,
+            relative=not config.absolute,
+        )
+    ]
+
+
+def _write(config: Edit, frames: Iterator[Frame], count: int, provenance: Any) -> tuple[int, int]:
+    """Write the picture or the clip; returns height and width."""
+    from tqdm import tqdm
+
+    from ..training.data.media import VideoWriter, write_image
+
+    if config.track is None:
+        frame = next(frames)
+        write_image(config.output, frame, provenance=provenance)
+        return frame.shape[0], frame.shape[1]
+    with VideoWriter(config.output, config.fps, provenance=provenance) as writer:
+        for frame in tqdm(frames, total=count, desc="edit", unit="frame"):
+            writer.write(frame)
+    return frame.shape[0], frame.shape[1]

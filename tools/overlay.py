@@ -1,0 +1,75 @@
+"""The picture beside a fit by which a person judges it: mesh, landmarks and the numbers of the faces."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..flame.landmarks import MEDIAPIPE_68
+from ..flame.model import HeadModel
+from ..flame.params import HeadFit
+from ..flame.posing import posed_vertices, window_fit
+from ..geom.crops import Crop
+from .draw import Frame, blend, mark_boxes, mark_points, shaded, view_of
+from .portrait import FaceChoice, to_frame, to_image
+
+LONGEST_SIDE = 1280
+OPACITY = 0.6
+
+
+def scaled_fit(fit: HeadFit, longest_side: int) -> HeadFit:
+    """The same fit in a frame of another size, of the same aspect."""
+    longest = max(fit.size)
+    height, width = (max(1, round(extent * longest_side / longest)) for extent in fit.size)
+    scaled = window_fit(fit, Crop(0.0, 0.0, float(longest)), longest_side)
+    return dataclasses.replace(scaled, size=(height, width))
+
+
+def scaled_frame(frame: Frame, size: tuple[int, int]) -> Frame:
+    """A frame drawn at (H, W)."""
+    from PIL import Image
+
+    if frame.shape[:2] == tuple(size):
+        return frame
+    return np.asarray(Image.fromarray(frame).resize((size[1], size[0]), Image.Resampling.LANCZOS))
+
+
+def fit_overlay(frame: Frame, fit: HeadFit, model: HeadModel, choice: FaceChoice, index: int) -> Frame:
+    """The parametric mesh (before the 2D residual) over its frame, detected points in green, other faces boxed.
+
+    Args:
+        frame: the frame of the fit.
+        fit: one frame.
+        model: its head.
+        choice: all faces of the input.
+        index: number of the frame in the input.
+    """
+    factor = min(1.0, LONGEST_SIDE / max(fit.size))
+    if factor < 1:
+        fit = scaled_fit(fit, LONGEST_SIDE)
+        frame = scaled_frame(frame, fit.size)
+    view = view_of(model, posed_vertices(model, fit), fit.size)
+    picture = to_frame(blend(to_image(frame)[0], shaded(view), view.covered, opacity=OPACITY))
+    shown = set(MEDIAPIPE_68) if fit.report.get("family", "mediapipe") == "mediapipe" else set(range(68))
+    rows = torch.tensor([int(i) in shown for i in fit.landmark_indices])
+    picture = mark_points(picture, fit.landmarks[0, rows].numpy(), colour=(60, 230, 90))
+    boxes = {rank: track.boxes[index] * factor for rank, track in enumerate(choice.tracks)}
+    boxes = {rank: box for rank, box in boxes.items() if np.isfinite(box).all()}
+    if len(choice.tracks) == 1:
+        return picture
+    return mark_boxes(picture, list(boxes.values()), [f"--face {rank}" for rank in boxes])
+
+
+def write_overlay(path: Path, picture: Frame, source: Path | None) -> None:
+    """Write the PNG; with ``source``, the file it was drawn over, provenance goes with it."""
+    from ..training.data.media import write_image
+    from ..training.data.provenance import ENHANCED, Provenance
+
+    made = None
+    if source is not None:
+        inputs = [source] if source.is_file() else []
+        made = Provenance.now("fit overlay", inputs=inputs, digital_source_type=ENHANCED)
+    write_image(path, picture, provenance=made)

@@ -1,0 +1,165 @@
+"""Portraits performed: fits of the source's window in, pictures out; what edit, animate and demo share."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import repeat
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..flame.params import HeadFit
+from ..geom.displacement import dilate
+from ..geom.errors import HeadwarpError
+from ..training.data.provenance import COMPOSITE_WITH_TRAINED, ENHANCED, Provenance
+from ..warping.animators import Animation, Animator
+from ..warping.composite import paste_back
+from .portrait import Frame, Portrait, to_frame
+
+PICTURES = (".png", ".jpg", ".jpeg")
+CLIPS = (".mp4", ".m4v", ".mov", ".mkv")
+PERSON_MARGIN = 0.02  # of the window: how far around the person a pasted window reaches
+Kept = TypeVar("Kept")
+
+
+def check_device(name: str) -> torch.device:
+    """A torch device by name.
+
+    Raises:
+        HeadwarpError: no such device here.
+    """
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
+        raise HeadwarpError(
+            f"--device {name}: not available here; cpu always is, `headwarp doctor` lists the rest"
+        ) from error
+    return device
+
+
+def check_output(path: Path, suffixes: Sequence[str], *, what: str) -> Path:
+    """Refuse a name of another kind of file before the work is done.
+
+    Raises:
+        HeadwarpError: a folder, or a suffix that is not among ``suffixes``.
+    """
+    if path.is_dir():
+        raise HeadwarpError(f"--output: expected a file, got the folder {path}; name a file in it")
+    if path.suffix.lower() not in suffixes:
+        raise HeadwarpError(f"--output: expected a name in {', '.join(suffixes)} for {what}, got {path.name}")
+    return path
+
+
+def on_device(observation: Kept, device: torch.device) -> Kept:
+    """A dataclass of tensors (a `Source`, a `Driving`) with every tensor on a device."""
+    moved: dict[str, Any] = {}
+    for field in dataclasses.fields(observation):  # type: ignore[arg-type]
+        value = getattr(observation, field.name)
+        if isinstance(value, Tensor):
+            moved[field.name] = value.to(device)
+        elif dataclasses.is_dataclass(value):
+            moved[field.name] = on_device(value, device)
+    return dataclasses.replace(observation, **moved)  # type: ignore[type-var]
+
+
+def perform(
+    portraits: Sequence[Portrait],
+    fit: HeadFit,
+    animator: Animator,
+    *,
+    device: torch.device | str = "cpu",
+    images: Iterable[Tensor] | None = None,
+) -> Iterator[Animation]:
+    """The portraits in every pose of a fit, one picture after another, made as they are asked for.
+
+    Args:
+        portraits: of one person, the first is the one that ``fit`` poses; several are for animators that fuse sources.
+        fit: T frames in the first portrait's window.
+        animator: any; what it needs beyond image, mask, landmarks and posed vertices is an error that names it.
+        device: where the animator works.
+        images: the driving pictures in the window, ``(1, 3, S, S)`` each, for animators that look at them.
+    """
+    device = torch.device(device)
+    if isinstance(animator, torch.nn.Module):
+        animator.to(device)
+    with torch.no_grad():
+        cache = animator.encode([on_device(portrait.source(), device) for portrait in portraits])
+    pictures: Iterable[Tensor | None] = repeat(None) if images is None else images
+    return (
+        _frame(portraits[0], fit, frame, animator, cache=cache, device=device, image=image)
+        for frame, image in zip(range(fit.frames), pictures, strict=False)
+    )
+
+
+@torch.no_grad()
+def _frame(
+    portrait: Portrait,
+    fit: HeadFit,
+    frame: int,
+    animator: Animator,
+    *,
+    cache: Any,
+    device: torch.device,
+    image: Tensor | None,
+) -> Animation:
+    driving = portrait.driving(fit.select([frame]), image=image)
+    return animator.animate(cache, on_device(driving, device))
+
+
+def windows(animations: Iterable[Animation]) -> Iterator[Frame]:
+    """The square head windows as uint8 (S, S, 3)."""
+    return (to_frame(animation.image) for animation in animations)
+
+
+def full_frames(photo: Frame, portrait: Portrait, animations: Iterable[Animation]) -> Iterator[Frame]:
+    """The whole photo with each window pasted back where the person is or was; all else keeps its bits.
+
+    Args:
+        photo: uint8 (H, W, 3), the picture that the portrait was cut from.
+        portrait: with a crop; one without is the photo itself.
+    """
+    if portrait.crop is None:
+        yield from windows(animations)
+        return
+    whole = torch.from_numpy(photo.copy()).permute(2, 0, 1)[None]  # (1, 3, H, W)
+    size = portrait.image.shape[-1]
+    was = dilate((portrait.mask > 0.1).to(portrait.image), round(PERSON_MARGIN * size))
+    for animation in animations:
+        mask = None if animation.occlusion is None else _person(was, animation.occlusion.cpu(), size)
+        pasted = paste_back(whole, animation.image.cpu(), portrait.crop, mask=mask)
+        yield pasted[0].permute(1, 2, 0).contiguous().numpy()  # (H, W, 3)
+
+
+def _person(
+    was: Float[Tensor, "1 1 S S"], now: Float[Tensor, "1 1 S S"], size: int
+) -> Float[Tensor, "1 1 S S"]:
+    """Where the person is before or after, with a soft rim."""
+    reach = round(PERSON_MARGIN * size)
+    hard = torch.maximum(was, dilate((now > 0.1).to(was), reach))
+    for _ in range(2):
+        hard = torch.nn.functional.avg_pool2d(hard, 2 * reach + 1, stride=1, padding=reach, count_include_pad=False)
+    return hard
+
+
+def provenance_of(
+    name: str, *, inputs: Sequence[Any] = (), moved_pixels_only: bool = False
+) -> Provenance:
+    """The record of a performance; files among the inputs are named by their SHA-256.
+
+    Args:
+        name: of the animator.
+        moved_pixels_only: an edit that only moves the photo's own pixels, by no trained animator.
+    """
+    files = [Path(item) for item in inputs if isinstance(item, (str, Path)) and Path(item).is_file()]
+    kind = ENHANCED if moved_pixels_only else COMPOSITE_WITH_TRAINED
+    return Provenance.now(name, inputs=files, digital_source_type=kind)
+
+
+def provenance_facts(provenance: Provenance | None) -> str:
+    """What a report says about the provenance written into a file."""
+    return "none, as asked" if provenance is None else provenance.digital_source_type.rsplit("/", 1)[-1]

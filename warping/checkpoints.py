@@ -1,0 +1,248 @@
+"""Checkpoints: safetensors with a JSON header ``{kind, name, config, step, headwarp_version}``; no pickles.
+
+Loading rebuilds from the file alone: the header's config becomes the registered config dataclass, the animator is made
+from it, and the weights must fit it name by name and shape by shape.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from ..geom.errors import HeadwarpError, ModelFileError
+from ._config_json import config_from_json, config_to_json
+
+if TYPE_CHECKING:
+    from .animators import Animator, Registration
+
+HEADER = "headwarp"
+ANIMATOR = "animator"
+_FIELDS = {"kind": str, "name": str, "config": dict, "step": int, "headwarp_version": str}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint in memory.
+
+    Attributes:
+        path: the file, for messages.
+        kind: what was saved: ``animator``, ``discriminator``, ``optimizer`` and so on.
+        name: registered name.
+        config: fields of the config dataclass as JSON has them.
+        step: training steps done.
+        version: headwarp's version that wrote it.
+        tensors: by key, on the CPU.
+    """
+
+    path: Path
+    kind: str
+    name: str
+    config: Mapping[str, Any]
+    step: int
+    version: str
+    tensors: Mapping[str, Tensor]
+
+    def build(self, entry: Registration) -> Animator:
+        """The animator of a registration with this config and these weights.
+
+        Raises:
+            ModelFileError: not an animator's checkpoint, or its config or a weight does not fit.
+        """
+        if self.kind != ANIMATOR:
+            raise ModelFileError(f"{self.path}: expected a checkpoint of kind {ANIMATOR}, got {self.kind}")
+        try:
+            config = config_from_json(entry.config, self.config)
+        except HeadwarpError as error:
+            raise ModelFileError(
+                f"{self.path}: {error}; the file is of another version or was altered"
+            ) from error
+        animator = entry.build(config)
+        load_weights(animator, self.tensors, name=str(self.path))
+        return animator
+
+
+def save_checkpoint(
+    path: str | Path,
+    weights: nn.Module | Mapping[str, Tensor],
+    *,
+    config: Any,
+    name: str,
+    step: int = 0,
+    kind: str = ANIMATOR,
+) -> Path:
+    """Write a checkpoint, whole or not at all; returns its path.
+
+    Args:
+        path: ends in ``.safetensors``; missing parent folders are made.
+        weights: a module (its state dict) or tensors by key; tied tensors are stored once per key.
+        config: the frozen config dataclass that the module was made from.
+        name: registered name, such as ``pwm``.
+        step: training steps done, 0 or more.
+        kind: what it is; `load_animator` takes ``animator``.
+
+    Raises:
+        HeadwarpError: a config that JSON cannot hold, a key without a tensor, or the file cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> from headwarp.warping.animators.copy import CopyConfig
+        >>> path = Path(tempfile.mkdtemp()) / "c.safetensors"
+        >>> load_checkpoint(save_checkpoint(path, {}, config=CopyConfig(), name="copy", step=3)).step
+        3
+    """
+    from safetensors.torch import save_file
+
+    from .. import __version__
+
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise HeadwarpError(f"{path}: expected a name that ends in .safetensors")
+    if step < 0:
+        raise HeadwarpError(f"step: expected 0 or more, got {step}")
+    header = {
+        "kind": kind,
+        "name": name,
+        "config": config_to_json(config),
+        "step": int(step),
+        "headwarp_version": __version__,
+    }
+    tensors = _detached(weights.state_dict() if isinstance(weights, nn.Module) else weights)
+    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.safetensors")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, os.fspath(temporary), metadata={HEADER: json.dumps(header, allow_nan=False)})
+        os.replace(temporary, path)
+    except OSError as error:
+        raise HeadwarpError(f"{path}: cannot be written ({error.strerror or error})") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def load_checkpoint(path: str | Path, name: str | None = None, *, kind: str | None = None) -> Checkpoint:
+    """Read a checkpoint; nothing in it is run.
+
+    Args:
+        path: a file that `save_checkpoint` wrote.
+        name: the registered name it must carry; None for any.
+        kind: the kind it must be of; None for any.
+
+    Raises:
+        ModelFileError: missing, no safetensors, not ours, of another name or kind, or from a newer headwarp (a higher
+            first or second number of the version).
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ModelFileError(f"{path}: no such checkpoint; sought in {path.absolute().parent}")
+    header, tensors = _read(path)
+    _check_version(path, header["headwarp_version"])
+    for what, wanted in (("name", name), ("kind", kind)):
+        if wanted is not None and header[what] != wanted:
+            raise ModelFileError(f"{path}: expected a checkpoint of {what} {wanted!r}, got {header[what]!r}")
+    own = {key: header[key] for key in ("kind", "name", "config", "step")}
+    return Checkpoint(path=path, version=header["headwarp_version"], tensors=tensors, **own)
+
+
+def load_weights(target: Any, tensors: Mapping[str, Tensor], *, name: str) -> None:
+    """Copy tensors into a module: every key, every shape, nothing left over.
+
+    Args:
+        target: a module; anything else has no weights and takes none.
+        name: of the file, for messages.
+
+    Raises:
+        ModelFileError: keys are missing or unknown, or shapes differ; the text lists the first of each.
+    """
+    own = target.state_dict() if isinstance(target, nn.Module) else {}
+    problems = [
+        ("missing", sorted(own.keys() - tensors.keys())),
+        ("unknown", sorted(tensors.keys() - own.keys())),
+        (
+            "of another shape",
+            [
+                f"{key} {tuple(tensors[key].shape)} for {tuple(own[key].shape)}"
+                for key in sorted(own.keys() & tensors.keys())
+                if tensors[key].shape != own[key].shape
+            ],
+        ),
+    ]
+    found = [f"{len(keys)} {what}: {', '.join(keys[:5])}" for what, keys in problems if keys]
+    if found:
+        raise ModelFileError(f"{name}: expected the weights of {type(target).__name__}; {'; '.join(found)}")
+    if isinstance(target, nn.Module):
+        target.load_state_dict(dict(tensors), strict=True)
+
+
+def _detached(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Contiguous CPU tensors that share no memory, as the format wants them."""
+    kept: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for key, value in tensors.items():
+        if not isinstance(value, Tensor):
+            raise HeadwarpError(f"weights[{key!r}]: expected a tensor, got {type(value).__name__}")
+        plain = value.detach().cpu().contiguous()
+        storage = plain.untyped_storage().data_ptr()
+        kept[key] = (
+            plain.clone() if storage in seen or plain.untyped_storage().nbytes() != plain.nbytes else plain
+        )
+        seen.add(storage)
+    return kept
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(os.fspath(path), framework="pt", device="cpu") as file:
+            header = _header(path, (file.metadata() or {}).get(HEADER))
+            return header, {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
+    except (SafetensorError, OSError) as error:
+        raise ModelFileError(
+            f"{path}: expected a checkpoint of headwarp (.safetensors), it does not read as one ({error})"
+        ) from error
+
+
+def _header(path: Path, text: str | None) -> dict[str, Any]:
+    try:
+        header = json.loads(text or "")
+    except ValueError:
+        header = None
+    if not isinstance(header, dict):
+        raise ModelFileError(
+            f"{path}: expected a checkpoint of headwarp, got a .safetensors file without its header; "
+            "weights of other projects are converted first"
+        )
+    for field, kind in _FIELDS.items():
+        value = header.get(field)
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise ModelFileError(f"{path}: header {field}: expected {kind.__name__}, got {value!r}")
+    return header
+
+
+def _check_version(path: Path, text: str) -> None:
+    from .. import __version__
+
+    if _series(text) is None:
+        raise ModelFileError(
+            f"{path}: header headwarp_version: expected a version such as {__version__}, got {text!r}"
+        )
+    if _series(text) > _series(__version__):
+        raise ModelFileError(
+            f"{path}: written by headwarp {text}, this is {__version__}; upgrade headwarp to read it"
+        )
+
+
+def _series(version: str) -> tuple[int, int] | None:
+    """First and second number of a version."""
+    match = re.match(r"(\d+)\.(\d+)", version)
+    return (int(match[1]), int(match[2])) if match else None

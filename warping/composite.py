@@ -1,0 +1,110 @@
+"""Layers put together: a window back into its picture, and one layer over another."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..geom.crops import Crop, crop_image
+from ..geom.errors import ShapeError
+
+FEATHER = 0.08  # of the window's side
+
+
+def over(
+    front: Float[Tensor, "B C H W"], back: Float[Tensor, "B C H W"], alpha: Float[Tensor, "B 1 H W"]
+) -> Float[Tensor, "B C H W"]:
+    """``alpha front + (1 - alpha) back``; where alpha is 0 or 1 exactly the one layer, bit for bit."""
+    mixed = back + alpha * (front - back)
+    return torch.where(alpha <= 0, back, torch.where(alpha >= 1, front, mixed))
+
+
+def window_feather(size: int, *, feather: float = FEATHER) -> Float[Tensor, "1 1 S S"]:
+    """1 within a window, falling smoothly to 0 on its outermost pixels over the share ``feather`` of the side.
+
+    Example:
+        >>> window_feather(8, feather=0.25)[0, 0, 4].tolist()
+        [0.0, 0.5, 1.0, 1.0, 1.0, 1.0, 0.5, 0.0]
+    """
+    if not 0 <= feather <= 0.5:
+        raise ShapeError(f"feather: expected 0 to 0.5 of the window's side, got {feather}")
+    index = torch.arange(size, dtype=torch.float32)
+    distance = torch.minimum(index, size - 1 - index)  # pixels from the outermost row
+    ramp = (distance / max(feather * size, 1e-6)).clamp(0, 1)
+    smooth = ramp * ramp * (3 - 2 * ramp)
+    return (smooth[:, None] * smooth[None, :])[None, None]  # (1, 1, S, S)
+
+
+def paste_back(
+    image: Tensor,
+    window: Float[Tensor, "1 3 S S"],
+    crop: Crop,
+    *,
+    mask: Float[Tensor, "1 1 S S"] | None = None,
+    feather: float = FEATHER,
+) -> Tensor:
+    """Put a square window back where it was cut out, at the picture's own resolution.
+
+    Args:
+        image: the whole picture, ``(1, 3, H, W)``, uint8 or floats in [0, 1].
+        window: the changed window, RGB in [0, 1].
+        crop: where it lies in the picture; parts beyond its border are left out.
+        mask: how much of the window is wanted, in [0, 1]; None for all of it. Its edge is softened by the caller.
+        feather: see `window_feather`; the window's border never shows.
+
+    Returns:
+        A new picture of the image's dtype; outside the window, and where the mask is 0, its bits are the image's.
+
+    Raises:
+        ShapeError: a shape does not fit.
+    """
+    _check(image, window, mask)
+    result = image.clone()
+    height, width = image.shape[2:]
+    left, top = max(0, math.floor(crop.x)), max(0, math.floor(crop.y))
+    right, bottom = min(width, math.ceil(crop.x + crop.side)), min(height, math.ceil(crop.y + crop.side))
+    if right <= left or bottom <= top:
+        return result
+    size = window.shape[-1]
+    alpha = window_feather(size, feather=feather).to(window)
+    layer = torch.cat([window, alpha if mask is None else alpha * mask.to(window)], dim=1)
+    region = (slice(None), slice(None), slice(top, bottom), slice(left, right))
+    drawn = _drawn_back(layer, crop, left=left, top=top, side=max(right - left, bottom - top))
+    drawn = drawn[:, :, : bottom - top, : right - left]
+    behind = image[region]
+    if image.dtype == torch.uint8:
+        blended = (
+            over(drawn[:, :3], behind.to(window) / 255, drawn[:, 3:])
+            .clamp(0, 1)
+            .mul(255)
+            .round()
+            .to(torch.uint8)
+        )
+    else:
+        blended = over(drawn[:, :3].to(image), behind, drawn[:, 3:].to(image))
+    result[region] = torch.where(drawn[:, 3:] > 0, blended, behind)
+    return result
+
+
+def _drawn_back(layer: Tensor, crop: Crop, *, left: int, top: int, side: int) -> Tensor:
+    """The layer drawn on the picture's pixel grid: a square of ``side`` pixels from (left, top)."""
+    scale = crop.scale(layer.shape[-1])
+    return crop_image(layer, Crop((left - crop.x) * scale, (top - crop.y) * scale, side * scale), side)
+
+
+def _check(image: Tensor, window: Tensor, mask: Tensor | None) -> None:
+    if (
+        image.ndim != 4
+        or image.shape[:2] != (1, 3)
+        or not (image.dtype == torch.uint8 or image.is_floating_point())
+    ):
+        raise ShapeError(
+            f"image: expected (1, 3, H, W) uint8 or floats, got {image.dtype} {tuple(image.shape)}"
+        )
+    if window.ndim != 4 or window.shape[:2] != (1, 3) or window.shape[2] != window.shape[3]:
+        raise ShapeError(f"window: expected a square (1, 3, S, S), got {tuple(window.shape)}")
+    if mask is not None and mask.shape != (1, 1, *window.shape[2:]):
+        raise ShapeError(f"mask: expected {(1, 1, *window.shape[2:])}, got {tuple(mask.shape)}")
