@@ -17,7 +17,7 @@ from torch import Tensor
 
 from .errors import ShapeError
 from .fill import harmonic_fill
-from .flow import pixel_grid, warp
+from .flow import pixel_grid, sample, warp
 from .guidance import Guidance
 from .mesh import vertex_normals
 from .rasterizer import interpolate, rasterize
@@ -132,12 +132,14 @@ class MeshFlow:
         covered: 1 where the driving mesh lies, ``(B, 1, H, W)``.
         known: 1 where covered, away from the silhouette, and visible in the source.
         cavity: share of a surface no source shows (the mouth's inside), 0..1.
+        person: 1 where covered by a part of the mesh that lies on the person in the source, seen or hidden.
     """
 
     flow: Float[Tensor, "B 2 H W"]
     covered: Float[Tensor, "B 1 H W"]
     known: Float[Tensor, "B 1 H W"]
     cavity: Float[Tensor, "B 1 H W"]
+    person: Float[Tensor, "B 1 H W"]
 
 
 def mesh_flow(
@@ -148,7 +150,7 @@ def mesh_flow(
     size: tuple[int, int],
     visibility: Float[Tensor, "#B V"],
     cavity: Bool[Tensor, "V"] | None = None,
-    mask: Float[Tensor, "B 1 H W"] | None = None,
+    mask: Float[Tensor, "#B 1 H W"] | None = None,
 ) -> MeshFlow:
     """Rasterise the driving mesh with its source positions and visibility.
 
@@ -168,20 +170,28 @@ def mesh_flow(
         )
     batch = driving_verts.shape[0]
     hollow = torch.zeros_like(visibility) if cavity is None else cavity.to(visibility).expand_as(visibility)
+    person = torch.ones_like(visibility) if mask is None else _at_vertices(mask, source_verts)
     seen = visibility * (1 - hollow)
-    attributes = torch.cat([source_verts[..., :2], seen[..., None], hollow[..., None]], dim=-1).expand(
-        batch, -1, -1
-    )
+    attributes = torch.cat([source_verts[..., :2], torch.stack([seen, hollow, person], -1)], dim=-1)
     fragments = rasterize(driving_verts, faces, size)
     image = interpolate(
-        fragments, attributes, faces, verts=driving_verts if driving_verts.requires_grad else None
+        fragments,
+        attributes.expand(batch, -1, -1),
+        faces,
+        verts=driving_verts if driving_verts.requires_grad else None,
     )
     covered = (fragments.face >= 0)[:, None].to(image.dtype)  # (B, 1, H, W)
     flow = (image[:, :2] - pixel_grid(size, device=image.device, dtype=image.dtype)) * covered
-    known = erode(covered) * (image[:, 2:3] > 0.5)
+    inner = erode(covered)
+    known = inner * (image[:, 2:3] > 0.5)
     if mask is not None:
         known = known * (carried_mask(mask, flow) > 0.5)
-    return MeshFlow(flow=flow, covered=covered, known=known, cavity=image[:, 3:4])
+    return MeshFlow(flow, covered, known, cavity=image[:, 3:4], person=inner * (image[:, 4:5] > 0.5))
+
+
+def _at_vertices(mask: Float[Tensor, "B 1 H W"], verts: Float[Tensor, "B V 3"]) -> Float[Tensor, "B V"]:
+    """The mask's value where each vertex lies in the picture."""
+    return sample(mask, verts[..., :2].mT[:, :, None])[:, 0, 0]
 
 
 def complete(

@@ -144,7 +144,7 @@ def _smooth(values: Float[Tensor, "B bins"]) -> Float[Tensor, "B bins"]:
     return torch.fft.irfft(spectrum, n=BINS)
 
 
-def _at(values: Float[Tensor, "B bins"], angle: Float[Tensor, "B N"]) -> Float[Tensor, "B N"]:
+def _at(values: Float[Tensor, "#B bins"], angle: Float[Tensor, "B N"]) -> Float[Tensor, "B N"]:
     """Linear interpolation around the circle."""
     place = _position(angle) - 0.5
     low = place.floor()

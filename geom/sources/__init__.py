@@ -1,1 +1,1 @@
-"""Geometry sources: each makes `geom.guidance.Guidance` of what is known of source and driver; one file each."""
+"""Geometry sources: each makes `geom.guidance.Guidance` of what is known of source and driver."""

@@ -19,7 +19,7 @@ from torch import Tensor
 from ...geom.alignment import affine_flow
 from ...geom.displacement import DisplacementConfig, MeshFlow, border, carried_mask, complete, dilate, erode
 from ...geom.fill import harmonic_fill
-from ...geom.flow import warp
+from ...geom.flow import pixel_grid, warp
 from ...geom.guidance import Driving, Source, require
 from ...geom.outline import Hairline, hairline, hairline_anchors, skull_outline
 from ...geom.rasterizer import rasterize
@@ -47,7 +47,7 @@ class GeometryConfig:
     matte: tuple[float, float] = (0.3, 0.7)
     background_margin: float = 0.06
     matte_gap: float = 0.06
-    residual_reach: float = 0.03
+    residual_reach: float = 0.012
     cavity_shade: float = 0.16
 
 
@@ -112,7 +112,7 @@ class GeometryAnimator:
         flow = complete(raw, anchors=anchors, anchor_flow=anchor_flow)
         layer = warp(cache.person.expand(len(flow), -1, -1, -1), flow)
         matte, colours, residual = layer[:, :1], layer[:, 1:4], layer[:, 4:]
-        matte = torch.maximum(matte, torch.maximum(raw.known, (raw.cavity > 0.5).to(matte)))
+        matte = torch.maximum(matte * _inside_frame(flow, cache.torso_line), F.avg_pool2d(raw.person, 3, 1, 1))
         background = _moved(cache.background, camera)
         image = matte * colours + (1 - matte) * background + residual * self._stillness(cache, flow)
         image = image + cavity_opacity(raw) * (cache.dark - image)
@@ -174,6 +174,18 @@ def _below(flow: Float[Tensor, "B 2 H W"], line: float) -> Bool[Tensor, "B 1 H W
     return (flow[:, 1:] + rows) > line
 
 
+def _inside_frame(flow: Float[Tensor, "B 2 H W"], torso_line: float) -> Float[Tensor, "B 1 H W"]:
+    """0 where a pixel would come from beyond the frame's top, or beyond its sides above the torso; soft by a pixel.
+
+    Hair that the frame cuts off does not go on for ever; clothes at the sides and the bottom may.
+    """
+    height, width = flow.shape[2:]
+    origin = flow + pixel_grid((height, width), device=flow.device, dtype=flow.dtype)
+    x, y = origin[:, :1], origin[:, 1:]
+    aside = torch.where(y < torso_line, torch.minimum(x, width - x), torch.full_like(x, 2.0))
+    return (torch.minimum(y, aside) + 1).clamp(0, 1)
+
+
 def splat_anchors(
     anchors: Bool[Tensor, "B 1 H W"],
     flow: Float[Tensor, "B 2 H W"],
@@ -214,10 +226,8 @@ def _painted_out(image: Tensor, mask: Tensor, margin: int) -> Tensor:
 
 
 def _decontaminated(image: Tensor, matte: Tensor, margin: int) -> Tensor:
-    """Person colours: the picture where the matte is certain, continued outwards so that edges carry no background."""
-    certain = (matte >= 1).to(image.dtype)
+    """Person colours: the picture well inside the matte, continued outwards so that edges carry no background."""
+    certain = erode((matte >= 1).to(image.dtype), max(1, margin // 2))
     if not bool(certain.any()):
         return image
-    filled = harmonic_fill(image, certain)
-    near = dilate((matte > 0).to(image.dtype), margin)
-    return torch.where(certain > 0.5, image, torch.where(near > 0.5, filled, image))
+    return torch.where(certain > 0.5, image, harmonic_fill(image, certain))
