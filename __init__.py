@@ -24,11 +24,21 @@ _EXPORTS: dict[str, str] = {
     "Pose": ".flame.params",
     "ShapeError": ".geom.errors",
     "Source": ".geom.guidance",
+    "Transfer": ".flame.driving",
+    "animate": ".tools.animate",
+    "displacement": ".tools.posed",
+    "edit": ".tools.edit",
+    "edit_track": ".tools.edit",
+    "fit": ".tools.fit",
+    "load_animator": ".warping.animators",
     "load_head": ".flame.io",
+    "pose": ".tools.posed",
+    "render": ".tools.render",
 }
 __all__ = sorted(_EXPORTS)
 
 if TYPE_CHECKING:  # the same names for editors and type checkers
+    from .flame.driving import Transfer as Transfer
     from .flame.io import load_head as load_head
     from .flame.model import HeadModel as HeadModel
     from .flame.params import HeadFit as HeadFit
@@ -43,6 +53,14 @@ if TYPE_CHECKING:  # the same names for editors and type checkers
     from .geom.guidance import Driving as Driving
     from .geom.guidance import Guidance as Guidance
     from .geom.guidance import Source as Source
+    from .tools.animate import animate as animate
+    from .tools.edit import edit as edit
+    from .tools.edit import edit_track as edit_track
+    from .tools.fit import fit as fit
+    from .tools.posed import displacement as displacement
+    from .tools.posed import pose as pose
+    from .tools.render import render as render
+    from .warping.animators import load_animator as load_animator
 
 
 def __getattr__(name: str) -> object:

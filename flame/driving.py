@@ -83,7 +83,12 @@ def transfer_motion(
     if relative and not transfer.adapt_scale:
         crop = centre_square(driving.size)
     fit = retarget(
-        model, source, window_fit(driving, crop, source.size[0]), relative=relative, reference=reference
+        model,
+        source,
+        window_fit(driving, crop, source.size[0]),
+        relative=relative,
+        adapt_scale=transfer.adapt_scale,
+        reference=reference,
     )
     return Driven(fit, reference, relative, crop)
 

@@ -1,9 +1,10 @@
 """What is seen between the lips: a sheet of teeth that stays with the skull, and the dark behind it.
 
-A photo shows the teeth in the gap between the lips, a few millimetres behind them. Two strips are added to the posed
-mesh. The *teeth* strip spans the gap of the source, hangs from the upper lip and turns rigidly with the skull, so that
-teeth keep their shape when the jaw opens and are hidden by the lips when it closes. The *cavity* strip spans the
-present gap, further back: where it shows, the source has nothing to show, and animators paint it dark.
+A photo shows the teeth in the gap between the lips, a few millimetres behind them. Two strips are added to
+the posed mesh. The *teeth* strip spans the gap of the source, hangs from the upper lip and turns rigidly with
+the skull, so that teeth keep their shape when the jaw opens and are hidden by the lips when it closes. The
+*cavity* strip spans the present gap, further back: where it shows, the source has nothing to show, and
+animators paint it dark.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 A row (CSV) or object (JSON) is a keyframe: ``time`` in seconds or ``frame`` as a number, and any of ``yaw``, ``pitch``,
 ``roll``, ``gaze_x``, ``gaze_y`` (degrees), ``jaw``, ``blink`` (0..1) and named expressions. A name that is absent, or an
 empty cell, sets no key there. Between its keys every channel is interpolated by the monotone cubic of Fritsch and
-Carlson, which passes through the keys and never overshoots them; before the first and after the last key it holds.
+Carlson, which passes through the keys and never overshoots them (two keys alone: a straight line); before the first and
+after the last key it holds.
 """
 
 from __future__ import annotations
@@ -106,8 +107,8 @@ def interpolate_poses(times: Sequence[float], poses: Sequence[Pose], fps: float 
         HeadwarpError: times do not rise, or their count is not that of the poses.
 
     Example:
-        >>> [round(pose.yaw, 1) for pose in interpolate_poses([0, 1], [Pose(), Pose(yaw=20)], 4)]
-        [0.0, 3.1, 10.0, 16.9, 20.0]
+        >>> [pose.yaw for pose in interpolate_poses([0, 1, 2], [Pose(), Pose(yaw=20), Pose(yaw=20)], 2)]
+        [0.0, 13.75, 20.0, 20.0, 20.0]
     """
     rate = _rate(fps)
     if len(times) != len(poses) or not poses:
@@ -273,10 +274,11 @@ def _write_text(path: Path, text: str) -> Path:
     temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
+        try:
+            temporary.write_text(text, encoding="utf-8")
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
     except OSError as error:
         raise HeadwarpError(f"{path}: cannot be written ({error.strerror or error})") from error
-    finally:
-        temporary.unlink(missing_ok=True)
     return path

@@ -1,4 +1,4 @@
-"""A fit as posed vertices in pixels: projecting, editing by a `Pose`, retargeting, residuals, the resting body."""
+"""A fit as posed vertices in pixels: projecting, editing by a `Pose`, retargeting, the resting body."""
 
 from __future__ import annotations
 
@@ -50,7 +50,13 @@ def project_head(
     *,
     vertices: Int[Tensor, "N"] | None = None,
 ) -> Float[Tensor, "T N 3"]:
-    """Posed points in pixels, depth in pixel units (smaller is nearer); whole mesh, landmarks, or an index subset."""
+    """Posed points in pixels, depth in pixel units (smaller is nearer).
+
+    Args:
+        model: a head, or its landmarks (`restrict`).
+        params, camera: T frames.
+        vertices: project only these points.
+    """
     points = pose_vertices(
         model,
         params.shape,
@@ -67,7 +73,7 @@ def project_head(
 
 
 def skull_vertices(model: HeadModel) -> Bool[Tensor, "V"]:
-    """Vertices of the head above the jaw joint that do not follow the body: their outline carries the hair."""
+    """Vertices above the jaw joint that do not follow the body: their outline carries the hair."""
     root, jaw = model.joint_names.index("root"), model.joint_names.index("jaw")
     return (model.weights[:, root] < 0.05) & (model.template[:, 1] > model.joint_template[jaw, 1])
 
@@ -91,8 +97,8 @@ def posed_vertices(
     """Posed mesh of every frame of a fit, in pixels of its frame.
 
     Args:
-        body: a one-frame fit (the source's) whose root pose the root-skinned vertices keep, moved along with the neck
-            joint (`body_motion`); None poses the whole mesh as the head.
+        body: a one-frame fit (the source's) whose root pose the root-skinned vertices keep, moved along with
+            the neck joint (`body_motion`); None poses the whole mesh as the head.
         follow: see `body_motion`.
 
     Raises:
@@ -124,8 +130,8 @@ def body_motion(
 ) -> Float[Tensor, "T 2 3"]:
     """Map of the torso's pixels in every frame back to the source's: a scale and a shift, ``(T, 2, 3)``.
 
-    The neck joint rides on the torso: where it moved and how the head's scale changed, the torso did too, by the share
-    ``follow``. A pose edit holds the neck joint, so there the torso rests.
+    The neck joint rides on the torso: where it moved and how the head's scale changed, the torso did too, by
+    the share ``follow``. A pose edit holds the neck joint, so there the torso rests.
     """
     ratio = (
         pixels_per_metre(fit.params, fit.camera) / pixels_per_metre(source.params, source.camera)
@@ -155,11 +161,12 @@ def neck_pixels(model: HeadModel, params: HeadParams, camera: Camera) -> Float[T
 def apply_pose(model: HeadModel, fit: HeadFit, pose: Pose | Sequence[Pose]) -> HeadFit:
     """The head of a one-frame fit moved as a person says; one output frame per pose.
 
-    A relative rotation acts in the camera frame before the fit's own, ``R' = R(pose) R``; the neck joint stays where it
-    is in the image. Landmarks and residual are carried along unchanged in count (they are the source's own correction).
+    A relative rotation acts in the camera frame before the fit's own, ``R' = R(pose) R``; the neck joint
+    stays where it is in the image. Landmarks and residual are carried along unchanged in count (they are the
+    source's own correction).
 
     Raises:
-        HeadwarpError: an unknown named expression, or a fit of more than one frame.
+        HeadwarpError: an unknown named expression, no pose, or a fit of more than one frame.
     """
     check_model(fit, model.model_id)
     if fit.frames != 1:
@@ -167,6 +174,8 @@ def apply_pose(model: HeadModel, fit: HeadFit, pose: Pose | Sequence[Pose]) -> H
             f"apply_pose: expected a fit of one frame, got {fit.frames}; choose one with fit.select([t])"
         )
     poses = [pose] if isinstance(pose, Pose) else list(pose)
+    if not poses:
+        raise HeadwarpError("apply_pose: expected at least one pose, got none")
     repeated = fit.select([0] * len(poses))
     params = _moved_params(model, repeated.params, poses)
     return dataclasses.replace(
@@ -227,22 +236,31 @@ def retarget(
     adapt_scale: bool = True,
     reference: int = 0,
 ) -> HeadFit:
-    """The source's head driven by another fit: its shape, the driver's pose and expression; one frame per driving frame.
+    """The source's head driven by another fit; one frame per driving frame.
 
-    Absolute: rotation, jaw, expression, eyes and eyelids are the driver's; scale and place too, in the driver's frame.
-    Relative: the change against the driver's ``reference`` frame is added to the source's own, and place and scale
-    change in proportion (``adapt_scale`` measures the driver's shift in units of head size), so that different
-    framings and faces do not matter ([FOMM] sec. 3.4).
+    Absolute: the source's shape with the driver's rotation, jaw, expression, eyes and eyelids; scale, place
+    and residual are the driver's too, in the driver's frame.
+
+    Relative: the change against the driver's ``reference`` frame is added to the source's own, and place and
+    scale change in proportion (``adapt_scale`` measures the driver's shift in units of head size), so that
+    different framings and faces do not matter ([FOMM] sec. 3.4).
 
     Raises:
         ModelFileError: the fits belong to different head models.
+        HeadwarpError: no such reference frame, or relative motion of a perspective fit or of other landmarks.
     """
     check_model(source, model.model_id)
     check_model(driving, model.model_id)
     frames = driving.frames
+    if not 0 <= reference < frames:
+        raise HeadwarpError(f"reference: expected a frame from 0 to {frames - 1}, got {reference}")
     base, own = driving.params, source.params.select([0] * frames)
     if not relative:
         return dataclasses.replace(driving, params=dataclasses.replace(base, shape=source.params.shape))
+    if not torch.equal(source.landmark_indices, driving.landmark_indices):
+        raise HeadwarpError(
+            "retarget: relative motion expects fits of the same landmarks; fit both with one detector"
+        )
     own_residual = source.residual.expand(frames, -1, -1)
     first = base.select([reference] * frames)
     turn = axis_angle_to_matrix(base.rotation) @ axis_angle_to_matrix(first.rotation).mT
@@ -270,7 +288,8 @@ def _relative_camera(
 ) -> Camera:
     if not isinstance(source.camera, WeakPerspective) or not isinstance(driving.camera, WeakPerspective):
         raise HeadwarpError(
-            "retarget: relative motion expects weak-perspective fits, got a perspective one; fit without --focal"
+            "retarget: relative motion expects weak-perspective fits, got a perspective one; "
+            "fit without --focal"
         )
     scale, first = driving.camera.scale, driving.camera.scale[reference]
     ratio = source.camera.scale[0] / first if adapt_scale else torch.ones(())

@@ -1,8 +1,8 @@
-"""Landmark residuals spread over the mesh: what the parametric head leaves is put back as a smooth 2D correction.
+"""Landmark residuals spread over the mesh: what the parametric head leaves, put back as a smooth correction.
 
-The correction u over the vertices minimises |L u|^2 + decay |u|^2 + weight |B u - r|^2, with L the umbrella Laplacian,
-B the landmarks' barycentric embedding and r the residual in pixels: exact to a hundredth at the landmarks, gone a few
-triangles away.
+The correction u over the vertices minimises |L u|^2 + decay |u|^2 + weight |B u - r|^2, with L the umbrella
+Laplacian, B the landmarks' barycentric embedding and r the residual in pixels: exact to a hundredth at the
+landmarks, gone a few triangles away.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
+from ..geom.errors import HeadwarpError
 from ..geom.mesh import uniform_laplacian
 from .model import HeadModel
 from .params import HeadFit
@@ -24,20 +25,40 @@ WEIGHT = 10.0
 
 @dataclass(frozen=True)
 class ResidualField:
-    """Linear map from landmark residuals to vertex corrections; made once per head by `residual_field`."""
+    """Linear map from landmark residuals to vertex corrections; made once per head by `residual_field`.
+
+    Attributes:
+        matrix: ``(V, L)``.
+        landmark_indices: the landmarks it is for, in their order, ``(L,)``.
+    """
 
     matrix: Float[Tensor, "V L"]
-    landmark_indices: Tensor
+    landmark_indices: Int[Tensor, "L"]
 
     def __call__(self, residual: Float[Tensor, "T L 2"]) -> Float[Tensor, "T V 2"]:
+        """Corrections of the vertices in the unit of the residual."""
         return self.matrix.to(residual) @ residual
 
 
-def residual_field(model: HeadModel, landmark_indices: Tensor, family: str = "mediapipe") -> ResidualField:
-    """The map for the landmarks of a fit (``fit.landmark_indices``); about a third of a second for 5,000 vertices."""
+def residual_field(
+    model: HeadModel, landmark_indices: Int[Tensor, "L"], family: str = "mediapipe"
+) -> ResidualField:
+    """The map for the landmarks of a fit; about a third of a second for 5,000 vertices.
+
+    Args:
+        model: the head of the fit.
+        landmark_indices: ``fit.landmark_indices``.
+        family: which of the head's landmark embeddings they are numbered in.
+
+    Raises:
+        HeadwarpError: the head has no such embedding, or not these landmarks.
+    """
     from scipy.sparse import coo_matrix, identity
     from scipy.sparse.linalg import splu
 
+    if family not in model.landmarks:
+        known = ", ".join(sorted(model.landmarks)) or "none"
+        raise HeadwarpError(f"residual_field: expected a landmark embedding {family!r}, the head has {known}")
     embedding = model.landmarks[family]
     rows = _rows(embedding.indices, landmark_indices)
     corners = model.faces[embedding.faces[rows]].cpu().numpy()  # (L, 3)
@@ -55,10 +76,22 @@ def residual_field(model: HeadModel, landmark_indices: Tensor, family: str = "me
 
 def _rows(known: Tensor, wanted: Tensor) -> Tensor:
     order = {int(index): row for row, index in enumerate(known)}
-    return torch.as_tensor([order[int(index)] for index in wanted])
+    absent = [int(index) for index in wanted if int(index) not in order]
+    if absent:
+        raise HeadwarpError(f"residual_field: expected landmarks of the head, it does not hold {absent[:5]}")
+    return torch.tensor([order[int(index)] for index in wanted], dtype=torch.int64)
 
 
 def corrected(verts: Float[Tensor, "T V 3"], fit: HeadFit, field: ResidualField) -> Float[Tensor, "T V 3"]:
-    """Posed vertices with the fit's residual added in x and y."""
+    """Posed vertices with the fit's residual added in x and y.
+
+    Raises:
+        HeadwarpError: the field was made for other landmarks than those of the fit.
+    """
+    if not torch.equal(field.landmark_indices, fit.landmark_indices):
+        raise HeadwarpError(
+            f"corrected: expected the {len(field.landmark_indices)} landmarks that the field was made for, "
+            f"got {len(fit.landmark_indices)} or others; use residual_field(head, fit.landmark_indices)"
+        )
     moved = verts[..., :2] + field(fit.residual)
     return torch.cat([moved, verts[..., 2:]], dim=-1)

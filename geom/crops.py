@@ -38,11 +38,13 @@ def head_crop(
     scale: float = 2.3,
     lift: float = 0.05,
 ) -> Crop:
-    """The window around face landmarks: ``scale`` times the larger side of their box, shifted up by ``lift`` windows.
+    """The window around face landmarks: ``scale`` times the larger side of their box, shifted up by ``lift``
+    windows.
 
     Args:
         points: face landmarks in pixels; NaN rows are left out.
-        size: (H, W) of the picture: the window shrinks and shifts to stay inside, as far as the face's box allows.
+        size: (H, W) of the picture: the window shrinks and shifts to stay inside, as far as the face's box
+            allows.
         scale: side of the window in face sizes.
         lift: share of the window by which the face's centre lies below the window's.
 

@@ -22,7 +22,6 @@ from .guidance import Guidance
 from .mesh import vertex_normals
 from .rasterizer import interpolate, rasterize
 
-
 SOFTNESS = (
     0.3  # range of the cosine over which visibility goes from 0 to 1, so that the gate's edge is smooth
 )
@@ -154,8 +153,8 @@ def mesh_flow(
 ) -> MeshFlow:
     """Rasterise the driving mesh with its source positions and visibility.
 
-    Vertices marked as ``cavity`` count as unseen whatever their visibility; with the source's person ``mask`` a pixel
-    is known only if it comes from the person (sharper than a mask test at the vertices).
+    Vertices marked as ``cavity`` count as unseen whatever their visibility; with the source's person ``mask``
+    a pixel is known only if it comes from the person (sharper than a mask test at the vertices).
 
     Batches of 1 (the source) broadcast over the driving batch. Differentiable in ``source_verts`` and, inside
     faces, in the x, y of ``driving_verts``.

@@ -1,10 +1,11 @@
-"""Outline correspondence: what lies around a head (hair) follows the skull's silhouette, not the cheek before it.
+"""Outline correspondence: what lies around a head (hair) follows the skull's silhouette, not the cheek before
+it.
 
-When a head turns, its outline in the image hardly moves while the face slides across it. The silhouette of a posed
-skull is a radius by direction about the skull's centre in the image. The source's *hairline* is how much further the
-person mask reaches in each direction, in units of that radius. In another pose the hairline is expected as far outside the
-driving silhouette, direction by direction (turned with the head's roll): these points are anchors of the flow, and the
-hair between them and the face is interpolated.
+When a head turns, its outline in the image hardly moves while the face slides across it. The silhouette of a
+posed skull is a radius by direction about the skull's centre in the image. The source's *hairline* is how
+much further the person mask reaches in each direction, in units of that radius. In another pose the hairline
+is expected as far outside the driving silhouette, direction by direction (turned with the head's roll): these
+points are anchors of the flow, and the hair between them and the face is interpolated.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ STEPS = 128
 
 @dataclass(frozen=True)
 class Outline:
-    """A posed skull's silhouette: centre ``(B, 2)`` and radius by direction ``(B, BINS)`` in pixels, its points."""
+    """A posed skull's silhouette: centre ``(B, 2)`` and radius by direction ``(B, BINS)`` in pixels, its
+    points.
+    """
 
     centre: Float[Tensor, "B 2"]
     radius: Float[Tensor, "B bins"]

@@ -20,7 +20,7 @@ _DATE = (1980, 1, 1, 0, 0, 0)  # equal maps give equal bytes
 def write_stacks(
     path: Path, frames: Iterable[Mapping[str, NDArray]], count: int, *, facts: Mapping[str, object]
 ) -> dict[str, str]:
-    """Write ``(T, C, H, W)`` arrays, one for each named map, and plain facts beside them; whole or not at all.
+    """Write an array ``(T, C, H, W)`` for each named map, and facts beside them; whole or not at all.
 
     Args:
         path: the ``.npz``.

@@ -26,7 +26,9 @@ class CameraMotion:
         self.motion: Tensor | None = None
 
     def follow(self, image: Float[Tensor, "1 3 H W"]) -> Float[Tensor, "1 2 3"] | None:
-        """Affine map of this frame's background to the source's in pixels; None while the camera stands still."""
+        """Affine map of this frame's background to the source's in pixels; None while the camera stands
+        still.
+        """
         if not self.enough:
             return None
         self.motion = align_similarity(self.template, image, self.motion)

@@ -1,7 +1,7 @@
 """Pictures of a posed mesh and of flow: what render, fit's overlays and explanations draw with.
 
-Pictures are float RGB (3, H, W) in [0, 1], black where nothing is drawn. Geometry comes from `headwarp.geom`; here
-numbers only become colours.
+Pictures are float RGB (3, H, W) in [0, 1], black where nothing is drawn. Geometry comes from `headwarp.geom`;
+here numbers only become colours.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def normals(view: View) -> Float[Tensor, "3 H W"]:
     """Smooth unit normals in camera axes (x right, y down, z forward); zero where empty."""
     at_vertices = torch.nan_to_num(vertex_normals(view.verts, view.model.faces))
     image = interpolate(view.fragments, at_vertices, view.model.faces)[0]
-    return image / image.norm(dim=0, keepdim=True).clamp(min=1e-9)
+    return image / image.square().sum(0, keepdim=True).sqrt().clamp(min=1e-9)
 
 
 def normals_picture(image: Float[Tensor, "3 H W"]) -> Picture:
@@ -73,11 +73,11 @@ def shaded(view: View) -> Picture:
 
 
 def depth_picture(view: View) -> Picture:
-    """Near is white, far dark; the scale is the head's own radius, so that a turning head does not flicker."""
+    """Near is white, far dark; the unit is the head's own radius, so that a turning head does not flicker."""
     centre = view.verts.mean(1, keepdim=True)
-    radius = (view.verts - centre).norm(dim=-1).amax()
-    height = (centre[0, 0, 2] - view.fragments.depth) / radius  # (1, H, W) in [-1, 1], 1 nearest
-    grey = torch.where(view.covered > 0, 0.55 + 0.45 * height, torch.zeros_like(height))
+    radius = (view.verts - centre).square().sum(-1).mean().sqrt()
+    height = (centre[0, 0, 2] - view.fragments.depth) / radius  # (1, H, W), the visible side -0.4 .. 1
+    grey = torch.where(view.covered > 0, 0.4 + 0.6 * height, torch.zeros_like(height))
     return grey.clamp(0, 1).expand(3, -1, -1)
 
 
@@ -104,7 +104,7 @@ def uv_picture(coordinates: Float[Tensor, "2 H W"], covered: Float[Tensor, "1 H 
 
 
 def region_names(model: HeadModel) -> tuple[str, ...]:
-    """Names of the regions in the order of their numbers: larger first, so that a smaller one is seen on top."""
+    """Names of the regions in the order of their numbers: larger ones first, smaller ones are seen on top."""
     return tuple(sorted(model.region_masks, key=lambda name: (-int(model.region_masks[name].sum()), name)))
 
 
@@ -141,15 +141,15 @@ def hue_colour(hue: float) -> list[float]:
 def flow_to_color(flow: Float[Tensor, "2 H W"], *, full: float) -> Picture:
     """A displacement as a colour: hue by direction, white at rest, saturated at ``full`` pixels and beyond.
 
-    Red: the source lies to the right of the pixel; then clockwise in the image: yellow-green below, cyan to the left,
-    violet above.
+    Red: the source lies to the right of the pixel; then clockwise in the image: yellow-green below, cyan to
+    the left, violet above.
 
     Example:
         >>> flow_to_color(torch.zeros(2, 1, 1), full=1.0).flatten().tolist()
         [1.0, 1.0, 1.0]
     """
     turns = torch.atan2(flow[1], flow[0]) / (2 * math.pi)
-    amount = (flow.norm(dim=0) / max(full, 1e-9)).clamp(0, 1)
+    amount = (flow.square().sum(0).sqrt() / max(full, 1e-9)).clamp(0, 1)
     hue = torch.stack([((turns * 6 + shift) % 6 - 3).abs() - 1 for shift in (0.0, 4.0, 2.0)]).clamp(0, 1)
     return 1 - amount * (1 - hue)
 
@@ -176,7 +176,7 @@ def mark_points(frame: Frame, points: NDArray[np.floating], *, colour: tuple[int
     radius = max(1.0, max(frame.shape[:2]) / 512)
     for x, y in points[np.isfinite(points).all(1)]:
         draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour)
-    return np.asarray(image)
+    return np.array(image)
 
 
 def mark_boxes(frame: Frame, boxes: Sequence[NDArray[np.floating]], labels: Sequence[str]) -> Frame:
@@ -192,4 +192,4 @@ def mark_boxes(frame: Frame, boxes: Sequence[NDArray[np.floating]], labels: Sequ
         place = (x0, max(0.0, y0 - 14))
         draw.rectangle(draw.textbbox(place, label), fill=(0, 0, 0))
         draw.text(place, label, fill=(255, 210, 60))
-    return np.asarray(image)
+    return np.array(image)

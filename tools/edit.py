@@ -35,7 +35,7 @@ DEFAULT_FPS = 25.0
 
 @dataclass(frozen=True)
 class Edit:
-    """Turn the head of a photo, open its mouth, change its expression; a picture, or a clip of a pose track."""
+    """Turn the head of a photo, open its mouth, change its expression: a picture, or a track's clip."""
 
     photo: Positional[Path]
     """The photo."""
@@ -250,6 +250,10 @@ def _poses(config: Edit, model: HeadModel) -> list[Pose]:
         poses = read_pose_track(config.track, config.fps, expressions=known)
         return absolute(poses) if config.absolute else poses
     expressions = parse_expressions(config.expression)
+    unknown = sorted(set(expressions) - set(known))
+    if unknown:
+        names = ", ".join(sorted(known)) or "none"
+        raise HeadwarpError(f"--expression: no {', '.join(unknown)}; head {model.model_id} has {names}")
     return [
         Pose(
             yaw=config.yaw,

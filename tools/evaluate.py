@@ -11,18 +11,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..flame.fitting import FitConfig, fit_landmarks
+from ..flame.fitting import fit_landmarks
 from ..flame.io import load_head
 from ..flame.landmarks import MEDIAPIPE_68
 from ..flame.model import HeadModel
 from ..flame.params import DETECTED, HeadFit
-from ..flame.residual import ResidualField, residual_field
-from ..geom.errors import HeadwarpError, NoFaceError
+from ..flame.residual import ResidualField
+from ..geom.errors import HeadwarpError, MediaError, NoFaceError
 from ..training.metrics import definitions_of
 from ..training.metrics.image import l1, psnr, ssim
 from ..training.metrics.landmarks import akd, akd_l1, missing_face_rate, to_256
 from ..warping.animators import Animator, load_animator
 from .camera import CameraMotion
+from .inputs import output_names
 from .portrait import Frame, Portrait, as_frames, portrait_of, to_frame, to_image
 
 BASELINES = ("copy", "similarity", "tps")
@@ -56,14 +57,23 @@ class Evaluate:
 
 @dataclass(frozen=True)
 class ClipData:
-    """One clip ready to measure: where it is, its fit, its source portrait and which frames are measured."""
+    """One clip ready to measure.
+
+    Attributes:
+        path: the clip.
+        points: detected face mesh of every frame in pixels, ``(T, 478, 3)``.
+        fit: of every frame.
+        portrait: the source.
+        first: the frame it was taken from.
+        measured: the frames that are measured.
+    """
 
     path: Path
+    points: NDArray[np.float32]
     fit: HeadFit
     portrait: Portrait
     first: int
     measured: tuple[int, ...]
-    skipped: int
 
 
 def run(config: Evaluate) -> dict[str, Any]:
@@ -85,7 +95,8 @@ def evaluate(
     """Measure an animator and the baselines on clips; see `Evaluate` for the arguments.
 
     Returns:
-        The report: ``protocol``, ``metrics`` per animator, ``clips`` per clip, ``definitions``.
+        The report: ``protocol``, ``metrics`` per animator, ``clips`` per clip, ``failed`` with the reason per
+        clip that could not be measured (``ok`` is False then), ``definitions``.
 
     Raises:
         HeadwarpError: nothing to measure, or an unknown animator.
@@ -98,22 +109,22 @@ def evaluate(
     share = parse_share(frames)
     if stride < 1:
         raise HeadwarpError(f"--stride: expected 1 or more, got {stride}")
-    field = residual_field(model, model.landmarks["mediapipe"].indices)
     results: dict[str, dict[str, dict[str, float]]] = {}
     failed: dict[str, str] = {}
     rows: list[list[Frame]] = []
-    for path in tqdm(clip_paths(Path(clips)), desc="evaluate", unit="clip"):
+    field: ResidualField | None = None  # the same for all clips: one head, one detector
+    for path, clip_name in tqdm(output_names(clip_paths(Path(clips))).items(), desc="evaluate", unit="clip"):
         try:
             clip = prepare_clip(path, model, field, stride=stride, share=share)
-        except NoFaceError as error:
-            failed[path.stem] = str(error)
+        except (NoFaceError, MediaError) as error:
+            failed[clip_name] = str(error)
             continue
-        results[path.stem], shown = measure_clip(clip, animators, still_camera=still_camera)
+        field = clip.portrait.field
+        results[clip_name], shown = measure_clip(clip, animators, still_camera=still_camera)
         rows += shown
     if not results:
-        raise HeadwarpError(
-            f"evaluate: expected at least one clip with a face in {clips}, got none: {failed}"
-        )
+        reasons = "; ".join(failed.values())
+        raise HeadwarpError(f"evaluate: expected at least one clip with a face, got none: {reasons}")
     if sheet is not None:
         from .sheets import write_sheet
 
@@ -163,9 +174,14 @@ def clip_paths(path: Path) -> list[Path]:
 
 
 def prepare_clip(
-    path: Path, model: HeadModel, field: ResidualField, *, stride: int, share: tuple[float, float]
+    path: Path, model: HeadModel, field: ResidualField | None, *, stride: int, share: tuple[float, float]
 ) -> ClipData:
-    """Detect, fit the whole clip, open the first frame with the face as the source, choose the measured frames."""
+    """Detect and fit the whole clip; its first frame with the face becomes the source.
+
+    Raises:
+        NoFaceError: no face, or none in a frame that was asked for.
+        MediaError: the clip cannot be read.
+    """
     from ..flame.detect import track_clip
 
     tracks = track_clip(as_frames(path))
@@ -176,13 +192,17 @@ def prepare_clip(
     seen = np.flatnonzero((fit.status == DETECTED).numpy())
     first = int(seen[0])
     window = (int(share[0] * fit.frames), int(np.ceil(share[1] * fit.frames)))
-    asked = [t for t in range(first + 1, fit.frames)][stride - 1 :: stride]
-    asked = [t for t in asked if window[0] <= t < window[1]]
+    asked = [t for t in range(first + stride, fit.frames, stride) if window[0] <= t < window[1]]
     detected = set(seen.tolist())
     measured = tuple(t for t in asked if t in detected)
+    if not measured:
+        raise NoFaceError(
+            f"{path.name}: expected a face in a frame to measure, got none in the {len(asked)} asked for of "
+            f"{fit.frames}; take a longer clip, a smaller --stride or more --frames"
+        )
     frame = next(f for t, f in enumerate(as_frames(path)) if t == first)
     portrait = portrait_of(frame, model, fit.select([first]), field=field)
-    return ClipData(path, fit, portrait, first, measured, len(asked) - len(measured))
+    return ClipData(path, track.landmarks, fit, portrait, first, measured)
 
 
 def measure_clip(
@@ -206,7 +226,7 @@ def measure_clip(
         target = to_image(frame)
         motion = None if camera is None else camera.follow(target)
         driving = clip.portrait.driving(clip.fit.select([t]), image=target, camera_motion=motion)
-        near = clip.fit.landmarks[t].numpy()
+        near = clip.points[t]
         targets.append(landmarks_in_roi(frame, near)[0][list(MEDIAPIPE_68), :2])
         row = [to_frame(source.image), frame]
         for name, animator in animators.items():
@@ -224,8 +244,7 @@ def measure_clip(
             rows.append(row)
     stacked = {n: np.asarray(p) for n, p in points.items()}
     truth = np.asarray(targets)
-    place = clip.portrait.fit.landmarks[0].numpy()
-    copied = landmarks_in_roi(to_frame(source.image), place)[0][list(MEDIAPIPE_68), :2]
+    copied = landmarks_in_roi(to_frame(source.image), clip.points[clip.first])[0][list(MEDIAPIPE_68), :2]
     return {n: _clip_means(scores[n], stacked[n], copied, truth, clip.fit.size) for n in animators}, rows
 
 
@@ -263,7 +282,7 @@ def _report(
     keys = [k for k in next(iter(results.values()))[animator] if k != "frames"]
     mean = {n: {k: float(np.nanmean([c[n][k] for c in results.values()])) for k in keys} for n in names}
     return {
-        "ok": True,
+        "ok": not failed,
         "protocol": {
             "source": "first frame with the face",
             "mean": "over clips of per-clip means",

@@ -18,9 +18,9 @@ CLIPS = frozenset({".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mp
 def expand(inputs: Iterable[Path], *, sequence: bool) -> list[Path]:
     """The files that are meant, in order, each once.
 
-    A folder stands for the photos and clips in it (not in folders below), sorted with numbers by value; a pattern for
-    what it matches. With ``sequence`` a folder or pattern stays one input. What does not exist is passed on: reading
-    it says so.
+    A folder stands for the photos and clips in it (not in folders below), sorted with numbers by value; a
+    pattern for what it matches. With ``sequence`` a folder or pattern stays one input. What does not exist is
+    passed on: reading it says so.
     """
     files: dict[str, Path] = {}
     for path in inputs:
@@ -31,12 +31,12 @@ def expand(inputs: Iterable[Path], *, sequence: bool) -> list[Path]:
 
 def _files_of(path: Path) -> list[Path]:
     if path.is_dir():
-        return sorted((p for p in path.iterdir() if _is_medium(p)), key=natural_order) or [path]
-    if not path.exists() and glob.has_magic(str(path)):
-        return sorted((Path(p) for p in glob.glob(str(path)) if _is_medium(Path(p))), key=natural_order) or [
-            path
-        ]
-    return [path]
+        found = list(path.iterdir())
+    elif not path.exists() and glob.has_magic(str(path)):
+        found = [Path(name) for name in glob.glob(str(path))]
+    else:
+        return [path]
+    return sorted(filter(_is_medium, found), key=natural_order) or [path]
 
 
 def _is_medium(path: Path) -> bool:
@@ -60,8 +60,8 @@ def is_numbered(folder: Path, *, least: int = 8) -> bool:
 def output_names(inputs: Sequence[Path]) -> dict[Path, str]:
     """A name for every input, no two alike whatever the file system makes of capitals.
 
-    The stem; where several share it, stem_suffix; where that is not enough, folder_stem_suffix; then a number by
-    order. The name of an input does not depend on the order of the others until numbers are needed.
+    The stem; where several share it, stem_suffix; where that is not enough, folder_stem_suffix; then a number
+    by order. Until numbers are needed, a name does not depend on the order of the inputs.
 
     Example:
         >>> names = output_names([Path("a/x.mp4"), Path("b/x.jpg"), Path("b/y.jpg")])

@@ -98,12 +98,12 @@ MODES: Mapping[str, Mode] = {
     "uv": Mode(
         lambda view, _: {"uv": draw.texture_coordinates(view), "covered": view.covered},
         lambda view, maps, _: draw.uv_picture(maps["uv"], maps["covered"]),
-        "uv: texture coordinates in [0, 1], v upwards as in the head file, 0 where empty; covered: 1 on the mesh",
+        "uv: texture coordinates in [0, 1] as in the head file, 0 where empty; covered: 1 on the mesh",
     ),
     "displacement": Mode(
         _displacement,
         _displacement_picture,
-        "flow: backward displacement to the source in pixels, x then y, everywhere (harmonic fill off what is known); "
+        "flow: backward displacement to the source in pixels, x then y, filled harmonically where unknown; "
         "known: 1 where the mesh covers the pixel and the source shows the surface; visible: the same",
         whole=True,
     ),
@@ -120,8 +120,8 @@ MODES: Mapping[str, Mode] = {
     "textured": Mode(
         _textured,
         lambda view, maps, _: maps["image"],
-        "image: RGB in [0, 1] of the source picture on the mesh, grey where the source does not show it, 0 where "
-        "empty; known: 1 where it does",
+        "image: RGB in [0, 1] of the source picture on the mesh, grey where the source does not show it, "
+        "0 where empty; known: 1 where it does",
     ),
 }
 """Name on the command line -> what it measures and how it is drawn."""

@@ -34,11 +34,11 @@ def scaled_frame(frame: Frame, size: tuple[int, int]) -> Frame:
 
     if frame.shape[:2] == tuple(size):
         return frame
-    return np.asarray(Image.fromarray(frame).resize((size[1], size[0]), Image.Resampling.LANCZOS))
+    return np.array(Image.fromarray(frame).resize((size[1], size[0]), Image.Resampling.LANCZOS))
 
 
 def fit_overlay(frame: Frame, fit: HeadFit, model: HeadModel, choice: FaceChoice, index: int) -> Frame:
-    """The parametric mesh (before the 2D residual) over its frame, detected points in green, other faces boxed.
+    """The parametric mesh (before the 2D residual) over its frame, detected points in green, faces boxed.
 
     Args:
         frame: the frame of the fit.

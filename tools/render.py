@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
+import os
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -26,6 +26,7 @@ from ..geom.errors import HeadwarpError
 from .draw import Picture, View, blend, region_names, view_of
 from .maps import MODES, Maps, Origin
 from .overlay import scaled_fit, scaled_frame
+from .performance import CLIPS, PICTURES
 from .portrait import Frame, as_frames, field_of, to_frame, to_image
 
 ModeName = Literal["shaded", "normals", "depth", "uv", "displacement", "visibility", "regions", "textured"]
@@ -33,15 +34,14 @@ OPACITY = 0.7
 CHUNK = 16  # frames posed at a time
 DEFAULT_FPS = Fraction(25)
 DATA_DRIVEN = "http://cv.iptc.org/newscodes/digitalsourcetype/dataDrivenMedia"
-PICTURES, VIDEOS = (".png", ".jpg", ".jpeg"), (".mp4", ".m4v", ".mov", ".mkv")
 
 
 @dataclass(frozen=True)
 class Render:
     """Draw a fit: a picture for one frame, a clip for many, or an .npz with the numbers themselves.
 
-    Displacement and visibility start from the first detected frame of the fit, or from --source. With --output X.npz
-    --mode displacement writes flow (pixels, backward), known and visible for each frame.
+    Displacement and visibility start from the first detected frame of the fit, or from --source. With
+    --output X.npz, --mode displacement writes flow (pixels, backward), known and visible for each frame.
     """
 
     fit: Positional[Path]
@@ -95,7 +95,7 @@ def render(
     fit: HeadFit | str | Path,
     *,
     mode: str = "shaded",
-    head: str | Path | HeadModel = "builtin",
+    head: str | Path | HeadModel | None = None,
     source: HeadFit | str | Path | None = None,
     over: Any = None,
     texture: Any = None,
@@ -106,22 +106,24 @@ def render(
 
     Args:
         fit: a fit, or its file.
-        mode: ``shaded``, ``normals``, ``depth``, ``uv``, ``displacement``, ``visibility``, ``regions``, ``textured``.
-        head: the head model of the fit.
-        source: one-frame fit that displacement, visibility and textures start from; None for the fit's own first
-            detected frame. Its shape is used.
+        mode: ``shaded``, ``normals``, ``depth``, ``uv``, ``displacement``, ``visibility``, ``regions`` or
+            ``textured``.
+        head: the head model of the fit, or its file; None for what ``$HEADWARP_HEAD`` names, else the
+            built-in.
+        source: fit whose first detected frame displacement, visibility and textures start from, and whose
+            shape is used; None for the fit itself.
         over: picture(s) to draw over, as `headwarp.fit` takes them: one for all frames, or one a frame.
         texture: the picture that the source belongs to, for ``textured``.
         size: longer side of the result in pixels; None for that of the fitted picture.
         frame: only this frame.
 
     Returns:
-        A stream of uint8 (H, W, 3) RGB frames; black where nothing is drawn. A frame in which no face was found is
-        black, or the picture drawn over.
+        A stream of uint8 (H, W, 3) RGB frames, black where nothing is drawn. A frame without a face is black,
+        or the picture drawn over.
 
     Raises:
-        HeadwarpError: an unknown mode, a frame that is not there, or a picture of another size than the fit's. What
-            belongs to single frames of ``over`` is raised while they are drawn.
+        HeadwarpError: an unknown mode, a frame that is not there, or a picture of another size than the
+            fit's. What belongs to single frames of ``over`` is raised while they are drawn.
         ModelFileError: no fit, or one of another head.
     """
     scene = make_scene(fit, mode=mode, head=head, source=source, texture=texture, size=size, frame=frame)
@@ -132,7 +134,7 @@ def make_scene(
     fit: HeadFit | str | Path,
     *,
     mode: str,
-    head: str | Path | HeadModel | None = "builtin",
+    head: str | Path | HeadModel | None = None,
     source: HeadFit | str | Path | None = None,
     texture: Any = None,
     size: int | None = None,
@@ -174,7 +176,7 @@ def _start(fit: HeadFit, model: HeadModel, source: HeadFit | str | Path | None) 
     if given.size != fit.size:
         sizes = [f"{size[1]} x {size[0]}" for size in (fit.size, given.size)]
         raise HeadwarpError(
-            f"--source: expected a fit of a {sizes[0]} picture, as the fit that is drawn, got one of {sizes[1]}; "
+            f"--source: expected a fit of a {sizes[0]} picture, like the fit that is drawn, got {sizes[1]}; "
             "bring the pictures to one size and fit them again"
         )
     seen = torch.nonzero(given.status == DETECTED)[:, 0]
@@ -205,11 +207,9 @@ def _origin(
     same = torch.equal(start.landmark_indices, fit.landmark_indices)
     verts = corrected(posed_vertices(model, start), start, field if same else field_of(model, start))
     some = fit.select(sorted({int(i) for i in torch.linspace(0, fit.frames - 1, min(fit.frames, 32))}))
-    moved = (corrected(posed_vertices(model, some), some, field) - verts)[..., :2].norm(dim=-1)
-    full = max(
-        float(moved.flatten().sort().values[int(0.98 * (moved.numel() - 1))]),
-        0.02 * float(mesh_radius(verts)),
-    )
+    moved = (corrected(posed_vertices(model, some), some, field) - verts)[..., :2].square().sum(-1).sqrt()
+    large = float(moved.flatten().sort().values[int(0.98 * (moved.numel() - 1))])
+    full = max(large, 0.02 * float(mesh_radius(verts)))  # where nothing moves, noise stays pale
     if photo is not None:
         photo = to_image(scaled_frame(to_frame(photo), start.size))
     return Origin(verts, source_visibility(verts, model.faces, start.size), full, photo)
@@ -247,25 +247,36 @@ def _pictures(scene: Scene, over: Any) -> Iterator[Picture]:
 
 def _backgrounds(scene: Scene, over: Any) -> Iterator[Frame]:
     """The pictures to draw over, at the scene's size: one a frame, or one for all."""
-    frames = as_frames(over)
-    first, second = next(frames), next(frames, None)
-    if second is None:
-        chosen: Iterator[Frame] = itertools.repeat(first, scene.fit.frames)
-    else:
-        chosen = itertools.islice(itertools.chain([first, second], frames), scene.only or 0, None)
-    count = 0
-    for count, frame in enumerate(chosen, 1):
+    given = 0
+    for frame in _given(over, scene.fit.frames, scene.only):
+        given += 1
         yield scaled_frame(_of_size(frame, scene.fitted_size, "--over"), scene.fit.size)
-    if count < scene.fit.frames:
-        raise HeadwarpError(f"--over: expected {scene.fit.frames} frames, as the fit has, got {count}")
+    if given < scene.fit.frames:
+        raise HeadwarpError(f"--over: expected {scene.fit.frames} frames, as the fit has, got {given}")
+
+
+def _given(over: Any, count: int, only: int | None) -> Iterator[Frame]:
+    """The frames of a clip (from ``only`` on), or a photo ``count`` times."""
+    from ..training.data.media import VideoReader, probe
+
+    if only and isinstance(over, (str, Path)) and probe(over).kind == "video":
+        with VideoReader(over, start=only) as reader:
+            yield from reader
+        return
+    frames = as_frames(over)
+    first = list(itertools.islice(frames, 2))
+    if len(first) == 1:
+        yield from itertools.repeat(first[0], count)
+    else:
+        yield from itertools.islice(itertools.chain(first, frames), only or 0, None)
 
 
 def run(config: Render) -> dict[str, Any]:
     """The command.
 
     Returns:
-        ``output``, ``mode``, ``frames``, ``size`` (H, W), ``head``, ``seconds_per_frame``, ``about`` (the mode's maps in
-        a sentence), ``maps`` (name -> type and shape; for an .npz), ``provenance``.
+        ``output``, ``mode``, ``frames``, ``size`` (H, W), ``head``, ``seconds_per_frame``, ``about`` (the
+        mode's maps in a sentence), ``maps`` (name -> type and shape, of an .npz), ``provenance``.
 
     Raises:
         HeadwarpError: as `render`, or the output is not possible.
@@ -304,17 +315,16 @@ def _output(config: Render, scene: Scene) -> Path:
         number = "" if config.frame is None else f"_{config.frame}"
         output = config.fit.with_name(f"{config.fit.stem}_{config.mode}{number}{'.png' if one else '.mp4'}")
     suffix = output.suffix.lower()
-    inputs = (config.fit, config.source, config.over, config.texture)
-    if any(
-        path is not None and output.exists() and path.exists() and output.samefile(path) for path in inputs
-    ):
+    inputs = [path for path in (config.fit, config.source, config.over, config.texture) if path is not None]
+    if os.path.realpath(output) in map(os.path.realpath, inputs):
         raise HeadwarpError(f"--output: {output} is one of the inputs; give another name")
     if suffix in PICTURES and not one:
         raise HeadwarpError(
-            f"--output: {output} holds one frame, the fit has {scene.fit.frames}; name an .mp4, or choose --frame N"
+            f"--output: {output} holds one frame, the fit has {scene.fit.frames}; name an .mp4, "
+            "or choose one with --frame"
         )
-    if suffix not in (*PICTURES, *VIDEOS, ".npz"):
-        kinds = ", ".join((*PICTURES, *VIDEOS, ".npz"))
+    if suffix not in (*PICTURES, *CLIPS, ".npz"):
+        kinds = ", ".join((*PICTURES, *CLIPS, ".npz"))
         raise HeadwarpError(f"--output: expected a name in {kinds}, got {output.name}")
     if suffix == ".npz" and config.over is not None:
         raise HeadwarpError("--over: an .npz holds numbers, there is nothing to draw over; leave it out")

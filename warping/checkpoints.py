@@ -100,6 +100,7 @@ def save_checkpoint(
         >>> load_checkpoint(save_checkpoint(path, {}, config=CopyConfig(), name="copy", step=3)).step
         3
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     from .. import __version__
@@ -120,12 +121,14 @@ def save_checkpoint(
     temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.safetensors")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, os.fspath(temporary), metadata={HEADER: json.dumps(header, allow_nan=False)})
-        os.replace(temporary, path)
-    except OSError as error:
-        raise HeadwarpError(f"{path}: cannot be written ({error.strerror or error})") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+        try:
+            save_file(tensors, os.fspath(temporary), metadata={HEADER: json.dumps(header, allow_nan=False)})
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise HeadwarpError(f"{path}: cannot be written ({reason})") from error
     return path
 
 

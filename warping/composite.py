@@ -25,6 +25,8 @@ def over(
 def window_feather(size: int, *, feather: float = FEATHER) -> Float[Tensor, "1 1 S S"]:
     """1 within a window, falling smoothly to 0 on its outermost pixels over the share ``feather`` of the side.
 
+    A feather of 0 is 1 everywhere.
+
     Example:
         >>> window_feather(8, feather=0.25)[0, 0, 4].tolist()
         [0.0, 0.5, 1.0, 1.0, 1.0, 1.0, 0.5, 0.0]
@@ -33,7 +35,7 @@ def window_feather(size: int, *, feather: float = FEATHER) -> Float[Tensor, "1 1
         raise ShapeError(f"feather: expected 0 to 0.5 of the window's side, got {feather}")
     index = torch.arange(size, dtype=torch.float32)
     distance = torch.minimum(index, size - 1 - index)  # pixels from the outermost row
-    ramp = (distance / max(feather * size, 1e-6)).clamp(0, 1)
+    ramp = (distance / (feather * size)).clamp(0, 1) if feather > 0 else torch.ones(size)
     smooth = ramp * ramp * (3 - 2 * ramp)
     return (smooth[:, None] * smooth[None, :])[None, None]  # (1, 1, S, S)
 
@@ -64,9 +66,9 @@ def paste_back(
     _check(image, window, mask)
     result = image.clone()
     height, width = image.shape[2:]
-    left, top = max(0, math.floor(crop.x)), max(0, math.floor(crop.y))
-    right, bottom = min(width, math.ceil(crop.x + crop.side)), min(height, math.ceil(crop.y + crop.side))
-    if right <= left or bottom <= top:
+    left, right = _covered(crop.x, crop.side, width)
+    top, bottom = _covered(crop.y, crop.side, height)
+    if right <= left or bottom <= top or crop.side < 1:
         return result
     size = window.shape[-1]
     alpha = window_feather(size, feather=feather).to(window)
@@ -87,6 +89,11 @@ def paste_back(
         blended = over(drawn[:, :3].to(image), behind, drawn[:, 3:].to(image))
     result[region] = torch.where(drawn[:, 3:] > 0, blended, behind)
     return result
+
+
+def _covered(start: float, side: float, limit: int) -> tuple[int, int]:
+    """First and one past the last pixel of a row whose centre lies in the window."""
+    return max(0, math.ceil(start - 0.5)), min(limit, math.floor(start + side - 0.5) + 1)
 
 
 def _drawn_back(layer: Tensor, crop: Crop, *, left: int, top: int, side: int) -> Tensor:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -127,6 +128,7 @@ class LandmarkHead:
     def corrective_count(self) -> int:
         return 0 if self.correctives is None else 9
 
+    @cached_property
     def channels(self) -> Array:
         """(L, 6, 1 + E + C + S): what coefficients (1, frame, correctives, shape) do to a landmark.
 
@@ -181,7 +183,7 @@ class LandmarkProblem:
 
     def posed(self, state: State) -> Array:
         """Points after the jaw (T, L, 3), model frame."""
-        channels = self.head.channels()
+        channels = self.head.channels
         both = self.head.coefficients(state) @ channels.reshape(-1, channels.shape[2]).T
         both = both.reshape(len(state.camera), self.head.landmarks, 6)
         turn = np.swapaxes(rotation_exp(state.jaw) - np.eye(3), 1, 2)
@@ -216,7 +218,7 @@ class LandmarkProblem:
         left, _, right = np.linalg.svd(np.concatenate([rows, third[:, None]], axis=1))
         left[:, :, 2] *= np.linalg.det(left @ right)[:, None]
         camera = np.concatenate([np.log(lengths.mean(1))[:, None], affine[:, :, 3]], axis=1)
-        nearest = np.abs(np.arange(self.frames)[:, None] - index[None]).argmin(1)
+        nearest = _nearest(index, self.frames)
         return State(
             camera=camera[nearest],
             rotation=(left @ right)[nearest],
@@ -224,6 +226,14 @@ class LandmarkProblem:
             linear=np.zeros((self.frames, self.head.frame_count)),
             shape=np.zeros(self.head.shape_count),
         )
+
+
+def _nearest(index: NDArray[np.intp], count: int) -> NDArray[np.intp]:
+    """For each of 0 .. count - 1 the place in the sorted ``index`` of its nearest member."""
+    frames = np.arange(count)
+    after = np.searchsorted(index, frames).clip(max=len(index) - 1)
+    before = np.maximum(after - 1, 0)
+    return np.where(np.abs(frames - index[before]) <= np.abs(index[after] - frames), before, after)
 
 
 def pose_maps(state: State) -> tuple[Array, Array]:
@@ -257,7 +267,7 @@ def corrective_slopes(jaw: Array) -> Array:
 def jacobian_reference(problem: LandmarkProblem, state: State) -> Array:
     """The plain Jacobian (T, L, 2, 9 + E + S) of the projected landmarks: what the closed-form sums are tested with."""
     head, (projection, motion) = problem.head, pose_maps(state)
-    channels, frame_count = head.channels(), head.frame_count
+    channels, frame_count = head.channels, head.frame_count
     values = np.einsum("lik,tk->tli", channels, head.coefficients(state))
     values = np.concatenate([values, np.ones((*values.shape[:2], 1))], axis=2)  # (T, L, 7)
     pose = np.einsum("tpai,tli->tlap", motion, values)

@@ -9,22 +9,16 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from ...geom.cameras import MODEL_TO_CAMERA, Perspective, WeakPerspective
-from ...geom.errors import HeadwarpError, NoFaceError, ShapeError
-from ..model import HeadModel, LandmarkModel, restrict
-from ..params import DETECTED, INTERPOLATED, MISSING, HeadFit, HeadParams
-from ._problem import LandmarkProblem, rotation_log
+from ...geom.errors import NoFaceError, ShapeError
+from ..model import HeadModel
+from ..params import DETECTED, INTERPOLATED, MISSING, Camera, HeadFit, HeadParams
+from ._prepared import EYELID_DEVIATION, PreparedHead, as_numpy, prepared_head
+from ._problem import Array, LandmarkProblem, rotation_log
 from .gaze import eye_rotations
-from .solver import Solution, SolverConfig, solve
-
-Array = NDArray[np.float64]
-OUTER_CANTHI = (33, 263)  # face-mesh ids
-FACE_POINTS = 468  # the irises beyond follow the gaze, not the face
-EYELID_DEVIATION = 0.5
-UNIT = 100.0  # normalised outer-canthal distance
+from .solver import Solution, SolverConfig, one_thread, solve
 
 
 @dataclass(frozen=True)
@@ -44,6 +38,19 @@ class FitConfig:
     expression_count: int | None = None
     focal: float | None = None
     max_gap: int = 25
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """The detected points (T, L, 2) that the head has, the frames that have them, and the frames' size (H, W)."""
+
+    points: Array
+    present: NDArray[np.bool_]
+    size: tuple[int, int]
+
+    @property
+    def middle(self) -> Array:
+        return np.array([self.size[1] / 2, self.size[0] / 2])
 
 
 @dataclass(frozen=True)
@@ -84,16 +91,35 @@ def fit_landmarks(
     """
     config = config or FitConfig()
     points = _points(landmarks)
-    reduced = _landmark_model(head, family, points.shape[1])
-    indices = reduced.indices.numpy()
-    observed = points[:, indices]
-    present = np.isfinite(observed).all((1, 2))
-    if not present.any():
+    counts = {"shape_count": config.shape_count, "expression_count": config.expression_count}
+    prepared = prepared_head(head, family, points.shape[1], **counts)
+    points = points[:, prepared.reduced.indices.cpu().numpy()]
+    seen = _Seen(points, np.isfinite(points).all((1, 2)), (int(size[0]), int(size[1])))
+    if not seen.present.any():
         raise NoFaceError("fit: expected landmarks in at least one frame, got none; no face was found in the input")
-    fitted = indices < FACE_POINTS if family == "mediapipe" else np.ones(len(indices), bool)
-    problem, units = _problem(reduced, observed, present, fitted, config, size)
-    solution = solve(problem, config.solver)
-    return _head_fit(head, reduced, observed, present, scores, size, problem, units, solution, config)
+    problem, units = _problem(prepared, seen, config.focal)
+    solution = solve(problem, config.solver, products=prepared.products)
+    params, camera = _parameters(head, solution, problem=problem, units=units, middle=seen.middle)
+    with one_thread().limit(limits=1), torch.no_grad():
+        eyes = eye_rotations(prepared.reduced, params, camera, seen.points, seen.present)
+        params = dataclasses.replace(params, eyes=eyes)
+        residual = _residual(prepared, params, camera, seen)
+    share = _share(solution, seen.present)
+    status = _status(seen.present, config.max_gap)
+    pixels = np.array([1, 1, 1, 1, 1 / units.image, 1 / units.image])  # the scale entry is logarithmic
+    return HeadFit(
+        params=params,
+        camera=camera,
+        size=seen.size,
+        model_id=head.model_id,
+        landmark_indices=prepared.reduced.indices.clone(),
+        landmarks=_as_float(seen.points),
+        residual=_as_float(residual),
+        status=torch.as_tensor(status),
+        confidence=_as_float(_confidence(seen.present, scores, share)),
+        covariance=_as_float(solution.covariance * pixels[:, None] * pixels[None, :]),
+        report=_report(status, share, solution),
+    )
 
 
 def _points(landmarks: NDArray[np.floating] | Tensor) -> Array:
@@ -103,26 +129,8 @@ def _points(landmarks: NDArray[np.floating] | Tensor) -> Array:
     return points[..., :2]
 
 
-def _landmark_model(head: HeadModel, family: str, count: int) -> LandmarkModel:
-    if family not in head.landmarks:
-        raise HeadwarpError(
-            f"fit: head {head.name!r} has no {family!r} landmark embedding, it has {sorted(head.landmarks) or 'none'}; "
-            "pass an embedding file (`headwarp convert head FILE --landmarks EMBEDDING`) or use --head builtin"
-        )
-    reduced = restrict(head, family)
-    keep = reduced.indices < count
-    if not bool(keep.all()):
-        names = ("mean", "shape_basis", "expression_basis", "eyelid_basis", "pose_basis", "weights", "indices")
-        reduced = dataclasses.replace(reduced, **{n: getattr(reduced, n)[keep] for n in names})
-    return reduced
-
-
-def _count(wanted: int | None, available: int) -> int:
-    return min(available, 100 if wanted is None else wanted)
-
-
-def _numpy(tensor: Tensor) -> Array:
-    return tensor.detach().cpu().double().numpy()
+def _as_float(array: NDArray[Any]) -> Tensor:
+    return torch.as_tensor(np.asarray(array), dtype=torch.float32)
 
 
 def _spread(points: Array) -> Array:
@@ -131,156 +139,68 @@ def _spread(points: Array) -> Array:
     return np.sqrt(np.square(centred).sum(2).mean(1))
 
 
-def _problem(
-    reduced: LandmarkModel,
-    observed: Array,
-    present: NDArray[np.bool_],
-    fitted: NDArray[np.bool_],
-    config: FitConfig,
-    size: tuple[int, int],
-) -> tuple[LandmarkProblem, _Units]:
-    mean = _numpy(reduced.mean)[fitted]
-    ids = reduced.indices.numpy()[fitted].tolist()
-    model_unit = _canthal_length(mean, ids)
-    spread = _spread(observed[present][:, fitted])
-    typical = float(np.percentile(spread, 90))
-    model_spread = float(np.sqrt(np.square(mean[:, :2] - mean[:, :2].mean(0)).sum(1).mean()))
-    image_unit = max(typical, 1e-3) / model_spread * model_unit  # px per outer-canthal distance, frontal
-    origin = np.array([size[1] / 2, size[0] / 2])
-    if config.focal is None:
-        origin = observed[present][:, fitted].mean((0, 1))
-    units = _Units(origin=origin, image=UNIT / image_unit, model=UNIT / model_unit)
-    target = np.where(present[:, None, None], (observed[:, fitted] - origin) * units.image, 0.0)
+def _problem(prepared: PreparedHead, seen: _Seen, focal: float | None) -> tuple[LandmarkProblem, _Units]:
+    points, present = seen.points[:, prepared.fitted], seen.present
+    spread = _spread(points[present])
+    image = prepared.spread / max(float(np.percentile(spread, 90)), 1e-3)  # normalised units per pixel
+    origin = points[present].mean((0, 1)) if focal is None else seen.middle
+    target = np.where(present[:, None, None], (points - origin) * image, 0.0)
     weight = np.zeros(len(present))
     weight[present] = np.clip((np.median(spread) / np.maximum(spread, 1e-6)) ** 2, 0.25, 4.0)
-    shapes = _count(config.shape_count, reduced.shape_basis.shape[2])
-    expressions = _count(config.expression_count, reduced.expression_basis.shape[2])
-    jaw = reduced.joint_names.index("jaw")
-    lids = _numpy(reduced.eyelid_basis) * EYELID_DEVIATION
-    lid_pivot = np.zeros((3, 2))
-    frame_basis = np.concatenate([_numpy(reduced.expression_basis)[..., :expressions], lids], axis=2)
-    pivot_frame = np.concatenate([_numpy(reduced.joint_expression_basis)[jaw, :, :expressions], lid_pivot], axis=1)
-    correctives = _numpy(reduced.pose_basis)[..., 9 * (jaw - 1) : 9 * jaw][fitted]
-    problem = LandmarkProblem(
-        target=target,
-        weight=weight,
-        mean=mean * units.model,
-        pivot=_numpy(reduced.joint_template)[jaw] * units.model,
-        jaw_weight=_numpy(reduced.weights)[fitted, jaw],
-        frame_basis=frame_basis[fitted] * units.model,
-        shape_basis=_numpy(reduced.shape_basis)[fitted][..., :shapes] * units.model,
-        pivot_frame=pivot_frame * units.model,
-        pivot_shape=_numpy(reduced.joint_shape_basis)[jaw, :, :shapes] * units.model,
-        correctives=correctives * units.model if np.abs(correctives).max(initial=0.0) > 0 else None,
-        focal=None if config.focal is None else config.focal * units.image,
-    )
-    return problem, units
-
-
-def _canthal_length(points: Array, ids: list[int]) -> float:
-    """3D outer-canthal distance; for a set without those points, its spread scaled as on the built-in head."""
-    if all(i in ids for i in OUTER_CANTHI):
-        return float(np.linalg.norm(points[ids.index(OUTER_CANTHI[0])] - points[ids.index(OUTER_CANTHI[1])]))
-    if len(ids) == 68:
-        return float(np.linalg.norm(points[36] - points[45]))
-    return float(2.0 * np.sqrt(np.square(points - points.mean(0)).sum(1).mean()))
-
-
-def _head_fit(
-    head: HeadModel,
-    reduced: LandmarkModel,
-    observed: Array,
-    present: NDArray[np.bool_],
-    scores: NDArray[np.floating] | None,
-    size: tuple[int, int],
-    problem: LandmarkProblem,
-    units: _Units,
-    solution: Solution,
-    config: FitConfig,
-) -> HeadFit:
-    params, camera = _parameters(head, problem, units, solution, config, size)
-    with threadpool_limits(limits=1), torch.no_grad():
-        eyes = eye_rotations(reduced, params, camera, observed, present)
-        params = HeadParams(**{**params.__dict__, "eyes": eyes})
-        projected = _projected(reduced, params, camera)
-    residual = np.where(present[:, None, None], observed - projected, 0.0)
-    share, reprojection = _reprojection(problem, solution, present)
-    status = _status(present, config.max_gap)
-    confidence = _confidence(present, scores, share)
-    scale = np.array([1, 1, 1, 1, 1 / units.image, 1 / units.image])  # the scale entry is logarithmic
-    as_float = lambda a: torch.as_tensor(np.asarray(a), dtype=torch.float32)  # noqa: E731
-    return HeadFit(
-        params=params,
-        camera=camera,
-        size=(int(size[0]), int(size[1])),
-        model_id=head.model_id,
-        landmark_indices=reduced.indices.clone(),
-        landmarks=as_float(observed),
-        residual=as_float(residual),
-        status=torch.as_tensor(status),
-        confidence=as_float(confidence),
-        covariance=as_float(solution.covariance * scale[:, None] * scale[None, :]),
-        report=_report(status, reprojection, share, solution),
-    )
+    problem = LandmarkProblem(prepared.head, target, weight, None if focal is None else focal * image)
+    return problem, _Units(origin=origin, image=image, model=prepared.unit)
 
 
 def _parameters(
-    head: HeadModel,
-    problem: LandmarkProblem,
-    units: _Units,
-    solution: Solution,
-    config: FitConfig,
-    size: tuple[int, int],
-) -> tuple[HeadParams, WeakPerspective | Perspective]:
+    head: HeadModel, solution: Solution, *, problem: LandmarkProblem, units: _Units, middle: Array
+) -> tuple[HeadParams, Camera]:
     """Back from normalised units to FLAME's parameters and a camera in pixels."""
     state, frames = solution.state, problem.frames
-    flip = _numpy(MODEL_TO_CAMERA)
+    flip = as_numpy(MODEL_TO_CAMERA)
     rotation = flip.T @ state.rotation  # root rotation in model axes
     shape = np.zeros(head.shape_basis.shape[2])
-    shape[: problem.shape_count] = state.shape
-    expressions = problem.frame_basis_count - 2
+    shape[: len(state.shape)] = state.shape
+    expressions = state.linear.shape[1] - 2
     expression = np.zeros((frames, head.expression_basis.shape[2]))
     expression[:, :expressions] = state.linear[:, :expressions]
-    root = _numpy(head.joint_template)[0] + _numpy(head.joint_shape_basis)[0] @ shape
-    root = root + expression @ _numpy(head.joint_expression_basis)[0].T  # (T, 3)
+    root = as_numpy(head.joint_template)[0] + as_numpy(head.joint_shape_basis)[0] @ shape
+    root = root + expression @ as_numpy(head.joint_expression_basis)[0].T  # (T, 3)
     offset = (root - np.einsum("tij,tj->ti", rotation, root)) @ flip.T  # the root joint's pivot, camera axes
     scale = np.exp(state.camera[:, 0]) * units.model / units.image  # px per metre
     centre = state.camera[:, 1:] / units.image + units.origin - scale[:, None] * offset[:, :2]
-    as_float = lambda a: torch.as_tensor(np.asarray(a), dtype=torch.float32)  # noqa: E731
     translation = np.zeros((frames, 3))
-    camera: WeakPerspective | Perspective = WeakPerspective(as_float(scale), as_float(centre))
-    if config.focal is not None:
-        depth = config.focal / scale
-        principal = np.array([size[1] / 2, size[0] / 2])
-        place = np.concatenate([(centre - principal) / scale[:, None], (depth - offset[:, 2])[:, None]], axis=1)
+    camera: Camera = WeakPerspective(_as_float(scale), _as_float(centre))
+    if problem.focal is not None:
+        focal = problem.focal / units.image
+        place = np.concatenate([(centre - middle) / scale[:, None], (focal / scale - offset[:, 2])[:, None]], axis=1)
         translation = place @ flip  # flip is its own inverse transpose
-        focal = np.full((frames, 2), config.focal)
-        camera = Perspective(as_float(focal), as_float(np.broadcast_to(principal, (frames, 2)).copy()))
+        camera = Perspective(_as_float(np.full((frames, 2), focal)), _as_float(np.tile(middle, (frames, 1))))
     params = HeadParams(
-        shape=as_float(shape),
-        expression=as_float(expression),
-        rotation=as_float(rotation_log(rotation)),
-        translation=as_float(translation),
+        shape=_as_float(shape),
+        expression=_as_float(expression),
+        rotation=_as_float(rotation_log(rotation)),
+        translation=_as_float(translation),
         neck=torch.zeros(frames, 3),
-        jaw=as_float(rotation_log(state.jaw)),
+        jaw=_as_float(state.jaw),
         eyes=torch.zeros(frames, 6),
-        eyelids=as_float(state.linear[:, expressions:] * EYELID_DEVIATION),
+        eyelids=_as_float(state.linear[:, expressions:] * EYELID_DEVIATION),
     )
     return params, camera
 
 
-def _projected(reduced: LandmarkModel, params: HeadParams, camera: WeakPerspective | Perspective) -> Array:
+def _residual(prepared: PreparedHead, params: HeadParams, camera: Camera, seen: _Seen) -> Array:
+    """Detected minus projected (T, L, 2) px, irises with the eyes turned; 0 where nothing was detected."""
     from ..posing import project_head
 
-    return _numpy(project_head(reduced, params, camera))[..., :2]
+    projected = as_numpy(project_head(prepared.reduced, params, camera))[..., :2]
+    return np.where(seen.present[:, None, None], seen.points - projected, 0.0)
 
 
-def _reprojection(problem: LandmarkProblem, solution: Solution, present: NDArray[np.bool_]) -> tuple[Array, float]:
-    """Residual of the parametric mesh in % of the 3D outer-canthal distance, per frame (NaN if absent) and mean."""
+def _share(solution: Solution, present: NDArray[np.bool_]) -> Array:
+    """Mean residual of the parametric mesh in % of the 3D outer-canthal distance, per frame (T,); NaN if absent."""
     scale = np.exp(solution.state.camera[:, 0])
-    share = np.linalg.norm(solution.residual, axis=2).mean(1) / scale  # UNIT is 100: already in %
-    share = np.where(present, share, np.nan)
-    return share, float(np.nanmean(share))
+    share = np.linalg.norm(solution.residual, axis=2).mean(1) / scale  # that distance is 100: already in %
+    return np.where(present, share, np.nan)
 
 
 def _status(present: NDArray[np.bool_], max_gap: int) -> NDArray[np.int8]:
@@ -299,14 +219,13 @@ def _confidence(present: NDArray[np.bool_], scores: NDArray[np.floating] | None,
     return np.where(present, np.clip(score, 0, 1) * discount, 0.0)
 
 
-def _report(status: NDArray[np.int8], reprojection: float, share: Array, solution: Solution) -> dict[str, Any]:
-    worst = float(np.nanmax(share))
+def _report(status: NDArray[np.int8], share: Array, solution: Solution) -> dict[str, Any]:
     return {
         "frames": len(status),
         "detected": int((status == DETECTED).sum()),
         "interpolated": int((status == INTERPOLATED).sum()),
         "missing": int((status == MISSING).sum()),
-        "reprojection_percent_iod": reprojection,
-        "reprojection_percent_iod_worst": worst,
+        "reprojection_percent_iod": float(np.nanmean(share)),
+        "reprojection_percent_iod_worst": float(np.nanmax(share)),
         "iterations": solution.iterations,
     }

@@ -103,6 +103,32 @@ def test_head_crop_of_a_known_box():
     assert (moved.x, moved.y, moved.side) == pytest.approx((127, -41, 480))
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        ((200, 150), (280, 230), (148, 94, 184)),  # room on all sides
+        ((10, 20), (90, 100), (0, 0, 184)),  # shifted right and down
+        ((560, 400), (640, 480), (456, 296, 184)),  # shifted left and up
+        ((100, 100), (340, 340), (0, 0, 480)),  # made smaller than 2.3 faces
+    ],
+)
+def test_head_crop_stays_inside_the_picture_where_it_can(low, high, expected):
+    crop = head_crop(torch.tensor([low, high]).float(), size=(480, 640), lift=0.02173913)
+    assert (crop.side, crop.y) == pytest.approx((expected[2], expected[1]), abs=0.1)
+    if expected[2] < 480:
+        assert crop.x == pytest.approx(expected[0], abs=0.1)
+    assert crop.x >= 0
+    assert crop.x + crop.side <= 640
+    assert crop.y + crop.side <= 480 + 0.01
+
+
+def test_head_crop_of_a_face_larger_than_the_picture_holds_the_face():
+    crop = head_crop(torch.tensor([[10.0, 10.0], [110.0, 90.0]]), size=(60, 120))
+    assert crop.side == pytest.approx(120)
+    assert crop.x == pytest.approx(0)
+    assert crop.y == pytest.approx(-30)
+
+
 def test_landmarks_that_span_nothing_are_refused():
     with pytest.raises(ShapeError, match="expected finite landmarks, got none; detect a face first"):
         head_crop(torch.full((5, 2), float("nan")))

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ...geom.errors import HeadwarpError
+from .animation import animator_cases, detection_cases, fill_cases
 
 _VERTICES = 5000
 _CHANNELS = 16
@@ -107,6 +108,9 @@ def sphere(count: int, size: int) -> tuple[Tensor, Tensor]:
 
 SUITES: dict[str, Callable[[], Sequence[Case]]] = {
     "rasterizer": rasterizer_cases,
+    "fill": fill_cases,
+    "detect": detection_cases,
+    "animator": animator_cases,
 }
 """Name -> what makes its cases."""
 

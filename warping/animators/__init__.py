@@ -1,7 +1,8 @@
 """Animators: a source once, then a picture for every driving frame.
 
-One file an animator. A file registers a frozen config dataclass and its class with `register`; the name is the file's.
-`load_animator` imports only the file it needs. Contract tests run over every name in `animator_names`.
+One file an animator. A file registers a frozen config dataclass and its class with `register`; the name is
+the file's. `load_animator` imports only the file it needs. Contract tests run over every name in
+`animator_names`.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ class Animation:
 
 
 class Animator(Protocol):
-    """``needs_source`` and ``needs_driving`` name the `Source` and `Driving` fields read; see `geom.guidance.require`."""
+    """``needs_source`` and ``needs_driving`` name the `Source` and `Driving` fields read; see
+    `geom.guidance.require`.
+    """
 
     needs_source: tuple[str, ...]
     needs_driving: tuple[str, ...]

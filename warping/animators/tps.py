@@ -22,7 +22,8 @@ class TpsConfig:
 
     Attributes:
         anchors: anchors along each side of the frame that stay where they are.
-        regularisation: added to the diagonal of the kernel matrix, in units of landmarks x squared half frames.
+        regularisation: added to the diagonal of the kernel matrix, in units of landmarks x squared half
+            frames.
         step: the spline is evaluated on every ``step``-th pixel and interpolated.
     """
 
@@ -39,18 +40,26 @@ def thin_plate_kernel(square: Tensor) -> Tensor:
 def thin_plate_spline(
     points: Float[Tensor, "N 2"], values: Float[Tensor, "N 2"], regularisation: float
 ) -> Float[Tensor, "M 2"]:
-    """Coefficients (N kernel weights, then 1, x, y) of the smoothing spline with ``spline(points) = values``."""
+    """Coefficients of the smoothing spline through ``values`` at ``points``.
+
+    Args:
+        points: where the values are given; at least three, not on one line.
+        values: two at each point.
+        regularisation: 0 interpolates; with more the spline bends less and misses the values.
+
+    Returns:
+        M = N + 3 rows: N kernel weights, then those of 1, x and y.
+    """
     count = len(points)
     kernel = thin_plate_kernel((points[:, None] - points[None]).square().sum(-1))
     affine = torch.cat([torch.ones_like(points[:, :1]), points], dim=1)  # (N, 3)
     system = points.new_zeros(count + 3, count + 3)
-    system[:count, :count] = kernel + regularisation * count * torch.eye(
-        count, dtype=points.dtype, device=points.device
-    )
+    system[:count, :count] = kernel
+    system.diagonal()[:count] += regularisation * count
     system[:count, count:] = affine
     system[count:, :count] = affine.T
     right = torch.cat([values, values.new_zeros(3, 2)])
-    return torch.linalg.lstsq(system, right).solution if count < 3 else torch.linalg.solve(system, right)
+    return torch.linalg.solve(system, right)
 
 
 def evaluate_spline(
@@ -64,7 +73,7 @@ def evaluate_spline(
 
 @register(TpsConfig)
 class TpsAnimator:
-    """Backward spline from driving to source landmarks; coincident landmarks are held apart by the regularisation."""
+    """Backward spline from driving to source landmarks; the regularisation holds coincident ones apart."""
 
     needs_source = ("image", "landmarks")
     needs_driving = ("landmarks",)
@@ -73,14 +82,18 @@ class TpsAnimator:
         self.config = config
 
     def encode(self, sources: Sequence[Source]) -> Source:
-        return require(single(sources, by="tps"), self.needs_source, by="tps")
+        source = require(single(sources, by="tps"), self.needs_source, by="tps")
+        _check_finite(source.landmarks, "source")
+        return source
 
     def animate(self, cache: Source, driving: Driving) -> Animation:
         points = require(driving, self.needs_driving, by="tps").landmarks
         if points.shape[1] != cache.landmarks.shape[1]:
             raise HeadwarpError(
-                f"tps: expected {cache.landmarks.shape[1]} driving landmarks as in the source, got {points.shape[1]}"
+                f"tps: expected {cache.landmarks.shape[1]} driving landmarks as in the source, "
+                f"got {points.shape[1]}"
             )
+        _check_finite(points, "driving")
         size = tuple(cache.image.shape[2:])
         flow = torch.cat([self._flow(p, cache.landmarks[0], size) for p in points]).to(cache.image.dtype)
         image = warp(cache.image.expand(len(flow), -1, -1, -1), flow)
@@ -94,11 +107,8 @@ class TpsAnimator:
         to = torch.cat([source, border]).double() / half
         coefficients = thin_plate_spline(at, to, self.config.regularisation)
         small = (max(2, height // self.config.step), max(2, width // self.config.step))
-        grid = (
-            pixel_grid(small, device=at.device, dtype=at.dtype)[0].flatten(1).T
-            * at.new_tensor([width / small[1], height / small[0]])
-            / half
-        )
+        spacing = at.new_tensor([width / small[1], height / small[0]])
+        grid = pixel_grid(small, device=at.device, dtype=at.dtype)[0].flatten(1).T * spacing / half
         moved = (evaluate_spline(coefficients, at, grid) - grid) * half  # displacement in full-size pixels
         flow = moved.T.reshape(1, 2, *small)
         return F.interpolate(flow, size=size, mode="bilinear", align_corners=False)
@@ -108,12 +118,16 @@ class TpsAnimator:
         return {"warped": result.image, "flow": result.flow}
 
 
+def _check_finite(points: Tensor, whose: str) -> None:
+    if not bool(torch.isfinite(points).all()):
+        raise HeadwarpError(f"tps: expected finite {whose} landmarks, got NaN or infinity; skip such frames")
+
+
 def _border_points(size: tuple[int, int], count: int) -> Float[Tensor, "N 2"]:
     """Evenly spaced points on the frame's border, corners included."""
     height, width = size
     along = torch.linspace(0, 1, count)
     horizontal = [torch.stack([along * width, torch.full_like(along, y)], 1) for y in (0.0, float(height))]
-    vertical = [
-        torch.stack([torch.full_like(along[1:-1], x), along[1:-1] * height], 1) for x in (0.0, float(width))
-    ]
+    down = along[1:-1]
+    vertical = [torch.stack([torch.full_like(down, x), down * height], 1) for x in (0.0, float(width))]
     return torch.cat(horizontal + vertical)

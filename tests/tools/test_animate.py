@@ -1,0 +1,271 @@
+"""``headwarp animate``: every kind of driver, motion in the right place, sound and rate kept, frames as they are made."""
+
+from __future__ import annotations
+
+import json
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+from face_pictures import blank, frames_of, moved, needs_mediapipe, portrait, read_photo, sway
+from media_files import mean_error, write_clip, write_photo
+
+import headwarp
+from headwarp.flame.driving import Transfer
+from headwarp.flame.io import load_head
+from headwarp.flame.params import Pose
+from headwarp.flame.pose_track import write_pose_track
+from headwarp.geom.errors import HeadwarpError, NoFaceError
+from headwarp.tools import cli
+from headwarp.tools.animate import Animate, animate, describe, open_driver, run
+from headwarp.tools.portrait import fit_frames, open_portrait, to_frame
+from headwarp.training.data.provenance import COMPOSITE_WITH_TRAINED, read_provenance, sidecar_path
+from headwarp.warping.animators import Animation
+
+SIZE = 64
+FPS = Fraction(24000, 1001)
+
+
+@pytest.fixture(scope="module")
+def head():
+    return load_head("builtin")
+
+
+@pytest.fixture(scope="module")
+def photo(tmp_path_factory) -> Path:
+    return write_photo(tmp_path_factory.mktemp("photo") / "a.png", portrait())
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory) -> Path:
+    """Five frames with sound in which the portrait sways to the right."""
+    path = tmp_path_factory.mktemp("clip") / "d.mp4"
+    return write_clip(path, sway(5), fps=FPS, audio_seconds=0.3)
+
+
+@pytest.fixture(scope="module")
+def window(head):
+    return to_frame(open_portrait(portrait(), head=head, size=SIZE).image)
+
+
+class Mirror:
+    """An animator that shows the driving picture it was given."""
+
+    needs_source, needs_driving = ("image",), ("image",)
+
+    def __init__(self):
+        self.asked = 0
+
+    def encode(self, sources):
+        return sources
+
+    def animate(self, cache, driving):
+        self.asked += 1
+        return Animation(image=driving.image)
+
+    def explain(self, cache, driving):
+        return {}
+
+
+@needs_mediapipe
+def test_a_clip_of_the_same_photo_starts_with_the_photo(photo, clip, head, window):
+    frames = list(animate(photo, clip, head=head, size=SIZE))
+    assert [(frame.dtype, frame.shape) for frame in frames] == [(np.uint8, (SIZE, SIZE, 3))] * 5
+    assert mean_error(frames[0], window) < 2
+    assert mean_error(frames[4], window) > mean_error(frames[0], window) + 2
+
+
+@needs_mediapipe
+@pytest.mark.parametrize("relative", [True, False])
+def test_a_head_that_shifts_shifts_the_source_as_far(photo, head, relative):
+    side, step = 256, 16
+    driver = [portrait(), moved(portrait(), step, 0)]
+    frames = list(animate(photo, driver, head=head, size=side, transfer=Transfer(relative=relative)))
+    crop = open_portrait(portrait(), head=head, size=side).crop
+    first, last = (fit_frames([frame], head).landmarks[0].mean(0) for frame in frames)
+    assert (last - first).tolist() == pytest.approx([step * crop.scale(side), 0], abs=5)
+
+
+@needs_mediapipe
+def test_the_drivers_pictures_lie_over_the_source_window(photo, clip, head, window):
+    mirror = Mirror()
+    frames = animate(photo, clip, animator=mirror, head=head, size=SIZE, transfer=Transfer(relative=False))
+    assert mirror.asked == 0
+    assert mean_error(next(frames), window) < 4
+    assert mirror.asked == 1
+    assert len(list(frames)) == 4
+    with pytest.raises(HeadwarpError, match="Driving.image|image"):
+        next(animate(photo, [Pose()], animator=NeedsImage(), head=head, size=SIZE))
+
+
+class NeedsImage(Mirror):
+    def animate(self, cache, driving):
+        from headwarp.geom.guidance import require
+
+        return Animation(image=require(driving, ("image",), by="toy").image)
+
+
+@needs_mediapipe
+def test_the_command_keeps_rate_and_sound_and_says_how_it_was_made(photo, clip, tmp_path, capsys):
+    output, report = tmp_path / "o.mp4", tmp_path / "r.json"
+    words = ["animate", "--source_image", str(photo), f"--driving_video={clip}", "--result_video", str(output)]
+    assert cli.main([*words, "--adapt_scale", "--relative", "--size", str(SIZE), "--json", str(report)]) == 0
+    with av.open(str(output)) as made:
+        assert made.streams.video[0].average_rate == FPS
+        assert len(made.streams.audio) == 1
+    said = json.loads(report.read_text())
+    assert (said["frames"], said["relative"], said["reference_frame"], said["audio"]) == (5, True, 0, True)
+    assert said["driver"] == {"missing": 0, "interpolated": 0, "detected": 5}
+    known = read_provenance(output)
+    assert (known.digital_source_type, len(known.inputs)) == (COMPOSITE_WITH_TRAINED, 2)
+    assert sidecar_path(output).is_file()
+    shown = capsys.readouterr().out
+    assert "with sound" in shown
+    assert "motion: relative, reference frame 0" in shown
+
+
+@needs_mediapipe
+def test_panels_stand_side_by_side_and_no_provenance_is_kept_to(photo, clip, tmp_path, window):
+    output = tmp_path / "o.mp4"
+    report = run(Animate((photo,), clip, output, absolute=True, panels=True, size=SIZE, provenance=False))
+    frame = frames_of(output)[0]
+    assert frame.shape == (SIZE, 3 * SIZE, 3)
+    for part in range(3):
+        assert mean_error(frame[:, part * SIZE : (part + 1) * SIZE], window) < 6
+    assert read_provenance(output) is None
+    assert "provenance: none, as asked" in describe(report)
+
+
+@needs_mediapipe
+def test_another_rate_has_no_sound_because_it_would_be_out_of_step(photo, clip, tmp_path):
+    report = run(Animate((photo,), clip, tmp_path / "o.mp4", fps=10, size=SIZE))
+    assert (report["fps"], report["audio"]) == (10, False)
+
+
+@needs_mediapipe
+def test_a_photo_drives_absolutely_into_a_picture(photo, tmp_path, window):
+    report = run(Animate((photo,), photo, tmp_path / "o.png", size=SIZE))
+    assert (report["frames"], report["relative"]) == (1, False)
+    assert mean_error(read_photo(tmp_path / "o.png"), window) < 2
+    with pytest.raises(HeadwarpError, match="use --absolute for a photo"):
+        run(Animate((photo,), photo, tmp_path / "o.png", relative=True, size=SIZE))
+
+
+@needs_mediapipe
+def test_a_folder_a_fit_and_a_track_drive_too(photo, clip, head, tmp_path):
+    for index, frame in enumerate(sway(3)):
+        write_photo(tmp_path / f"frames{index}.png", frame)
+    pattern = list(animate(photo, tmp_path / "frames*.png", head=head, size=SIZE))
+    assert len(pattern) == 3
+    fitted = fit_frames(sway(3), head)
+    from_fit = list(animate(photo, fitted.save(tmp_path / "d.npz"), head=head, size=SIZE))
+    in_memory = list(animate(photo, fitted, head=head, size=SIZE))
+    assert max(mean_error(a, b) for a, b in zip(pattern, from_fit, strict=True)) < 0.01
+    assert max(mean_error(a, b) for a, b in zip(in_memory, from_fit, strict=True)) == 0
+    poses = [Pose(yaw=5.0 * index) for index in range(3)]
+    track = write_pose_track(tmp_path / "t.json", poses, 25)
+    from_track = list(animate(photo, track, head=head, size=SIZE))
+    assert max(mean_error(a, b) for a, b in zip(animate(photo, poses, head=head, size=SIZE), from_track, strict=True)) == 0
+
+
+@needs_mediapipe
+def test_the_rate_of_a_fit_is_that_of_its_clip(head):
+    import dataclasses
+
+    fit = fit_frames([portrait()], head)
+    assert open_driver(fit, head).fps == 25
+    noted = dataclasses.replace(fit, report={**fit.report, "fps": "30000/1001"})
+    assert open_driver(noted, head).fps == Fraction(30000, 1001)
+    assert open_driver(noted, head, fps=12).fps == 12
+
+
+@needs_mediapipe
+def test_the_best_frame_is_found(photo, head):
+    turned = [np.rot90(portrait()).copy(), portrait(), moved(portrait(), 9, 3)]
+    del turned[0]
+    driver = [*headwarp.edit_track(photo, [Pose(yaw=18), Pose(yaw=9), Pose(), Pose(yaw=-9)], head=head, size=200)]
+    fit = fit_frames(driver, head)
+    own = open_portrait(portrait(), head=head, size=SIZE).fit
+    from headwarp.flame.driving import transfer_motion
+
+    assert transfer_motion(head, own, fit, Transfer(find_best_frame=True)).reference == 2
+
+
+@needs_mediapipe
+def test_the_full_frame_is_the_photo_but_for_the_head(photo, clip, tmp_path):
+    output = tmp_path / "o.mp4"
+    run(Animate((photo,), clip, output, full_frame=True, size=SIZE))
+    last, own = frames_of(output)[-1], portrait()
+    assert last.shape == own.shape
+    assert mean_error(last[:10], own[:10]) < 3  # the codec's
+    assert mean_error(last[40:160, 100:220], own[40:160, 100:220]) > 5
+
+
+@needs_mediapipe
+def test_what_cannot_drive_is_said_before_the_first_frame(photo, head, tmp_path):
+    with pytest.raises(NoFaceError, match="expected a face, found none"):
+        animate(photo, [blank(64, 64)] * 2, head=head, size=SIZE)
+    with pytest.raises(NoFaceError, match="expected a face, found none"):
+        animate(blank(64, 64), [Pose()], head=head, size=SIZE)
+    with pytest.raises(HeadwarpError, match="does not fuse sources"):
+        animate([photo, photo], [Pose()], head=head, size=SIZE)
+    with pytest.raises(HeadwarpError, match="pose track, which needs no reference"):
+        animate(photo, [Pose()], head=head, size=SIZE, transfer=Transfer(best_frame=0))
+    with pytest.raises(HeadwarpError, match="expected a clip .* for 2 frames, got o.png"):
+        track = write_pose_track(tmp_path / "t.csv", [Pose()] * 2, 25)
+        run(Animate((photo,), track, tmp_path / "o.png", size=SIZE))
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"relative": True, "absolute": True}, "--relative, --absolute: expected one of them, got both"),
+        ({"panels": True, "full_frame": True}, "--panels or --full-frame, got both"),
+        ({"output": Path("o.gif")}, r"--output: expected a name in \.mp4.*, got o.gif"),
+        ({"size": 3}, "--size: expected 16 pixels or more"),
+        ({"device": "abacus"}, "--device abacus: not available here"),
+        ({"animator": "magic"}, "expected one of .*, got 'magic'"),
+        ({"driving": Path("nowhere.mp4")}, "nowhere.mp4: no such file"),
+        ({"driving": Path("nowhere.npz")}, "nowhere.npz: expected a fit file, found none"),
+        ({"driving": Path("nowhere.csv")}, "nowhere.csv: no such pose track"),
+    ],
+)
+def test_wrong_options_are_a_sentence_and_leave_no_file(tmp_path, monkeypatch, options, text):
+    monkeypatch.chdir(tmp_path)
+    given = {"source": (Path("a.png"),), "driving": Path("d.mp4"), "output": Path("o.mp4")} | options
+    with pytest.raises(HeadwarpError, match=text):
+        run(Animate(**given))
+    assert not list(tmp_path.iterdir())
+
+
+def parsed(*words):
+    return cli.parse(cli.load_command("animate"), words)[0]
+
+
+def test_foreign_names_and_ours_are_the_same():
+    ours = parsed("--source", "a", "--driving", "d", "--output", "o", "--find-best-frame", "--no-adapt-scale")
+    theirs = parsed(
+        "--source_image", "a", "--driving_video=d", "--result_video", "o", "--find_best_frame", "--no_adapt_scale"
+    )
+    assert ours == theirs
+    assert ours.find_best_frame
+    assert not ours.adapt_scale
+    both = parsed("--source", "a", "--source_image", "b", "--driving", "d", "--output", "o", "--absolute")
+    assert both.source == (Path("a"), Path("b"))
+    assert both.absolute
+    with pytest.raises(cli.ArgumentError, match="--output: given twice"):
+        parsed("--source", "a", "--driving", "d", "--output", "o", "--result_video", "p")
+
+
+def test_the_library_name_is_the_tool():
+    assert headwarp.animate is animate
+
+
+def test_nothing_is_differentiated(photo, head):
+    pytest.importorskip("mediapipe")
+    with torch.enable_grad():
+        assert next(animate(photo, [Pose()], head=head, size=SIZE)).dtype == np.uint8
+        assert torch.is_grad_enabled()
