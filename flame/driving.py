@@ -1,4 +1,4 @@
-"""One person's fit driven by another's: the reference frame, the place in the source's window, gaps in the driver."""
+"""One head driven by another: reference frame, place in the source's window, gaps in the driver."""
 
 from __future__ import annotations
 
@@ -24,9 +24,11 @@ class Transfer:
     """How a driver's motion becomes the source's.
 
     Attributes:
-        relative: the driver's change against its reference frame is added to the source's own pose and expression;
-            False: the driver's pose and expression themselves; None: relative, except for a driver of one frame.
-        adapt_scale: relative shifts are measured in sizes of the head; False: in shares of the driver's frame.
+        relative: the driver's change against its reference frame is added to the source's own pose and
+            expression; False: the driver's pose and expression themselves; None: relative, except for a
+            driver of one frame.
+        adapt_scale: relative shifts are measured in sizes of the head; False: in shares of the driver's
+            frame.
         best_frame: the reference frame; None: the first one with a face.
         find_best_frame: take the frame nearest to the source's pose and expression as the reference.
     """
@@ -59,12 +61,13 @@ def transfer_motion(
 ) -> Driven:
     """The source driven by another fit, in the source's square window.
 
-    Absolute motion keeps the source's scale and place: in the reference frame the driver's head is as large as the
-    source's and its neck joint lies on the source's; from there on the driver moves as it did.
+    Absolute motion keeps the source's scale and place: in the reference frame the driver's head is as large
+    as the source's and its neck joint lies on the source's; from there on the driver moves as it did.
 
     Args:
         source: one frame, in pixels of a square window (`flame.posing.window_fit`).
-        driving: T frames, in pixels of the driver's frames; frames without a face repeat what is known around them.
+        driving: T frames, in pixels of the driver's frames; frames without a face repeat what is known around
+            them.
 
     Raises:
         ModelFileError: the fits belong to different head models.
@@ -76,7 +79,9 @@ def transfer_motion(
     check_model(driving, model.model_id)
     relative = driving.frames > 1 if transfer.relative is None else transfer.relative
     if relative and driving.frames == 1:
-        raise HeadwarpError("relative: expected a driver of several frames, got one; use --absolute for a photo")
+        raise HeadwarpError(
+            "relative: expected a driver of several frames, got one; use --absolute for a photo"
+        )
     driving = bridged(driving)
     reference = reference_frame(model, source, driving, transfer)
     crop = head_place(model, source, driving, reference)
@@ -111,8 +116,8 @@ def reference_frame(model: HeadModel, source: HeadFit, driving: HeadFit, transfe
 def nearest_frame(model: HeadModel, source: HeadFit, driving: HeadFit) -> int:
     """The detected driving frame whose head, with the source's shape, is nearest to the source's.
 
-    Nearest: least root mean square distance of the face landmarks in metres, place and size aside, rotation, jaw,
-    lids and expression together.
+    Nearest: least root mean square distance of the face landmarks in metres, place and size aside, rotation,
+    jaw, lids and expression together.
     """
     reduced = restrict(model, "mediapipe" if "mediapipe" in model.landmarks else next(iter(model.landmarks)))
     own = _centred(reduced, source.params, source.params.shape)
@@ -126,7 +131,13 @@ def nearest_frame(model: HeadModel, source: HeadFit, driving: HeadFit) -> int:
 
 def _centred(model: LandmarkModel, params: HeadParams, shape: Tensor) -> Float[Tensor, "T L 3"]:
     points = pose_vertices(
-        model, shape, params.expression, rotation=params.rotation, neck=params.neck, jaw=params.jaw, eyelids=params.eyelids
+        model,
+        shape,
+        params.expression,
+        rotation=params.rotation,
+        neck=params.neck,
+        jaw=params.jaw,
+        eyelids=params.eyelids,
     )
     return points - points.mean(1, keepdim=True)
 
@@ -139,9 +150,10 @@ def _seen(fit: HeadFit) -> np.ndarray:
 
 
 def bridged(fit: HeadFit) -> HeadFit:
-    """The fit with the residuals of frames without a face interpolated in time, held before the first and last face.
+    """The fit with residuals for frames without a face: interpolated in time, held at both ends.
 
-    Parameters and camera of such frames are the solver's own; a residual of 0 there would make the face twitch.
+    Parameters and camera of such frames are the solver's own; a residual of 0 there would make the face
+    twitch.
     """
     seen = _seen(fit)
     if len(seen) == fit.frames:
@@ -156,7 +168,7 @@ def bridged(fit: HeadFit) -> HeadFit:
 
 
 def head_place(model: HeadModel, source: HeadFit, driving: HeadFit, reference: int) -> Crop:
-    """The square of the driver's frame in which its head, in the reference frame, has the source's size and neck.
+    """The square of the driver's frame that lays its reference head over the source's: same size, same neck.
 
     Sizes are compared through the camera's scale, so that a turned head is not taken for a small one.
     """

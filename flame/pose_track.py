@@ -1,10 +1,10 @@
 """Pose tracks: keyframes in a CSV or JSON file, and one `Pose` for every frame between them.
 
-A row (CSV) or object (JSON) is a keyframe: ``time`` in seconds or ``frame`` as a number, and any of ``yaw``, ``pitch``,
-``roll``, ``gaze_x``, ``gaze_y`` (degrees), ``jaw``, ``blink`` (0..1) and named expressions. A name that is absent, or an
-empty cell, sets no key there. Between its keys every channel is interpolated by the monotone cubic of Fritsch and
-Carlson, which passes through the keys and never overshoots them (two keys alone: a straight line); before the first and
-after the last key it holds.
+A row (CSV) or object (JSON) is a keyframe: ``time`` in seconds or ``frame`` as a number, and any of ``yaw``,
+``pitch``, ``roll``, ``gaze_x``, ``gaze_y`` (degrees), ``jaw``, ``blink`` (0..1) and named expressions. A name
+that is absent, or an empty cell, sets no key there. Between its keys every channel is interpolated by the
+monotone cubic of Fritsch and Carlson, which passes through the keys and never overshoots them (two keys
+alone: a straight line); before the first and after the last key it holds.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ def read_pose_track(
     """One pose for every frame, from time 0 to the last keyframe.
 
     Args:
-        path: ``.csv`` with a header line, or ``.json``: a list of objects, or ``{"relative": ..., "keyframes": [...]}``.
-            A column ``relative`` (0 or 1, one value in the whole file) or the JSON member says whether the poses are
-            added to the fit's own (1, default) or replace it.
+        path: ``.csv`` with a header line, or ``.json``: a list of objects, or ``{"relative": ...,
+            "keyframes": [...]}``. A column ``relative`` (0 or 1, one value in the whole file) or the JSON
+            member says whether the poses are added to the fit's own (1, default) or replace it.
         fps: frames per second of the result; a ``frame`` column counts these.
         expressions: names that may stand in the file; None allows any.
 
@@ -49,7 +49,8 @@ def read_pose_track(
         Frame i is the pose at i / fps seconds.
 
     Raises:
-        HeadwarpError: missing or malformed file, unknown name, times that do not rise, more than `MAX_FRAMES` frames.
+        HeadwarpError: missing or malformed file, unknown name, times that do not rise, more than `MAX_FRAMES`
+            frames.
     """
     path = Path(path)
     rate = _rate(fps)
@@ -67,12 +68,14 @@ def read_pose_track(
         channels[name] = (times[at], np.array([keys[index][name] for index in at]))
     count = math.floor(times[-1] * rate + 1e-6) + 1
     if count > MAX_FRAMES:
-        raise HeadwarpError(f"{path}: expected at most {MAX_FRAMES} frames, got {count}; are the times in seconds?")
+        raise HeadwarpError(
+            f"{path}: expected at most {MAX_FRAMES} frames, got {count}; are the times in seconds?"
+        )
     return _poses(channels, np.arange(count) / rate, relative=relative, name=str(path))
 
 
 def write_pose_track(path: str | Path, poses: Sequence[Pose], fps: float | Fraction) -> Path:
-    """Write one keyframe a pose, in seconds, so that reading it at ``fps`` gives the poses again; whole or not at all.
+    """Write one keyframe a pose, in seconds: reading at ``fps`` gives the poses again. Whole or not at all.
 
     Args:
         path: ``.csv`` or ``.json``.
@@ -80,7 +83,8 @@ def write_pose_track(path: str | Path, poses: Sequence[Pose], fps: float | Fract
         fps: frames per second of ``poses``.
 
     Raises:
-        HeadwarpError: no pose, relative and absolute ones mixed, another suffix, or the file cannot be written.
+        HeadwarpError: no pose, relative and absolute ones mixed, another suffix, or the file cannot be
+            written.
     """
     path, rate = Path(path), _rate(fps)
     if not poses:
@@ -101,7 +105,7 @@ def write_pose_track(path: str | Path, poses: Sequence[Pose], fps: float | Fract
 
 
 def interpolate_poses(times: Sequence[float], poses: Sequence[Pose], fps: float | Fraction) -> list[Pose]:
-    """One pose for every frame between keyframes made in code; as `read_pose_track`, every key sets every channel.
+    """One pose for every frame, as `read_pose_track`, from keyframes made in code that set every channel.
 
     Raises:
         HeadwarpError: times do not rise, or their count is not that of the poses.
@@ -199,7 +203,9 @@ def _numbers(row: Mapping[str, Any], place: str) -> dict[str, float]:
 
 def _one_meaning(values: Sequence[float], path: Path) -> bool:
     if len(set(values)) > 1 or any(value not in (0.0, 1.0) for value in values):
-        raise HeadwarpError(f"{path}: relative: expected 0 or 1, the same in all keyframes, got {sorted(set(values))}")
+        raise HeadwarpError(
+            f"{path}: relative: expected 0 or 1, the same in all keyframes, got {sorted(set(values))}"
+        )
     return bool(values[0]) if values else True
 
 
@@ -212,7 +218,9 @@ def _times(keys: Sequence[dict[str, float]], rate: float, path: Path) -> NDArray
     clock = clocks.pop()
     times = np.array([key.pop(clock) for key in keys]) / (rate if clock == "frame" else 1.0)
     if times[0] < 0 or np.any(np.diff(times) <= 0):
-        raise HeadwarpError(f"{path}: {clock}: expected numbers of 0 or more that rise from keyframe to keyframe")
+        raise HeadwarpError(
+            f"{path}: {clock}: expected numbers of 0 or more that rise from keyframe to keyframe"
+        )
     return times
 
 

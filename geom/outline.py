@@ -1,5 +1,4 @@
-"""Outline correspondence: what lies around a head (hair) follows the skull's silhouette, not the cheek before
-it.
+"""Outline correspondence: the hair around a head follows the skull's silhouette, not the cheek before it.
 
 When a head turns, its outline in the image hardly moves while the face slides across it. The silhouette of a
 posed skull is a radius by direction about the skull's centre in the image. The source's *hairline* is how
@@ -17,6 +16,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from .errors import ShapeError
 from .flow import sample
 
 BINS = 96
@@ -29,8 +29,12 @@ STEPS = 128
 
 @dataclass(frozen=True)
 class Outline:
-    """A posed skull's silhouette: centre ``(B, 2)`` and radius by direction ``(B, BINS)`` in pixels, its
-    points.
+    """A posed skull's silhouette in pixels.
+
+    Attributes:
+        centre: of the skull's box, ``(B, 2)``.
+        radius: by direction from -pi to pi (image x towards y), ``(B, BINS)``.
+        points: the skull's vertices, ``(B, N, 2)``.
     """
 
     centre: Float[Tensor, "B 2"]
@@ -40,7 +44,13 @@ class Outline:
 
 @dataclass(frozen=True)
 class Hairline:
-    """A source's outline, the mask's reach in units of its radius, and where that is known; per direction."""
+    """How far the hair reaches beyond a source's outline.
+
+    Attributes:
+        outline: of the source.
+        reach: of the mask by direction, in units of the outline's radius, ``(1, BINS)``.
+        known: 1 in directions where the mask ends inside the frame and above the shoulders.
+    """
 
     outline: Outline
     reach: Float[Tensor, "1 bins"]
@@ -56,15 +66,19 @@ def skull_outline(
         verts: posed mesh in pixels.
         skull: its skull vertices: where the centre is, and how far to look.
         covered: 1 where the rasterised mesh lies.
+
+    Raises:
+        ShapeError: no vertex of the mesh is a skull vertex.
     """
+    if not bool(skull.any()):
+        raise ShapeError("skull: expected at least one vertex, got none; leave Source.skull out")
     points = verts[:, skull, :2]
     centre = (points.amin(1) + points.amax(1)) / 2
     furthest = (points - centre[:, None]).norm(dim=-1).amax(1)  # (B,)
     share = torch.linspace(0, 1.05, STEPS, dtype=verts.dtype, device=verts.device)
     along = furthest[:, None, None] * share  # (B, 1, STEPS)
-    at = (
-        centre[:, None, None] + along[..., None] * _direction(_angles(verts))[None, :, None]
-    )  # (B, bins, STEPS, 2)
+    rays = along[..., None] * _direction(_angles(verts))[None, :, None]
+    at = centre[:, None, None] + rays  # (B, bins, STEPS, 2)
     inside = sample(covered, at.permute(0, 3, 1, 2), padding_mode="zeros")[:, 0]  # (B, bins, STEPS)
     last = torch.where(inside > 0.5, torch.arange(STEPS, device=verts.device), 0).amax(-1)
     first_out = (last + 1).clamp(max=STEPS - 1)
@@ -75,9 +89,10 @@ def skull_outline(
     return Outline(centre, _smooth(radius).clamp(min=1.0), points)
 
 
-def _angles(like: Tensor) -> Float[Tensor, "bins"]:
-    """Centre direction of every bin, radians."""
-    return (torch.arange(BINS, dtype=like.dtype, device=like.device) + 0.5) / BINS * 2 * math.pi - math.pi
+def _angles(like: Tensor, count: int = BINS) -> Float[Tensor, "bins"]:
+    """Centre direction of every bin, radians from -pi to pi."""
+    place = torch.arange(count, dtype=like.dtype, device=like.device) + 0.5
+    return place / count * 2 * math.pi - math.pi
 
 
 def hairline(outline: Outline, mask: Float[Tensor, "1 1 H W"]) -> Hairline:
@@ -103,17 +118,12 @@ def hairline_anchors(
 ) -> tuple[Float[Tensor, "B K 2"], Float[Tensor, "B K 2"], Bool[Tensor, "B K"]]:
     """Points of the hairline in the driving frame, where they come from, and which of them are known."""
     like = driving.centre
-    angle = (
-        torch.arange(SAMPLES, dtype=like.dtype, device=like.device) + 0.5
-    ) / SAMPLES * 2 * math.pi - math.pi
-    angle = angle.expand(len(like), -1)
+    angle = _angles(like, SAMPLES).expand(len(like), -1)
     own = _wrap(angle - in_plane_turn(line.outline, driving)[:, None])  # the same direction in the source
     reach = _at(line.reach, own)
     source_radius, radius = _at(line.outline.radius, own), _at(driving.radius, angle)
     size = driving.radius.mean(1, keepdim=True) / line.outline.radius.mean(1, keepdim=True)
-    hair = (
-        reach - 1
-    ) * source_radius  # thickness beyond the skull, kept in 3D: it does not grow with the outline
+    hair = (reach - 1) * source_radius  # thickness in 3D: it does not grow with the outline
     here = driving.centre[:, None] + (radius + size * hair)[..., None] * _direction(angle)
     there = line.outline.centre[:, None] + (source_radius + hair)[..., None] * _direction(own)
     return here, there, _at(line.known, own) > 0.99

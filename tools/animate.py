@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,12 +15,12 @@ from tyro.conf import FlagCreatePairsOff, arg
 from ..flame.driving import Driven, Transfer, transfer_motion
 from ..flame.io import load_head
 from ..flame.model import HeadModel
-from ..flame.params import STATUS_NAMES, HeadFit, Pose
-from ..flame.pose_track import read_pose_track
+from ..flame.params import STATUS_NAMES, HeadFit
 from ..flame.posing import apply_pose
 from ..geom.crops import Crop, crop_image
 from ..geom.errors import HeadwarpError
 from ..warping.animators import Animator, load_animator
+from .drivers import Driver, open_driver
 from .performance import (
     CLIPS,
     PICTURES,
@@ -29,21 +28,20 @@ from .performance import (
     check_output,
     full_frames,
     perform,
+    progress,
     provenance_facts,
     provenance_of,
     windows,
 )
-from .portrait import Frame, Portrait, as_frames, fit_frames, open_portrait, to_frame, to_image
-
-DEFAULT_FPS = Fraction(25)
-TRACKS = (".csv", ".json")
+from .portrait import Frame, Portrait, as_frames, open_portrait, to_frame, to_image
 
 
 @dataclass(frozen=True)
 class Animate:
     """Let a photo follow a video, another photo, a fit, or a pose track.
 
-    FOMM's names are understood too: --source_image, --driving_video, --result_video, --find_best_frame, --adapt_scale.
+    FOMM's names are understood too: --source_image, --driving_video, --result_video, --find_best_frame,
+    --adapt_scale.
     """
 
     source: Annotated[tuple[Path, ...], arg(aliases=["--source-image"])]
@@ -53,7 +51,7 @@ class Animate:
     output: Annotated[Path, arg(aliases=["--result-video"])]
     """Clip to write (.mp4); a picture (.png, .jpg) where the driver is one frame."""
     relative: FlagCreatePairsOff[bool] = False
-    """Add the driver's change to the photo's own pose (what happens anyway, except for a driver of one frame)."""
+    """Add the driver's change to the photo's own pose: the default but for a driver of one frame."""
     absolute: FlagCreatePairsOff[bool] = False
     """Take the driver's pose and expression themselves."""
     adapt_scale: bool = True
@@ -86,25 +84,6 @@ class Animate:
     """Where the animator works: cpu, cuda."""
     provenance: bool = True
     """Say in the file, and in a JSON beside it, how it was made."""
-
-
-@dataclass(frozen=True)
-class Driver:
-    """What drives, before it is brought into the source's window.
-
-    Attributes:
-        fit: the driver's head; None for a pose track.
-        poses: the poses of a track; None for a fit.
-        pictures: what `as_frames` reads again for panels and for animators that look at the driver; None without.
-        fps: of the result.
-        audio_from: a file with sound, or None.
-    """
-
-    fit: HeadFit | None
-    poses: tuple[Pose, ...] | None
-    pictures: Any
-    fps: Fraction | float
-    audio_from: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -141,8 +120,8 @@ def animate(
 
     Args:
         source: a path, PIL, numpy or torch picture; a list of them for animators that fuse several.
-        driving: a clip, photo, folder, fit file or pose track (paths), a `HeadFit`, poses, or frames; frames are read
-            once, and a second time only for an animator that looks at the driver.
+        driving: a clip, photo, folder, fit file or pose track (paths), a `HeadFit`, poses, or frames; frames
+            are read once, and a second time only for an animator that looks at the driver.
         animator: a registered name, or one from ``load_animator(name, checkpoint)``.
         transfer: relative or absolute motion, reference frame; see `Transfer`.
         head: ``"builtin"``, a head file, a loaded model; None: ``$HEADWARP_HEAD``, else the built-in.
@@ -151,8 +130,8 @@ def animate(
         device: where the animator works.
 
     Returns:
-        uint8 (size, size, 3) windows, one for every driving frame, each made when it is asked for. What can be wrong
-        with the input is raised before the first one.
+        uint8 (size, size, 3) windows, one for every driving frame, each made when it is asked for. What can
+        be wrong with the input is raised before the first one.
 
     Raises:
         NoFaceError: no face in the source or the driver.
@@ -164,58 +143,6 @@ def animate(
     driver = open_driver(driving, model)
     performance = prepare(source, driver, model, transfer=transfer, size=size, face=face)
     return windows(performed(performance, maker, device=place))
-
-
-def open_driver(
-    driving: Any,
-    model: HeadModel,
-    *,
-    fps: float | None = None,
-    face: int | None = None,
-    landmarks: str | Path = "mediapipe",
-) -> Driver:
-    """Fit a driver, or read its fit or pose track; arguments as in `Animate`.
-
-    Raises:
-        NoFaceError: no face in it.
-        HeadwarpError: a file that cannot be read.
-    """
-    if isinstance(driving, HeadFit):
-        return Driver(driving, None, None, fps or _stored_fps(driving))
-    if isinstance(driving, Sequence) and driving and all(isinstance(item, Pose) for item in driving):
-        return Driver(None, tuple(driving), None, fps or DEFAULT_FPS)
-    if isinstance(driving, (str, Path)):
-        path = Path(driving)
-        if path.suffix.lower() == ".npz":
-            fit = HeadFit.load(path)
-            return Driver(fit, None, None, fps or _stored_fps(fit))
-        if path.suffix.lower() in TRACKS:
-            rate = fps or DEFAULT_FPS
-            poses = read_pose_track(path, rate, expressions=model.named_expressions)
-            return Driver(None, tuple(poses), None, rate)
-        return _open_clip(path, model, fps=fps, face=face, landmarks=landmarks)
-    frames = list(driving) if isinstance(driving, Iterator) else driving
-    fit = fit_frames(as_frames(frames), model, landmarks=landmarks, face=face)
-    return Driver(fit, None, frames, fps or DEFAULT_FPS)
-
-
-def _stored_fps(fit: HeadFit) -> Fraction:
-    """The frame rate of the clip that was fitted, as `headwarp fit` notes it; 25 where it is not known."""
-    return Fraction(fit.report.get("fps") or DEFAULT_FPS)
-
-
-def _open_clip(
-    path: Path, model: HeadModel, *, fps: float | None, face: int | None, landmarks: str | Path
-) -> Driver:
-    from tqdm import tqdm
-
-    from ..training.data.media import probe
-
-    info = probe(path)
-    frames = tqdm(as_frames(path), total=info.frames, desc="fit driver", unit="frame", disable=info.frames == 1)
-    fit = fit_frames(frames, model, landmarks=landmarks, face=face)
-    sound = path if info.has_audio and fps is None else None  # another rate would be out of step
-    return Driver(fit, None, path, fps or info.fps or DEFAULT_FPS, sound)
 
 
 def prepare(
@@ -232,7 +159,8 @@ def prepare(
 
     Raises:
         NoFaceError: a source has no face.
-        HeadwarpError: a reference frame or relative motion is asked of a pose track, which says itself what it is.
+        HeadwarpError: a reference frame or relative motion is asked of a pose track, which says itself what
+            it is.
     """
     items = list(source) if isinstance(source, (list, tuple)) else [source]
     photo = next(iter(as_frames(items[0])))
@@ -246,7 +174,9 @@ def prepare(
         return Performance(portraits, photo, driver, driven.fit, driven)
     transfer = transfer or Transfer()
     if transfer.best_frame is not None or transfer.find_best_frame:
-        raise HeadwarpError("best frame: expected a driver with a head, got a pose track, which needs no reference")
+        raise HeadwarpError(
+            "best frame: expected a driver with a head, got a pose track, which needs no reference"
+        )
     poses = list(driver.poses or ())
     if transfer.relative is not None:
         poses = [replace(pose, relative=transfer.relative) for pose in poses]
@@ -260,7 +190,7 @@ def performed(performance: Performance, animator: Animator, *, device: Any = "cp
 
 
 def driver_windows(performance: Performance) -> Iterator[Tensor] | None:
-    """The driver's pictures in the window, ``(1, 3, S, S)``; None where the driver has none (a fit, a track)."""
+    """The driver's pictures in the window, ``(1, 3, S, S)``; None where it has none (a fit, a track)."""
     if performance.driven is None or performance.driver.pictures is None:
         return None
     size = performance.fit.size[0]
@@ -272,8 +202,9 @@ def run(config: Animate) -> dict[str, Any]:
     """The command.
 
     Returns:
-        ``output``, ``frames``, ``fps``, ``width``, ``height``, ``relative``, ``reference_frame``, ``driver`` (frames
-        ``detected``, ``interpolated``, ``missing``), ``animator``, ``audio``, ``provenance``, ``seconds``.
+        ``output``, ``frames``, ``fps``, ``width``, ``height``, ``relative``, ``reference_frame``, ``driver``
+        (frames ``detected``, ``interpolated``, ``missing``), ``animator``, ``audio``, ``provenance``,
+        ``seconds``.
 
     Raises:
         HeadwarpError: contradictory options, or what `animate` raises.
@@ -305,7 +236,9 @@ def run(config: Animate) -> dict[str, Any]:
         raise HeadwarpError(f"--output: expected a clip (.mp4) for {count} frames, got {config.output.name}")
     prepared = time.perf_counter()
     frames = _frames(config, performance, performed(performance, animator, device=place))
-    provenance = provenance_of(config.animator, inputs=[*config.source, config.driving]) if config.provenance else None
+    provenance = (
+        provenance_of(config.animator, inputs=[*config.source, config.driving]) if config.provenance else None
+    )
     height, width = _write(config.output, frames, performance, provenance)
     seconds = {"prepare": prepared - began, "animate": time.perf_counter() - prepared}
     return {
@@ -370,12 +303,8 @@ def _frames(config: Animate, performance: Performance, animations: Iterator[Any]
     )
 
 
-def _write(
-    path: Path, frames: Iterable[Frame], performance: Performance, provenance: Any
-) -> tuple[int, int]:
+def _write(path: Path, frames: Iterable[Frame], performance: Performance, provenance: Any) -> tuple[int, int]:
     """Write the clip or the one picture; returns height and width."""
-    from tqdm import tqdm
-
     from ..training.data.media import VideoWriter, write_image
 
     if path.suffix.lower() in PICTURES:
@@ -384,6 +313,6 @@ def _write(
         return frame.shape[0], frame.shape[1]
     driver = performance.driver
     with VideoWriter(path, driver.fps, audio_from=driver.audio_from, provenance=provenance) as writer:
-        for frame in tqdm(frames, total=performance.fit.frames, desc="animate", unit="frame"):
+        for frame in progress(frames, performance.fit.frames, "animate"):
             writer.write(frame)
     return frame.shape[0], frame.shape[1]

@@ -26,6 +26,8 @@ COMMANDS: dict[str, str] = {
     "render": "render:Render",
     "edit": "edit:Edit",
     "animate": "animate:Animate",
+    "evaluate": "evaluate:Evaluate",
+    "learn-head": "learn_head:LearnHead",
     "convert head": "convert_head:ConvertHead",
     "bench": "bench:Bench",
     "info": "info:Info",

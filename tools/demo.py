@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from ..geom.errors import HeadwarpError
 from ..training.data.provenance import Provenance
 from ..warping.animators import load_animator
 from .draw import blend, shaded, view_of
-from .performance import perform, provenance_facts, provenance_of, windows
+from .performance import perform, progress, provenance_facts, provenance_of, windows
 from .portrait import Frame, Portrait, as_frames, open_portrait, to_frame, to_image
 
 FPS = 25
@@ -105,8 +105,8 @@ def run(config: Demo) -> dict[str, Any]:
 
     Returns:
         ``files`` (kind -> path), ``head``, ``reprojection_percent_iod``, ``frames``, ``size``, ``animator``,
-        ``seconds`` (``load``, ``fit``, ``sheet``, ``clip``, ``clip_per_frame``, ``total``), ``peak_memory_mb``,
-        ``provenance``. The same is in ``report.json``.
+        ``seconds`` (``load``, ``fit``, ``sheet``, ``clip``, ``clip_per_frame``, ``total``),
+        ``peak_memory_mb``, ``provenance``. The same is in ``report.json``.
 
     Raises:
         NoFaceError: the photo has no face.
@@ -129,7 +129,7 @@ def run(config: Demo) -> dict[str, Any]:
     clock.lap("fit")
     tiles = [(label, known_expressions(model, pose)) for label, pose in TILES]
     fit = apply_pose(model, portrait.fit, [pose for _, pose in tiles])
-    frames = _bar(windows(perform([portrait], fit, animator)), len(tiles), "contact sheet")
+    frames = progress(windows(perform([portrait], fit, animator)), len(tiles), "contact sheet")
     sheet = labelled_sheet([to_frame(portrait.image), *frames], ["photo", *(label for label, _ in tiles)])
     write_image(files["sheet"], sheet, provenance=provenance)
     clock.lap("sheet")
@@ -225,7 +225,7 @@ def _write_clip(
     from ..training.data.media import VideoWriter
 
     photo = to_frame(portrait.image)
-    frames = _bar(windows(perform([portrait], fit, animator)), fit.frames, "clip")
+    frames = progress(windows(perform([portrait], fit, animator)), fit.frames, "clip")
     with VideoWriter(path, FPS, provenance=provenance) as writer:
         for index, frame in enumerate(frames):
             mesh = mesh_over(portrait, fit.select([index]), frame)
@@ -247,12 +247,6 @@ def _check(config: Demo) -> None:
         raise HeadwarpError(f"--seconds: expected more than 0 and at most 600, got {config.seconds}")
     if config.output.exists() and not config.output.is_dir():
         raise HeadwarpError(f"--output: expected a folder, got the file {config.output}")
-
-
-def _bar(frames: Iterator[Frame], total: int, what: str) -> Iterator[Frame]:
-    from tqdm import tqdm
-
-    return tqdm(frames, total=total, desc=what, unit="frame")
 
 
 class _Clock:

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..flame.model import HeadModel
-from ..geom.errors import HeadwarpError
 from ..geom.mesh import vertex_normals
 from ..geom.rasterizer import Fragments, interpolate, rasterize
 from ..geom.shading import head_light
@@ -82,17 +81,8 @@ def depth_picture(view: View) -> Picture:
 
 
 def texture_coordinates(view: View) -> Float[Tensor, "2 H W"]:
-    """Texture coordinates u, v in [0, 1], seams respected; zero where empty.
-
-    Raises:
-        HeadwarpError: the head has none.
-    """
-    uv, uv_faces = view.model.uv, view.model.uv_faces
-    if uv is None or uv_faces is None:
-        raise HeadwarpError(
-            f"render: head {view.model.model_id} has no texture coordinates; --mode uv needs them"
-        )
-    corners = uv[uv_faces[view.fragments.face[0].clamp(min=0).long()]]  # (H, W, 3, 2)
+    """Texture coordinates u, v in [0, 1] of a head that has them, seams respected; zero where empty."""
+    corners = view.model.uv[view.model.uv_faces[view.fragments.face[0].clamp(min=0).long()]]  # (H, W, 3, 2)
     mean = (corners * view.fragments.bary[0, ..., None]).sum(2)  # (H, W, 2)
     return mean.permute(2, 0, 1) * view.covered  # (2, H, W)
 
@@ -109,16 +99,9 @@ def region_names(model: HeadModel) -> tuple[str, ...]:
 
 
 def region_map(view: View) -> Int[Tensor, "1 H W"]:
-    """Number of the smallest region each pixel belongs to, an index into `region_names`; -1 outside all.
-
-    Raises:
-        HeadwarpError: the head has no region masks.
-    """
-    names = region_names(view.model)
-    if not names:
-        raise HeadwarpError(f"render: head {view.model.model_id} has no regions; --mode regions needs them")
+    """Number of the smallest region each pixel belongs to, an index into `region_names`; -1 outside all."""
     of_vertex = torch.full((len(view.model.template),), -1, dtype=torch.int64)
-    for number, name in enumerate(names):
+    for number, name in enumerate(region_names(view.model)):
         of_vertex[view.model.region_masks[name]] = number
     corner = view.fragments.bary[0].argmax(-1, keepdim=True)  # (H, W, 1)
     corners = view.model.faces[view.fragments.face[0].clamp(min=0).long()]  # (H, W, 3)

@@ -24,6 +24,7 @@ from .performance import (
     check_output,
     full_frames,
     perform,
+    progress,
     provenance_facts,
     provenance_of,
     windows,
@@ -58,7 +59,7 @@ class Edit:
     absolute: bool = False
     """Replace the photo's own pose and expression instead of adding to them."""
     track: Path | None = None
-    """Keyframes (.csv, .json): time or frame, and any of the options above (gaze_x, gaze_y) or expressions."""
+    """Keyframes (.csv, .json): time or frame, then yaw, jaw, gaze_x, gaze_y, ... or expressions."""
     fps: float = DEFAULT_FPS
     """Frames per second of a track's clip."""
     full_frame: bool = False
@@ -112,7 +113,14 @@ def edit(
         HeadwarpError: unknown animator or expression, or a file that cannot be read.
     """
     frames = edit_track(
-        photo, [pose], animator=animator, head=head, size=size, face=face, full_frame=full_frame, device=device
+        photo,
+        [pose],
+        animator=animator,
+        head=head,
+        size=size,
+        face=face,
+        full_frame=full_frame,
+        device=device,
     )
     return next(frames)
 
@@ -149,8 +157,8 @@ def run(config: Edit) -> dict[str, Any]:
     """The command.
 
     Returns:
-        ``output``, ``frames``, ``width``, ``height``, ``animator``, ``head_pose`` (``photo``, ``first`` and ``last``:
-        yaw, pitch, roll in degrees), ``reprojection_percent_iod``, ``provenance``, ``seconds``.
+        ``output``, ``frames``, ``width``, ``height``, ``animator``, ``head_pose`` (``photo``, ``first`` and
+        ``last``: yaw, pitch, roll in degrees), ``reprojection_percent_iod``, ``provenance``, ``seconds``.
 
     Raises:
         HeadwarpError: contradictory options, or what `edit` raises.
@@ -160,9 +168,11 @@ def run(config: Edit) -> dict[str, Any]:
     place = check_device(config.device)
     animator = load_animator(config.animator, config.checkpoint)
     model = load_head(config.head)
-    poses = _poses(config, model)
+    poses = poses_of(config, model)
     picture = next(iter(as_frames(config.photo)))
-    portrait = open_portrait(picture, head=model, size=config.size, landmarks=config.landmarks, face=config.face)
+    portrait = open_portrait(
+        picture, head=model, size=config.size, landmarks=config.landmarks, face=config.face
+    )
     fit = apply_pose(model, portrait.fit, poses)
     prepared = time.perf_counter()
     animations = perform([portrait], fit, animator, device=place)
@@ -244,7 +254,12 @@ def _given(config: Edit, name: str) -> bool:
     return getattr(config, name) != Edit.__dataclass_fields__[name].default
 
 
-def _poses(config: Edit, model: HeadModel) -> list[Pose]:
+def poses_of(config: Edit, model: HeadModel) -> list[Pose]:
+    """The pose that the options say, or those of the track.
+
+    Raises:
+        HeadwarpError: an expression that the head does not know, a malformed track, or a pose out of range.
+    """
     known = model.named_expressions
     if config.track is not None:
         poses = read_pose_track(config.track, config.fps, expressions=known)
@@ -270,8 +285,6 @@ def _poses(config: Edit, model: HeadModel) -> list[Pose]:
 
 def _write(config: Edit, frames: Iterator[Frame], count: int, provenance: Any) -> tuple[int, int]:
     """Write the picture or the clip; returns height and width."""
-    from tqdm import tqdm
-
     from ..training.data.media import VideoWriter, write_image
 
     if config.track is None:
@@ -279,6 +292,6 @@ def _write(config: Edit, frames: Iterator[Frame], count: int, provenance: Any) -
         write_image(config.output, frame, provenance=provenance)
         return frame.shape[0], frame.shape[1]
     with VideoWriter(config.output, config.fps, provenance=provenance) as writer:
-        for frame in tqdm(frames, total=count, desc="edit", unit="frame"):
+        for frame in progress(frames, count, "edit"):
             writer.write(frame)
     return frame.shape[0], frame.shape[1]

@@ -124,7 +124,7 @@ def jitter(fit: HeadFit) -> dict[str, float | None]:
 
 
 def _rotation_jitter(angles: NDArray[np.floating], seen: NDArray[np.bool_]) -> float:
-    """Mean length of the second difference of (yaw, pitch, roll) over runs of three detected frames; NaN for none."""
+    """Mean length of the second difference of yaw, pitch, roll over runs of three detected frames, or NaN."""
     runs = seen[2:] & seen[1:-1] & seen[:-2]
     return (
         float(np.linalg.norm(np.diff(angles, n=2, axis=0)[runs], axis=1).mean()) if runs.any() else math.nan

@@ -44,12 +44,14 @@ class Mode:
         colour: those maps as a picture.
         about: the maps in a sentence: units, axes, value of empty pixels.
         whole: the picture means something off the mesh too.
+        needs: what the head must have: its attribute, and that in words.
     """
 
     measure: Callable[[View, Origin], Maps]
     colour: Callable[[View, Maps, Origin], Picture]
     about: str
     whole: bool = False
+    needs: tuple[str, str] | None = None
 
 
 def _flow(view: View, origin: Origin) -> MeshFlow:
@@ -99,6 +101,7 @@ MODES: Mapping[str, Mode] = {
         lambda view, _: {"uv": draw.texture_coordinates(view), "covered": view.covered},
         lambda view, maps, _: draw.uv_picture(maps["uv"], maps["covered"]),
         "uv: texture coordinates in [0, 1] as in the head file, 0 where empty; covered: 1 on the mesh",
+        needs=("uv", "texture coordinates"),
     ),
     "displacement": Mode(
         _displacement,
@@ -116,6 +119,7 @@ MODES: Mapping[str, Mode] = {
         lambda view, _: {"regions": draw.region_map(view)},
         lambda view, maps, _: draw.region_picture(maps["regions"], draw.shaded(view)),
         "regions: number of the smallest region, an index into region_names; -1 outside all",
+        needs=("region_masks", "region masks"),
     ),
     "textured": Mode(
         _textured,

@@ -78,9 +78,11 @@ def perform(
     """The portraits in every pose of a fit, one picture after another, made as they are asked for.
 
     Args:
-        portraits: of one person, the first is the one that ``fit`` poses; several are for animators that fuse sources.
+        portraits: of one person, the first is the one that ``fit`` poses; several are for animators that fuse
+            sources.
         fit: T frames in the first portrait's window.
-        animator: any; what it needs beyond image, mask, landmarks and posed vertices is an error that names it.
+        animator: any; what it needs beyond image, mask, landmarks and posed vertices is an error that names
+            it.
         device: where the animator works.
         images: the driving pictures in the window, ``(1, 3, S, S)`` each, for animators that look at them.
     """
@@ -142,13 +144,20 @@ def _person(
     reach = round(PERSON_MARGIN * size)
     hard = torch.maximum(was, dilate((now > 0.1).to(was), reach))
     for _ in range(2):
-        hard = torch.nn.functional.avg_pool2d(hard, 2 * reach + 1, stride=1, padding=reach, count_include_pad=False)
+        hard = torch.nn.functional.avg_pool2d(
+            hard, 2 * reach + 1, stride=1, padding=reach, count_include_pad=False
+        )
     return hard
 
 
-def provenance_of(
-    name: str, *, inputs: Sequence[Any] = (), moved_pixels_only: bool = False
-) -> Provenance:
+def progress(frames: Iterable[Frame], total: int | None, what: str) -> Iterator[Frame]:
+    """The same frames under a progress bar."""
+    from tqdm import tqdm
+
+    yield from tqdm(frames, total=total, desc=what, unit="frame", disable=total == 1)
+
+
+def provenance_of(name: str, *, inputs: Sequence[Any] = (), moved_pixels_only: bool = False) -> Provenance:
     """The record of a performance; files among the inputs are named by their SHA-256.
 
     Args:

@@ -18,16 +18,14 @@ from ..geom.errors import ShapeError
 from ..geom.guidance import Guidance
 
 
-def pose(
-    fit: HeadFit, how: Pose | Sequence[Pose], *, head: str | Path | HeadModel | None = None
-) -> HeadFit:
+def pose(fit: HeadFit, how: Pose | Sequence[Pose], *, head: str | Path | HeadModel | None = None) -> HeadFit:
     """A one-frame fit moved as a person says; one output frame per pose.
 
     Args:
         fit: of one frame; ``fit.select([t])`` chooses one of a clip.
         how: a pose or several; see `Pose`.
-        head: the head the fit was made with: ``"builtin"``, a file, a loaded model; None: ``$HEADWARP_HEAD``, else
-            the built-in.
+        head: the head the fit was made with: ``"builtin"``, a file, a loaded model; None: ``$HEADWARP_HEAD``,
+            else the built-in.
 
     Raises:
         HeadwarpError: an unknown named expression, a fit of several frames, or of another head.
@@ -43,10 +41,10 @@ def displacement(
     head: str | Path | HeadModel | None = None,
     mask: Tensor | None = None,
 ) -> Guidance:
-    """Where every pixel of the driving frames comes from in the source's frame, as far as the head's geometry says.
+    """Where every pixel of the driving frames comes from in the source's, as far as the head's geometry says.
 
-    Covered pixels that the source shows carry their exact backward flow; the rest is filled harmonically towards the
-    resting frame border. See `geom.displacement`.
+    Covered pixels that the source shows carry their exact backward flow; the rest is filled harmonically
+    towards the resting frame border. See `geom.displacement`.
 
     Args:
         source: one frame.

@@ -150,12 +150,13 @@ def make_scene(
         raise HeadwarpError(f"--frame: expected 0 to {fit.frames - 1}, the frames of this fit, got {frame}")
     model = head if isinstance(head, HeadModel) else load_head(head)
     check_model(fit, model.model_id)
+    _check_head(model, mode)
     fitted_size = fit.size
     start, number = _start(fit, model, source)
     chosen = fit if frame is None else fit.select([frame])
     if mode == "displacement" and source is None and chosen.frames == 1 and frame in (None, number):
         raise HeadwarpError(
-            "--mode displacement: one frame does not move; give the pose it starts from with --source"
+            "--mode displacement: one frame does not move; name the pose it starts from: --source FIT"
         )
     photo = _photo(texture, start, 0 if source is not None else number) if mode == "textured" else None
     if source is not None:
@@ -167,6 +168,14 @@ def make_scene(
     body = start if moving else None
     origin = _origin(model, start, chosen, field, photo)
     return Scene(model, chosen, field, mode, origin, body, frame, fitted_size)
+
+
+def _check_head(model: HeadModel, mode: str) -> None:
+    needs = MODES[mode].needs
+    if needs is not None:
+        value = getattr(model, needs[0])
+        if value is None or not len(value):
+            raise HeadwarpError(f"--mode {mode}: head {model.model_id} has no {needs[1]}; use another head")
 
 
 def _start(fit: HeadFit, model: HeadModel, source: HeadFit | str | Path | None) -> tuple[HeadFit, int]:

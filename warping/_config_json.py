@@ -1,4 +1,4 @@
-"""A config dataclass as JSON and back, every field named and typed: nothing unknown, nothing missing, nothing run."""
+"""A config dataclass as JSON and back, every field named and typed: nothing unknown, missing or run."""
 
 from __future__ import annotations
 

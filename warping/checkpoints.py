@@ -1,12 +1,11 @@
 """Checkpoints: safetensors with a JSON header ``{kind, name, config, step, headwarp_version}``; no pickles.
 
-Loading rebuilds from the file alone: the header's config becomes the registered config dataclass, the animator is made
-from it, and the weights must fit it name by name and shape by shape.
+Loading rebuilds from the file alone: the header's config becomes the registered config dataclass, the
+animator is made from it, and the weights must fit it name by name and shape by shape.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import re
@@ -16,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor, nn
 
 from ..geom.errors import HeadwarpError, ModelFileError
@@ -141,8 +139,8 @@ def load_checkpoint(path: str | Path, name: str | None = None, *, kind: str | No
         kind: the kind it must be of; None for any.
 
     Raises:
-        ModelFileError: missing, no safetensors, not ours, of another name or kind, or from a newer headwarp (a higher
-            first or second number of the version).
+        ModelFileError: missing, no safetensors, not ours, of another name or kind, or from a newer headwarp
+            (a higher first or second number of the version).
     """
     path = Path(path)
     if not path.is_file():

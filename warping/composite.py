@@ -23,7 +23,7 @@ def over(
 
 
 def window_feather(size: int, *, feather: float = FEATHER) -> Float[Tensor, "1 1 S S"]:
-    """1 within a window, falling smoothly to 0 on its outermost pixels over the share ``feather`` of the side.
+    """1 within a window, falling smoothly to 0 at its outermost pixels over ``feather`` of the side.
 
     A feather of 0 is 1 everywhere.
 
@@ -54,11 +54,13 @@ def paste_back(
         image: the whole picture, ``(1, 3, H, W)``, uint8 or floats in [0, 1].
         window: the changed window, RGB in [0, 1].
         crop: where it lies in the picture; parts beyond its border are left out.
-        mask: how much of the window is wanted, in [0, 1]; None for all of it. Its edge is softened by the caller.
+        mask: how much of the window is wanted, in [0, 1]; None for all of it. Its edge is softened by the
+            caller.
         feather: see `window_feather`; the window's border never shows.
 
     Returns:
-        A new picture of the image's dtype; outside the window, and where the mask is 0, its bits are the image's.
+        A new picture of the image's dtype; outside the window, and where the mask is 0, its bits are the
+        image's.
 
     Raises:
         ShapeError: a shape does not fit.
@@ -87,7 +89,7 @@ def paste_back(
         )
     else:
         blended = over(drawn[:, :3].to(image), behind, drawn[:, 3:].to(image))
-    result[region] = torch.where(drawn[:, 3:] > 0, blended, behind)
+    result[region] = blended
     return result
 
 

@@ -18,6 +18,7 @@ from ..params import DETECTED, INTERPOLATED, MISSING, Camera, HeadFit, HeadParam
 from ._prepared import EYELID_DEVIATION, PreparedHead, as_numpy, prepared_head
 from ._problem import Array, LandmarkProblem, rotation_log
 from .gaze import eye_rotations
+from .proportions import proportions_deviation
 from .solver import Solution, SolverConfig, one_thread, solve
 
 
@@ -106,6 +107,11 @@ def fit_landmarks(
         residual = _residual(prepared, params, camera, seen)
     share = _share(solution, seen.present)
     status = _status(seen.present, config.max_gap)
+    report = _report(status, share, solution)
+    if family == "mediapipe":
+        frames = int(seen.present.sum())
+        deviation = proportions_deviation(prepared.reduced, params.shape, frames=frames)
+        report |= {} if deviation is None else {"proportions_deviation": deviation}
     pixels = np.array([1, 1, 1, 1, 1 / units.image, 1 / units.image])  # the scale entry is logarithmic
     return HeadFit(
         params=params,
@@ -118,7 +124,7 @@ def fit_landmarks(
         status=torch.as_tensor(status),
         confidence=_as_float(_confidence(seen.present, scores, share)),
         covariance=_as_float(solution.covariance * pixels[:, None] * pixels[None, :]),
-        report=_report(status, share, solution),
+        report=report,
     )
 
 

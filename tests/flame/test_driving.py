@@ -41,7 +41,9 @@ def a_fit(frames=1, *, size=(SIZE, SIZE), seed=0, scale=400.0, centre=(64.0, 60.
         eyes=torch.zeros(frames, 6),
         eyelids=torch.zeros(frames, 2),
     )
-    camera = WeakPerspective(scale * (1 + 0.1 * along[:, 0]), torch.tensor([centre]) + along * torch.tensor([[9.0, -4.0]]))
+    camera = WeakPerspective(
+        scale * (1 + 0.1 * along[:, 0]), torch.tensor([centre]) + along * torch.tensor([[9.0, -4.0]])
+    )
     count = len(MODEL.landmarks["mediapipe"].indices)
     return HeadFit(
         params=params,
@@ -76,12 +78,16 @@ def test_relative_motion_does_not_depend_on_the_drivers_resolution(adapt_scale):
     camera = WeakPerspective(small.camera.scale * 3, small.camera.center * 3)
     large = dataclasses.replace(small, camera=camera, size=(600, 600), residual=small.residual * 3)
     made = [transfer_motion(MODEL, SOURCE, d, Transfer(adapt_scale=adapt_scale)).fit for d in (small, large)]
-    torch.testing.assert_close(posed_vertices(MODEL, made[0]), posed_vertices(MODEL, made[1]), atol=2e-3, rtol=0)
+    torch.testing.assert_close(
+        posed_vertices(MODEL, made[0]), posed_vertices(MODEL, made[1]), atol=2e-3, rtol=0
+    )
     torch.testing.assert_close(made[0].residual, made[1].residual, atol=1e-3, rtol=0)
 
 
 def test_shifts_are_in_heads_or_in_shares_of_the_frame():
-    driver = a_fit(5, seed=1, size=(512, 512), scale=100.0, centre=(250.0, 250.0))  # a small head in a large frame
+    driver = a_fit(
+        5, seed=1, size=(512, 512), scale=100.0, centre=(250.0, 250.0)
+    )  # a small head in a large frame
     necks = {}
     for adapt in (True, False):
         fit = transfer_motion(MODEL, SOURCE, driver, Transfer(adapt_scale=adapt)).fit
@@ -118,7 +124,9 @@ def test_one_frame_is_taken_absolutely_unless_asked_otherwise():
 def test_the_driven_by_itself_is_itself():
     clip = a_fit(5, seed=3)
     driven = transfer_motion(MODEL, clip.select([0]), clip)
-    torch.testing.assert_close(posed_vertices(MODEL, driven.fit), posed_vertices(MODEL, clip), atol=2e-3, rtol=0)
+    torch.testing.assert_close(
+        posed_vertices(MODEL, driven.fit), posed_vertices(MODEL, clip), atol=2e-3, rtol=0
+    )
     torch.testing.assert_close(driven.fit.residual, clip.residual, atol=1e-4, rtol=0)
 
 
@@ -154,6 +162,9 @@ def test_residuals_are_bridged_in_time_and_held_outside():
     torch.testing.assert_close(made, expected)
     whole = a_fit(3)
     assert bridged(whole) is whole
+    gap = dataclasses.replace(fit, residual=residual)
+    driven = transfer_motion(MODEL, fit.select([1]), gap, Transfer(relative=False)).fit
+    torch.testing.assert_close(driven.residual, expected, atol=1e-4, rtol=1e-4)
 
 
 def test_head_place_of_oneself_is_the_whole_window():
@@ -167,7 +178,10 @@ def test_head_place_of_oneself_is_the_whole_window():
     [
         (Transfer(best_frame=5), "best frame: expected 0 to 4, got 5"),
         (Transfer(best_frame=-1), "best frame: expected 0 to 4, got -1"),
-        (Transfer(best_frame=1, find_best_frame=True), "expected --best-frame N or --find-best-frame, got both"),
+        (
+            Transfer(best_frame=1, find_best_frame=True),
+            "expected --best-frame N or --find-best-frame, got both",
+        ),
     ],
 )
 def test_contradictions(transfer, text):

@@ -1,4 +1,4 @@
-"""Pose tracks: keyframes pass through, nothing overshoots, what is written is read, nonsense is a sentence."""
+"""Pose tracks: keys are met, nothing overshoots, what is written is read, nonsense is a sentence."""
 
 from __future__ import annotations
 
@@ -44,7 +44,9 @@ def test_the_cubic_neither_overshoots_nor_wiggles(tmp_path):
 
 
 def test_two_keys_are_a_straight_line_and_one_is_held(tmp_path):
-    assert yaws(read_pose_track(track(tmp_path, "frame,yaw\n0,0\n4,8\n"), 25)) == pytest.approx([0, 2, 4, 6, 8])
+    assert yaws(read_pose_track(track(tmp_path, "frame,yaw\n0,0\n4,8\n"), 25)) == pytest.approx(
+        [0, 2, 4, 6, 8]
+    )
     assert yaws(read_pose_track(track(tmp_path, "frame,yaw\n2,8\n"), 25)) == [8, 8, 8]
 
 
@@ -70,7 +72,9 @@ def test_json_says_the_same_as_csv(tmp_path):
     assert plain == wrapped == from_csv
 
 
-@pytest.mark.parametrize("text", ["time,yaw,relative\n0,1,0\n1,2,0\n", "Time , YAW,relative\r\n0,1,0\r\n\r\n1,2,\r\n"])
+@pytest.mark.parametrize(
+    "text", ["time,yaw,relative\n0,1,0\n1,2,0\n", "Time , YAW,relative\r\n0,1,0\r\n\r\n1,2,\r\n"]
+)
 def test_relative_may_be_said_in_the_file(tmp_path, text):
     assert {pose.relative for pose in read_pose_track(track(tmp_path, text), 5)} == {False}
 
@@ -86,7 +90,13 @@ def test_what_is_written_is_read(tmp_path, suffix, relative):
     rng = np.random.default_rng(0)
     numbers = rng.uniform(-1, 1, (7, 9))
     poses = [
-        Pose(*(float(v) for v in n[:4]), (float(n[4]), float(n[5])), float(n[6]), {"smile": float(n[7])}, relative)
+        Pose(
+            *(float(v) for v in n[:4]),
+            (float(n[4]), float(n[5])),
+            float(n[6]),
+            {"smile": float(n[7])},
+            relative,
+        )
         for n in numbers
     ]
     path = write_pose_track(tmp_path / "deep" / f"t{suffix}", poses, Fraction(24000, 1001))
@@ -118,7 +128,9 @@ def test_absolute_changes_nothing_else():
 def test_names_are_checked_against_the_head(tmp_path):
     path = track(tmp_path, "time,yawn,smile\n0,1,1\n")
     assert read_pose_track(path, 5)[0].expressions == {"yawn": 1, "smile": 1}
-    with pytest.raises(HeadwarpError, match=r"no channel or expression yawn; known are time, frame, yaw.*smile"):
+    with pytest.raises(
+        HeadwarpError, match=r"no channel or expression yawn; known are time, frame, yaw.*smile"
+    ):
         read_pose_track(path, 5, expressions={"smile"})
 
 
@@ -182,8 +194,8 @@ def test_files_that_are_no_track(tmp_path):
     (tmp_path / "b.csv").write_bytes(bytes(range(256)))
     with pytest.raises(HeadwarpError, match="expected a text file"):
         read_pose_track(tmp_path / "b.csv", 25)
+    (tmp_path / "d.csv").mkdir()
     with pytest.raises(HeadwarpError, match="cannot be read"):
-        (tmp_path / "d.csv").mkdir()
         read_pose_track(tmp_path / "d.csv", 25)
 
 

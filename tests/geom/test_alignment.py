@@ -74,6 +74,16 @@ def test_a_person_who_moves_otherwise_drops_out(motion):
     assert pixel_error(found, motion) < 1.0
 
 
+@pytest.mark.parametrize("motion", MOTIONS)
+def test_a_stranger_in_the_background_drops_out(motion):
+    reference = scene()
+    before, after = disc(60.0, 60.0, 30.0), disc(60.0, 72.0, 30.0)  # a tenth of the frame, unmasked
+    bright = torch.tensor([1.0, 1.0, 0.9])[None, :, None, None]
+    shown = reference * (1 - before) + bright * before
+    moved = seen_after(reference, motion) * (1 - after) + bright * after
+    assert pixel_error(align_similarity(prepare_alignment(shown, everywhere()), moved), motion) < 1.5
+
+
 def test_the_same_picture_has_not_moved():
     reference = scene()
     template = prepare_alignment(reference, everywhere())

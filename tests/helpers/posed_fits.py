@@ -1,4 +1,4 @@
-"""Fits that were never fitted: a head in chosen poses, and the landmarks that a detector would give for it."""
+"""Fits that were never fitted: a head in chosen poses, and the landmarks a detector would give for it."""
 
 from __future__ import annotations
 

@@ -315,7 +315,7 @@ def test_the_overlay_shows_the_mesh_and_says_how_it_was_made(tmp_path):
     assert drawn.shape == (1280, 1280, 3)
     plain = np.asarray(Image.open(photo).convert("RGB").resize((1280, 1280))).astype(int)
     changed = np.abs(drawn - plain).max(-1) > 20
-    assert changed[400:700, 500:800].mean() > 0.9  # the face
+    assert changed[400:700, 500:800].mean() > 0.8  # the face
     assert changed[:, :100].mean() < 0.05
     made = read_provenance(path)
     assert made is not None

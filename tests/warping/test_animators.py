@@ -286,6 +286,20 @@ def test_a_mask_of_nobody_or_of_everything_gives_a_picture(mask):
     assert torch.isfinite(animator.animate(cache, driving(SHIFTS)).image).all()
 
 
+@pytest.mark.parametrize("masked", [True, False])
+def test_what_is_around_the_face_goes_with_it(masked):
+    shift = torch.tensor([[6.0, 0.0]])
+    flow = geometry(driving(shift), **({} if masked else {"mask": None})).flow[0]
+    left, right = (
+        flow[0, 26:36, 26:29].mean(),
+        flow[0, 26:36, 57:60].mean(),
+    )  # two to five pixels off the mesh
+    assert -6.2 < left < -2
+    assert -6.2 < right < -2
+    assert flow[0].min() > -6.2
+    assert flow[0].max() < 0.5
+
+
 def test_the_background_stays_while_the_head_moves():
     scene = source()
     moved = geometry(driving(SHIFTS[1:2])).image

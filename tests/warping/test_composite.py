@@ -50,6 +50,15 @@ def test_where_the_mask_is_zero_bits_are_the_pictures():
     assert not changed.any()
 
 
+def test_without_a_feather_the_pixels_with_their_centre_in_the_window_change():
+    image = photo().clamp(min=1)
+    result = paste_back(image, torch.zeros(1, 3, 60, 60), Crop(20.3, 11.7, 30.0), feather=0.0)
+    inside = torch.zeros(70, 90, dtype=torch.bool)
+    inside[12:42, 20:50] = True
+    assert torch.equal((result == 0).all(1)[0], inside)
+    assert torch.equal((result != image).any(1)[0], inside)
+
+
 def test_the_input_is_not_written_to():
     image = photo()
     before = image.clone()

@@ -1,0 +1,88 @@
+"""What drives a portrait: a clip, a photo, a fit or a pose track, opened and fitted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from ..flame.model import HeadModel
+from ..flame.params import HeadFit, Pose
+from ..flame.pose_track import read_pose_track
+from .performance import progress
+from .portrait import as_frames, fit_frames
+
+DEFAULT_FPS = Fraction(25)
+TRACKS = (".csv", ".json")
+
+
+@dataclass(frozen=True)
+class Driver:
+    """What drives, before it is brought into the source's window.
+
+    Attributes:
+        fit: the driver's head; None for a pose track.
+        poses: the poses of a track; None for a fit.
+        pictures: what `as_frames` reads again for panels and for animators that look at the driver; None
+            without.
+        fps: of the result.
+        audio_from: a file with sound, or None.
+    """
+
+    fit: HeadFit | None
+    poses: tuple[Pose, ...] | None
+    pictures: Any
+    fps: Fraction | float
+    audio_from: Path | None = None
+
+
+def open_driver(
+    driving: Any,
+    model: HeadModel,
+    *,
+    fps: float | None = None,
+    face: int | None = None,
+    landmarks: str | Path = "mediapipe",
+) -> Driver:
+    """Fit a driver, or read its fit or pose track; arguments as in `Animate`.
+
+    Raises:
+        NoFaceError: no face in it.
+        HeadwarpError: a file that cannot be read.
+    """
+    if isinstance(driving, HeadFit):
+        return Driver(driving, None, None, fps or _stored_fps(driving))
+    if isinstance(driving, Sequence) and driving and all(isinstance(item, Pose) for item in driving):
+        return Driver(None, tuple(driving), None, fps or DEFAULT_FPS)
+    if isinstance(driving, (str, Path)):
+        path = Path(driving)
+        if path.suffix.lower() == ".npz":
+            fit = HeadFit.load(path)
+            return Driver(fit, None, None, fps or _stored_fps(fit))
+        if path.suffix.lower() in TRACKS:
+            rate = fps or DEFAULT_FPS
+            poses = read_pose_track(path, rate, expressions=model.named_expressions)
+            return Driver(None, tuple(poses), None, rate)
+        return _open_clip(path, model, fps=fps, face=face, landmarks=landmarks)
+    frames = list(driving) if isinstance(driving, Iterator) else driving
+    fit = fit_frames(as_frames(frames), model, landmarks=landmarks, face=face)
+    return Driver(fit, None, frames, fps or DEFAULT_FPS)
+
+
+def _stored_fps(fit: HeadFit) -> Fraction:
+    """The frame rate of the clip that was fitted, as `headwarp fit` notes it; 25 where it is not known."""
+    return Fraction(fit.report.get("fps") or DEFAULT_FPS)
+
+
+def _open_clip(
+    path: Path, model: HeadModel, *, fps: float | None, face: int | None, landmarks: str | Path
+) -> Driver:
+    from ..training.data.media import probe
+
+    info = probe(path)
+    frames = progress(as_frames(path), info.frames, "fit driver")
+    fit = fit_frames(frames, model, landmarks=landmarks, face=face)
+    sound = path if info.has_audio and fps is None else None  # another rate would be out of step
+    return Driver(fit, None, path, fps or info.fps or DEFAULT_FPS, sound)
