@@ -160,7 +160,7 @@ def _csv_rows(text: str, path: Path) -> list[Mapping[str, Any]]:
     header = [cell.strip().lower() for cell in lines[0]]
     if len(set(header)) != len(header) or "" in header:
         raise HeadwarpError(f"{path}: expected a header of distinct names, got {','.join(lines[0])!r}")
-    rows = []
+    rows: list[Mapping[str, Any]] = []
     for number, cells in enumerate(lines[1:], start=1):
         if len(cells) > len(header):
             raise HeadwarpError(f"{path}: keyframe {number}: expected {len(header)} cells, got {len(cells)}")

@@ -82,7 +82,8 @@ def prepare_alignment(
         )
     levels = [_template_level(reference, weight, side) for side in config.sides]
     grey, weights, jacobian, points = zip(*levels, strict=True)
-    return Template(config, tuple(reference.shape[2:]), grey, weights, jacobian, points)
+    height, width = reference.shape[2:]
+    return Template(config, (height, width), grey, weights, jacobian, points)
 
 
 def _grey(image: Tensor, side: int) -> Tensor:

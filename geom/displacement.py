@@ -22,9 +22,7 @@ from .guidance import Guidance
 from .mesh import vertex_normals
 from .rasterizer import interpolate, rasterize
 
-SOFTNESS = (
-    0.3  # range of the cosine over which visibility goes from 0 to 1, so that the gate's edge is smooth
-)
+SOFTNESS = 0.3  # range of the cosine in which visibility goes from 0 to 1, for a smooth edge of the gate
 
 
 @dataclass(frozen=True)
@@ -44,8 +42,7 @@ class DisplacementConfig:
 
 
 def mesh_radius(verts: Float[Tensor, "B V 3"]) -> Float[Tensor, "B"]:
-    """Root-mean-square distance of the vertices from their centre in the image, pixels: the unit of all
-    margins."""
+    """Root-mean-square distance of the vertices from their centre in the image, in pixels."""
     centred = verts[..., :2] - verts[..., :2].mean(1, keepdim=True)
     return centred.square().sum(-1).mean(1).sqrt()
 
@@ -58,8 +55,7 @@ def source_visibility(
     mask: Float[Tensor, "#B 1 H W"] | None = None,
     config: DisplacementConfig | None = None,
 ) -> Float[Tensor, "B V"]:
-    """How far the source picture shows each vertex: 0 hidden, off the frame or off the person, 1 seen face
-    on.
+    """How far the source picture shows each vertex: 0 hidden, off the frame or the person; 1 seen face on.
 
     Grazing surfaces pass 0.5, the gate, where their normal passes the threshold.
 
@@ -77,7 +73,7 @@ def source_visibility(
     height, width = size
     if mask is not None and (mask.shape[1:] != (1, *size) or len(mask) not in (1, len(verts))):
         raise ShapeError(
-            f"mask: expected {(len(verts), 1, *size)}, got {tuple(mask.shape)}; resize it to the source picture"
+            f"mask: expected {(len(verts), 1, *size)}, got {tuple(mask.shape)}; resize it to the picture"
         )
     depth = rasterize(verts, faces, size).depth  # (B, H, W)
     x, y = verts[..., 0].floor().long(), verts[..., 1].floor().long()
@@ -131,7 +127,7 @@ class MeshFlow:
         covered: 1 where the driving mesh lies, ``(B, 1, H, W)``.
         known: 1 where covered, away from the silhouette, and visible in the source.
         cavity: share of a surface no source shows (the mouth's inside), 0..1.
-        person: 1 where covered by a part of the mesh that lies on the person in the source, seen or hidden.
+        person: 1 where covered by a part of the skull that lies on the person in the source, seen or hidden.
     """
 
     flow: Float[Tensor, "B 2 H W"]
@@ -150,11 +146,13 @@ def mesh_flow(
     visibility: Float[Tensor, "#B V"],
     cavity: Bool[Tensor, "V"] | None = None,
     mask: Float[Tensor, "#B 1 H W"] | None = None,
+    skull: Bool[Tensor, "V"] | None = None,
 ) -> MeshFlow:
     """Rasterise the driving mesh with its source positions and visibility.
 
     Vertices marked as ``cavity`` count as unseen whatever their visibility; with the source's person ``mask``
     a pixel is known only if it comes from the person (sharper than a mask test at the vertices).
+    ``skull`` limits ``person`` of the result to these vertices: a neck may be thinner than the mesh's.
 
     Batches of 1 (the source) broadcast over the driving batch. Differentiable in ``source_verts`` and, inside
     faces, in the x, y of ``driving_verts``.
@@ -170,6 +168,7 @@ def mesh_flow(
     batch = driving_verts.shape[0]
     hollow = torch.zeros_like(visibility) if cavity is None else cavity.to(visibility).expand_as(visibility)
     person = torch.ones_like(visibility) if mask is None else _at_vertices(mask, source_verts)
+    person = person if skull is None else person * skull.to(person)
     seen = visibility * (1 - hollow)
     attributes = torch.cat([source_verts[..., :2], torch.stack([seen, hollow, person], -1)], dim=-1)
     fragments = rasterize(driving_verts, faces, size)
@@ -188,7 +187,7 @@ def mesh_flow(
     return MeshFlow(flow, covered, known, cavity=image[:, 3:4], person=inner * (image[:, 4:5] > 0.5))
 
 
-def _at_vertices(mask: Float[Tensor, "B 1 H W"], verts: Float[Tensor, "B V 3"]) -> Float[Tensor, "B V"]:
+def _at_vertices(mask: Float[Tensor, "#B 1 H W"], verts: Float[Tensor, "B V 3"]) -> Float[Tensor, "B V"]:
     """The mask's value where each vertex lies in the picture."""
     return sample(mask, verts[..., :2].mT[:, :, None])[:, 0, 0]
 
@@ -199,8 +198,13 @@ def complete(
     anchors: Float[Tensor, "#B 1 H W"] | Bool[Tensor, "#B 1 H W"],
     anchor_flow: Float[Tensor, "#B 2 H W"] | None = None,
 ) -> Float[Tensor, "B 2 H W"]:
-    """Fill the flow between the known pixels and the anchors (0 there, or ``anchor_flow``); known pixels
-    win."""
+    """Fill the flow between the known pixels, which stay, and the anchors.
+
+    Args:
+        raw: of the mesh.
+        anchors: pixels over 0.5, or True, are fixed where they are not known.
+        anchor_flow: the flow there; 0 by default.
+    """
     known = raw.known > 0.5
     fixed = known | (anchors > 0.5)
     at_anchor = torch.zeros_like(raw.flow) if anchor_flow is None else anchor_flow.expand_as(raw.flow)

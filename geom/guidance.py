@@ -152,3 +152,16 @@ def require(observation: Observation, needs: tuple[str, ...], *, by: str) -> Obs
                 f"{by}: {kind}.{need}: expected a tensor, got None; it is made by {PRODUCERS[need]}"
             )
     return observation
+
+
+def take(observation: _Observation, needs: tuple[str, ...], *, by: str) -> tuple[Tensor, ...]:
+    """The named tensors, none of them None; see `require`.
+
+    Raises:
+        HeadwarpError: a field named in ``needs`` is None or unknown.
+
+    Example:
+        >>> image, mask = take(Source(image, mask), ("image", "mask"), by="me")  # doctest: +SKIP
+    """
+    checked = require(observation, needs, by=by)
+    return tuple(getattr(checked, need) for need in needs)

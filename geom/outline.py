@@ -109,8 +109,21 @@ def hairline(outline: Outline, mask: Float[Tensor, "1 1 H W"]) -> Hairline:
     within = (edge >= 1).all(-1) & (edge <= edge.new_tensor([width - 1.0, height - 1.0])).all(-1)
     upwards = (_wrap(angle + math.pi / 2)).abs() < LOWEST
     known = (~inside).any(1) & within & upwards
-    reach = torch.where(known, steps[ended], torch.ones_like(angle))
+    reach = _bridged(steps[ended], known)
     return Hairline(outline, _smooth(reach[None]).clamp(0.8, MAX_REACH), known.to(mask.dtype)[None])
+
+
+def _bridged(values: Float[Tensor, "bins"], known: Bool[Tensor, "bins"]) -> Float[Tensor, "bins"]:
+    """Unknown directions interpolated between their known neighbours around the circle; 1 if none is known."""
+    index = known.nonzero()[:, 0]
+    if not len(index):
+        return torch.ones_like(values)
+    low = torch.searchsorted(index, torch.arange(len(values), device=values.device), right=True) - 1
+    before, after = index[low % len(index)], index[(low + 1) % len(index)]
+    here = torch.arange(len(values), device=values.device)
+    gap = (after - before) % len(values)
+    share = ((here - before) % len(values)) / gap.clamp(min=1)
+    return values[before] * (1 - share) + values[after] * share
 
 
 def hairline_anchors(

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..geom.alignment import align_similarity, motion_matrix, prepare_alignment
 from ..geom.displacement import dilate, mesh_radius
-from ..geom.guidance import Source, require
+from ..geom.guidance import Source, take
 
 MARGIN = 0.1  # around the person, in units of the mesh's radius
 LEAST_BACKGROUND = 0.08  # share of the frame
@@ -17,12 +17,11 @@ class CameraMotion:
     """Follows one clip against its source picture; each frame starts from the last one's motion."""
 
     def __init__(self, source: Source) -> None:
-        require(source, ("image", "mask", "posed_vertices"), by="camera motion")
-        margin = round(float(MARGIN * mesh_radius(source.posed_vertices)[0]))
-        weight = 1 - dilate((source.mask > 0.3).to(source.image.dtype), margin)
+        image, mask, verts = take(source, ("image", "mask", "posed_vertices"), by="camera motion")
+        margin = round(float(MARGIN * mesh_radius(verts)[0]))
+        weight = 1 - dilate((mask > 0.3).to(image.dtype), margin)
         self.enough = bool(weight.mean() >= LEAST_BACKGROUND)
-        self.template = prepare_alignment(source.image, weight)
-        self.size = tuple(source.image.shape[2:])
+        self.template = prepare_alignment(image, weight)
         self.motion: Tensor | None = None
 
     def follow(self, image: Float[Tensor, "1 3 H W"]) -> Float[Tensor, "1 2 3"] | None:
@@ -34,4 +33,4 @@ class CameraMotion:
         self.motion = align_similarity(self.template, image, self.motion)
         if bool((self.motion == 0).all()):
             return None
-        return motion_matrix(self.motion, self.size)[None]
+        return motion_matrix(self.motion, self.template.size)[None]

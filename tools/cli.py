@@ -256,6 +256,7 @@ def _run(command: Command, words: Sequence[str]) -> int:
     config, json_path = parse(command, words)
     if json_path is not None:
         _prepare_folder(json_path)
+    _keep_to_one_thread()
     report = command.run(config)
     if json_path is not None:
         from ..training.data.atomic import write_json
@@ -265,6 +266,15 @@ def _run(command: Command, words: Sequence[str]) -> int:
     for reason in report.get("failed", {}).values():
         _fail(f"headwarp {command.name}", reason)
     return 0 if report.get("ok", True) else 1
+
+
+def _keep_to_one_thread() -> None:
+    """Frames are made of kernels of a few milliseconds: a second thread brings little on an idle machine, and its
+    spinning costs tenfold on a busy one. ``OMP_NUM_THREADS`` says otherwise.
+    """
+    torch = sys.modules.get("torch")
+    if torch is not None and "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(1)
 
 
 def _prepare_folder(path: Path) -> None:

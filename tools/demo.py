@@ -184,7 +184,8 @@ def known_expressions(model: HeadModel, pose: Pose) -> Pose:
 def fitted_mesh(portrait: Portrait, fit: HeadFit) -> Frame:
     """The mesh of a one-frame fit, shaded, over the portrait's window."""
     verts = posed_vertices(portrait.head, fit, body=portrait.fit)
-    view = view_of(portrait.head, verts, tuple(portrait.image.shape[2:]))
+    height, width = portrait.image.shape[2:]
+    view = view_of(portrait.head, verts, (height, width))
     return to_frame(blend(portrait.image[0], shaded(view), view.covered, opacity=MESH_OPACITY))
 
 

@@ -82,7 +82,10 @@ def depth_picture(view: View) -> Picture:
 
 def texture_coordinates(view: View) -> Float[Tensor, "2 H W"]:
     """Texture coordinates u, v in [0, 1] of a head that has them, seams respected; zero where empty."""
-    corners = view.model.uv[view.model.uv_faces[view.fragments.face[0].clamp(min=0).long()]]  # (H, W, 3, 2)
+    uv, uv_faces = view.model.uv, view.model.uv_faces
+    assert uv is not None
+    assert uv_faces is not None
+    corners = uv[uv_faces[view.fragments.face[0].clamp(min=0).long()]]  # (H, W, 3, 2)
     mean = (corners * view.fragments.bary[0, ..., None]).sum(2)  # (H, W, 2)
     return mean.permute(2, 0, 1) * view.covered  # (2, H, W)
 

@@ -113,7 +113,8 @@ def evaluate(
     failed: dict[str, str] = {}
     rows: list[list[Frame]] = []
     field: ResidualField | None = None  # the same for all clips: one head, one detector
-    for path, clip_name in tqdm(output_names(clip_paths(Path(clips))).items(), desc="evaluate", unit="clip"):
+    named = output_names(clip_paths(Path(clips))).items()
+    for path, clip_name in tqdm(named, desc="evaluate", unit="clip", disable=None):
         try:
             clip = prepare_clip(path, model, field, stride=stride, share=share)
         except (NoFaceError, MediaError) as error:
@@ -209,7 +210,7 @@ def measure_clip(
     clip: ClipData, animators: Mapping[str, Animator], *, still_camera: bool
 ) -> tuple[dict[str, dict[str, float]], list[list[Frame]]]:
     """Per-animator means over the clip, and a few rows for the sheet."""
-    from ..flame.detect import landmarks_in_roi
+    from ..flame.detect.mediapipe import landmarks_in_roi
 
     source = clip.portrait.source()
     caches = {name: a.encode([source]) for name, a in animators.items()}
@@ -228,7 +229,7 @@ def measure_clip(
         driving = clip.portrait.driving(clip.fit.select([t]), image=target, camera_motion=motion)
         near = clip.points[t]
         targets.append(landmarks_in_roi(frame, near)[0][list(MEDIAPIPE_68), :2])
-        row = [to_frame(source.image), frame]
+        row = [to_frame(clip.portrait.image), frame]
         for name, animator in animators.items():
             image = animator.animate(caches[name], driving).image
             scores[name].append(
@@ -244,7 +245,9 @@ def measure_clip(
             rows.append(row)
     stacked = {n: np.asarray(p) for n, p in points.items()}
     truth = np.asarray(targets)
-    copied = landmarks_in_roi(to_frame(source.image), clip.points[clip.first])[0][list(MEDIAPIPE_68), :2]
+    copied = landmarks_in_roi(to_frame(clip.portrait.image), clip.points[clip.first])[0][
+        list(MEDIAPIPE_68), :2
+    ]
     return {n: _clip_means(scores[n], stacked[n], copied, truth, clip.fit.size) for n in animators}, rows
 
 

@@ -92,9 +92,8 @@ def fit(
         1
     """
     model = head if isinstance(head, HeadModel) else load_head(head)
-    return fit_face(
-        find_face(as_frames(frames_or_path), landmarks=landmarks, face=face), model, config=config
-    )
+    choice = find_face(as_frames(frames_or_path), landmarks=landmarks, face=face)
+    return fit_face(choice, model, config=config)
 
 
 def run(config: Fit) -> dict[str, Any]:
@@ -141,9 +140,7 @@ def _check(config: Fit, inputs: Sequence[Path]) -> None:
     if config.face is not None and config.face < 0:
         raise HeadwarpError(f"--face: expected 0 or more, got {config.face}")
     if config.landmarks not in detector_names() and len(inputs) > 1:
-        get_detector(
-            config.landmarks
-        )  # an unknown name, or a file that does not read, is the first thing to say
+        get_detector(config.landmarks)  # an unknown name, or a file that does not read, comes first
         raise HeadwarpError(
             f"--landmarks {config.landmarks}: belongs to one input, got {len(inputs)}; fit them one by one"
         )
@@ -217,9 +214,8 @@ def _shown(frames: Iterable[Frame], name: str, count: int | None) -> Iterable[Fr
     """A progress bar on a terminal, for clips."""
     from tqdm import tqdm
 
-    return tqdm(
-        frames, desc=name, total=count, unit="frame", leave=False, disable=True if count == 1 else None
-    )
+    quiet = True if count == 1 else None  # None: unless on a terminal
+    return tqdm(frames, desc=name, total=count, unit="frame", leave=False, disable=quiet)
 
 
 def _save(fit: HeadFit, target: Path) -> None:

@@ -64,8 +64,8 @@ def learn_head(
         frames: frames measured of each clip.
 
     Returns:
-        ``output``, ``model_id``, ``persons``, ``frames``, ``shape``, ``expression``, ``failed`` (clip -> reason),
-        ``ok`` (whether every clip could be used).
+        ``output``, ``model_id``, ``persons``, ``frames``, ``shape``, ``expression`` (components found), ``failed``
+        (clip -> reason), ``ok`` (whether every clip could be used).
 
     Raises:
         HeadwarpError: fewer than three usable clips, or counts that they do not carry.
@@ -79,7 +79,7 @@ def learn_head(
 
     tracks: list[Float[np.ndarray, "T L 3"]] = []
     failed: dict[str, str] = {}
-    for path in tqdm(expand(map(Path, clips), sequence=False), desc="measure", unit="clip"):
+    for path in tqdm(expand(map(Path, clips), sequence=False), desc="measure", unit="clip", disable=None):
         try:
             tracks.append(measured_landmarks(path, frames))
         except HeadwarpError as error:
@@ -93,8 +93,8 @@ def learn_head(
         "model_id": head.model_id,
         "persons": len(tracks),
         "frames": sum(map(len, tracks)),
-        "shape": shape_count,
-        "expression": expression_count,
+        "shape": head.shape_basis.shape[2],
+        "expression": head.expression_basis.shape[2],
         "failed": failed,
     }
 

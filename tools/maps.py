@@ -76,6 +76,7 @@ def _visible(view: View, origin: Origin) -> Tensor:
 
 
 def _textured(view: View, origin: Origin) -> Maps:
+    assert origin.photo is not None
     known = _visible(view, origin)
     photo = warp(origin.photo, _flow(view, origin).flow)[0]
     return {"image": torch.where(known > 0.5, photo, 0.35 * draw.shaded(view)), "known": known}

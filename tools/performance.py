@@ -154,7 +154,7 @@ def progress(frames: Iterable[Frame], total: int | None, what: str) -> Iterator[
     """The same frames under a progress bar."""
     from tqdm import tqdm
 
-    yield from tqdm(frames, total=total, desc=what, unit="frame", disable=total == 1)
+    yield from tqdm(frames, total=total, desc=what, unit="frame", disable=True if total == 1 else None)
 
 
 def provenance_of(name: str, *, inputs: Sequence[Any] = (), moved_pixels_only: bool = False) -> Provenance:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -359,7 +359,7 @@ def _write(config: Render, scene: Scene, output: Path) -> dict[str, str]:
     return {}
 
 
-def _shown(frames: Iterator[Any], scene: Scene, name: str) -> Iterator[Any]:
+def _shown(frames: Iterator[Any], scene: Scene, name: str) -> Generator[Any, None, None]:
     """A progress bar on a terminal, for clips."""
     from tqdm import tqdm
 

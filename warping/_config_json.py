@@ -66,7 +66,7 @@ def _dataclass(cls: type, plain: Any, place: str) -> Any:
 def _value(hint: Any, plain: Any, place: str) -> Any:
     if hint is Any:
         return plain
-    if dataclasses.is_dataclass(hint):
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return _dataclass(hint, plain, place)
     origin, choices = get_origin(hint), get_args(hint)
     if origin is Literal:

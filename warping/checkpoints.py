@@ -59,7 +59,7 @@ class Checkpoint:
         if self.kind != ANIMATOR:
             raise ModelFileError(f"{self.path}: expected a checkpoint of kind {ANIMATOR}, got {self.kind}")
         try:
-            config = config_from_json(entry.config, self.config)
+            config: Any = config_from_json(entry.config, self.config)
         except HeadwarpError as error:
             raise ModelFileError(
                 f"{self.path}: {error}; the file is of another version or was altered"
@@ -233,11 +233,12 @@ def _header(path: Path, text: str | None) -> dict[str, Any]:
 def _check_version(path: Path, text: str) -> None:
     from .. import __version__
 
-    if _series(text) is None:
+    series, own = _series(text), _series(__version__)
+    if series is None or own is None:
         raise ModelFileError(
             f"{path}: header headwarp_version: expected a version such as {__version__}, got {text!r}"
         )
-    if _series(text) > _series(__version__):
+    if series > own:
         raise ModelFileError(
             f"{path}: written by headwarp {text}, this is {__version__}; upgrade headwarp to read it"
         )

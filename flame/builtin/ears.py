@@ -63,6 +63,6 @@ def ear_height(across: np.ndarray, along: np.ndarray) -> np.ndarray:
     return EAR_HEIGHT * edge * np.clip(slope + rim - hollow - fold, 0, None)
 
 
-def _step(values: np.ndarray, low: float, high: float) -> np.ndarray:
+def _step(values: np.ndarray, low: np.ndarray | float, high: np.ndarray | float) -> np.ndarray:
     share = np.clip((values - low) / (high - low), 0, 1)
     return share * share * (3 - 2 * share)

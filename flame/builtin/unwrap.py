@@ -97,9 +97,10 @@ def _planar_face(face: np.ndarray, oval: list[int], boundary: np.ndarray) -> np.
         half_tangent = np.tan(np.arccos(np.clip(cosine, -1, 1)) / 2)
         np.add.at(weights, (a, b), half_tangent / np.maximum(lengths[0], 1e-5))
         np.add.at(weights, (a, c), half_tangent / np.maximum(lengths[1], 1e-5))
-    inside = np.setdiff1d(np.arange(len(points)), oval)
+    rim = np.asarray(oval)
+    inside = np.setdiff1d(np.arange(len(points)), rim)
     system = np.diag(weights.sum(1)) - weights
     flat = np.zeros((len(points), 2))
     flat[oval] = boundary
-    flat[inside] = np.linalg.solve(system[np.ix_(inside, inside)], weights[np.ix_(inside, oval)] @ boundary)
+    flat[inside] = np.linalg.solve(system[np.ix_(inside, inside)], weights[np.ix_(inside, rim)] @ boundary)
     return flat[: len(face)]

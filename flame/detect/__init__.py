@@ -13,12 +13,21 @@ import importlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from ...geom.errors import HeadwarpError, NoFaceError, ShapeError
+
+if TYPE_CHECKING:  # resolved on first use, see __getattr__
+    from .arrays import read_landmarks as read_landmarks
+    from .mediapipe import instability as instability
+    from .mediapipe import landmarks_in_roi as landmarks_in_roi
+    from .mediapipe import redetect as redetect
+    from .segmentation import segment_person as segment_person
+    from .tracking import FaceTracker as FaceTracker
+    from .tracking import TrackerConfig as TrackerConfig
 
 FAMILIES = {478: "mediapipe", 68: "ibug68"}
 _LAZY = {

@@ -232,14 +232,26 @@ def instability(image: UInt8[np.ndarray, "H W 3"], landmarks: Float[np.ndarray, 
     return min(worst, 1.0)
 
 
+def judged(image: np.ndarray, landmarks: np.ndarray) -> bool | None:
+    """What a detector's box and the mesh agree on, looked at again: True confirmed, False in doubt, None no face.
+
+    A box alone does not confirm: the full-range detector also fires on a headlamp and on a rocket. What
+    `is_confirmed` refuses and `instability` finds imagined is no face.
+    """
+    if is_confirmed(image, landmarks):
+        return True
+    return False if instability(image, landmarks) <= _MOST_INSTABILITY else None
+
+
 def find_with_detector(image: np.ndarray) -> list[Detection]:
-    """Return the faces that the full-range detector finds and the mesh agrees to, confirmed.
+    """Return the faces that the full-range detector finds and the mesh agrees to, as far as `judged` faces.
 
     If there is none the short-range detector is asked; it also takes dogs for people, so what it finds must
     be confirmed by `is_confirmed`.
     """
     meshed = [mesh_at_box(image, box) for box in find_boxes(image)]
-    found = [as_detection(points, score, confirmed=True) for points, score in meshed if score >= PRESENCE]
+    seen = [(points, score, judged(image, points)) for points, score in meshed if score >= PRESENCE]
+    found = [as_detection(points, score, confirmed=sure) for points, score, sure in seen if sure is not None]
     return suppress(found or find_short_range(image))
 
 

@@ -25,6 +25,7 @@ from .mediapipe import (
     find_without_detector,
     iou,
     is_confirmed,
+    judged,
     landmark_box,
     mesh_at_box,
     mesh_following,
@@ -198,8 +199,9 @@ class FaceTracker:
                 answers[known[0]] = replace(answers[known[0]], confirmed=True)
                 continue
             landmarks, score = mesh_at_box(frame, box)
-            if score >= self.config.presence:
-                fresh.append(_Answer(landmarks, score, confirmed=True))
+            sure = judged(frame, landmarks) if score >= self.config.presence else None
+            if sure is not None:
+                fresh.append(_Answer(landmarks, score, confirmed=sure))
         if not answers and not fresh:
             others = find_short_range(frame) or (find_without_detector(frame) if slow else [])
             fresh = [_Answer(face.landmarks, face.score, face.confirmed) for face in others]

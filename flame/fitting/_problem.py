@@ -186,7 +186,7 @@ class LandmarkProblem:
         channels = self.head.channels
         both = self.head.coefficients(state) @ channels.reshape(-1, channels.shape[2]).T
         both = both.reshape(len(state.camera), self.head.landmarks, 6)
-        turn = np.swapaxes(rotation_exp(state.jaw) - np.eye(3), 1, 2)
+        turn: Array = np.swapaxes(rotation_exp(state.jaw) - np.eye(3), 1, 2)
         return both[..., :3] + both[..., 3:] @ turn
 
     def camera_points(self, state: State) -> Array:

@@ -281,9 +281,7 @@ class _Interpolate(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad):
-        face, bary, attributes, faces, verts = (
-            None if tensor is None else tensor.detach().numpy() for tensor in ctx.saved_tensors
-        )
+        face, bary, attributes, faces = (tensor.detach().numpy() for tensor in ctx.saved_tensors[:4])
         grad = grad.contiguous().numpy()
         bands = _band_count(face.shape[0])
         grad_attributes = grad_verts = None
@@ -292,6 +290,7 @@ class _Interpolate(torch.autograd.Function):
             _run(_attribute_gradient_bands, bands, grad, faces, face, bary, parts)
             grad_attributes = torch.from_numpy(parts).sum(1)
         if ctx.needs_input_grad[4]:
+            verts = ctx.saved_tensors[4].detach().numpy()
             parts = _parts_like(verts, bands)
             _run(_vertex_gradient_bands, bands, grad, attributes, verts, faces, face, bary, parts)
             grad_verts = torch.from_numpy(parts).sum(1)

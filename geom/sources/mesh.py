@@ -17,7 +17,7 @@ from ..displacement import (
     mesh_radius,
     source_visibility,
 )
-from ..guidance import Driving, Guidance, Source, require
+from ..guidance import Driving, Guidance, Source, take
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,13 @@ class MeshState:
 
     Attributes:
         verts: posed source vertices in pixels, ``(1, V, 3)``.
+        faces: triangles, ``(F, 3)``.
         visibility: 1 where the source picture shows the vertex, ``(1, V)``.
         radius: root-mean-square radius of the mesh in pixels, ``(1,)``.
+        size: (H, W) of the source picture.
         cavity: vertices no source shows, ``(V,)``, or None.
         mask: person probability in the source, or None.
+        skull: vertices above the jaw joint, ``(V,)``, or None.
     """
 
     verts: Float[Tensor, "1 V 3"]
@@ -46,6 +49,7 @@ class MeshState:
     size: tuple[int, int]
     cavity: Bool[Tensor, "V"] | None = None
     mask: Float[Tensor, "1 1 H W"] | None = None
+    skull: Bool[Tensor, "V"] | None = None
 
 
 class MeshSource:
@@ -59,27 +63,26 @@ class MeshSource:
 
     def prepare(self, source: Source) -> MeshState:
         """Source visibility of every vertex; once per source."""
-        require(source, self.needs_source, by="mesh source")
-        size = tuple(source.image.shape[2:])
-        visibility = source_visibility(
-            source.posed_vertices, source.faces, size, config=self.config.displacement
-        )
-        radius = mesh_radius(source.posed_vertices)
+        image, verts, faces = take(source, self.needs_source, by="mesh source")
+        height, width = image.shape[2:]
+        size = (height, width)
+        visibility = source_visibility(verts, faces, size, config=self.config.displacement)
         return MeshState(
-            source.posed_vertices, source.faces, visibility, radius, size, source.cavity, source.mask
+            verts, faces, visibility, mesh_radius(verts), size, source.cavity, source.mask, source.skull
         )
 
     def flow(self, state: MeshState, driving: Driving) -> MeshFlow:
         """Raw displacement of the covered pixels."""
-        require(driving, self.needs_driving, by="mesh source")
+        (verts,) = take(driving, self.needs_driving, by="mesh source")
         return mesh_flow(
             state.verts,
-            driving.posed_vertices,
+            verts,
             state.faces,
             size=state.size,
             visibility=state.visibility,
             cavity=state.cavity,
             mask=state.mask,
+            skull=state.skull,
         )
 
     def guide(self, state: MeshState, driving: Driving) -> Guidance:

@@ -1,12 +1,16 @@
 """The fitter: Jacobians against differences, the Gram path against the plain one, recovery of known heads."""
 
 import dataclasses
+import gc
+import weakref
 
 import numpy as np
 import pytest
 import torch
 from toy_head import toy_head
 
+from headwarp.flame.builtin.load import load_builtin
+from headwarp.flame.detect import detect_faces
 from headwarp.flame.fitting import FitConfig, SolverConfig, accept, fit_landmarks
 from headwarp.flame.fitting._chain import back_substitute, eliminate, marginal_covariance
 from headwarp.flame.fitting._prepared import prepared_head
@@ -20,13 +24,15 @@ from headwarp.flame.fitting._problem import (
     rotation_log,
 )
 from headwarp.flame.fitting._sums import head_products, shape_terms, written_out
+from headwarp.flame.fitting.proportions import PROPORTIONS, proportions_deviation
 from headwarp.flame.fitting.solver import Task, solve
-from headwarp.flame.model import landmark_points, pose_vertices
+from headwarp.flame.model import landmark_points, pose_vertices, restrict
 from headwarp.flame.params import DETECTED, INTERPOLATED, MISSING, HeadFit, HeadParams
 from headwarp.flame.posing import camera_rotation, head_pose, project_head
 from headwarp.geom.cameras import MODEL_TO_CAMERA, WeakPerspective
 from headwarp.geom.errors import HeadwarpError, ModelFileError, NoFaceError, ShapeError
 from headwarp.geom.transforms import euler_to_matrix, matrix_to_axis_angle
+from headwarp.training.data.media import read_image
 
 
 @pytest.fixture(scope="module")
@@ -256,6 +262,27 @@ def test_gap_is_filled_between_its_neighbours_and_every_frame_has_a_record(head)
     )  # less is known where nothing was seen
 
 
+def test_covariance_is_largest_in_the_middle_of_a_gap(head):
+    params, camera = _params(head, frames=11, motion=0.2), _camera(11)
+    landmarks = _landmarks(head, params, camera)
+    landmarks[3:8] = np.nan
+    fit = fit_landmarks(head, landmarks, (256, 256))
+    yaw = fit.covariance[:, 1, 1]
+    assert yaw[2] < yaw[3] < yaw[4] < yaw[5] > yaw[6] > yaw[7] > yaw[8]
+    assert bool((torch.linalg.eigvalsh(fit.covariance.double()) > 0).all())
+
+
+def test_head_is_prepared_once_and_forgotten_with_the_model():
+    model = toy_head()
+    first = prepared_head(model, "mediapipe", 478)
+    assert prepared_head(model, "mediapipe", 478) is first
+    assert prepared_head(model, "mediapipe", 478, shape_count=2).head.shape_count == 2
+    gone = weakref.ref(model)
+    del model
+    gc.collect()
+    assert gone() is None
+
+
 def test_batching_does_not_matter_without_smoothing(head):
     params, camera = _params(head), _camera(6)
     landmarks = _landmarks(head, params, camera)
@@ -321,6 +348,75 @@ def test_unconfirmed_nonsense_is_refused(head):
     accept(fit, confirmed=True)
     with pytest.raises(NoFaceError, match="human face"):
         accept(fit, confirmed=False)
+
+
+@pytest.fixture(scope="module")
+def builtin():
+    return load_builtin()
+
+
+def _shape_with(head, name, amount):
+    """Identity coefficients that change one proportion of the mean face by so many standard deviations."""
+    pairs, mean, spread = PROPORTIONS[name]
+    slope = torch.zeros(head.shape_basis.shape[2], dtype=torch.float64)
+    for a, b in pairs:
+        arm = (head.template[a] - head.template[b]).double()
+        slope += (head.shape_basis[a] - head.shape_basis[b]).double().T @ (arm / arm.norm()) / len(pairs)
+    unit = float((head.template[33] - head.template[263]).norm())
+    return (slope / (slope @ slope) * amount * spread * unit).float()
+
+
+def test_proportions_of_the_mean_face_are_peoples_and_a_changed_one_is_seen(builtin):
+    reduced = restrict(builtin, "mediapipe")
+    plain = proportions_deviation(reduced, torch.zeros(builtin.shape_basis.shape[2]))
+    assert plain < 0.7
+    last = plain
+    for amount in (4.0, 8.0, 12.0):
+        changed = proportions_deviation(reduced, _shape_with(builtin, "eyes_to_mouth", amount))
+        assert changed > last
+        last = changed
+    assert last > 1.6
+    long = proportions_deviation(reduced, _shape_with(builtin, "eyes_to_mouth", 12.0), frames=100)
+    assert long == pytest.approx(last / 1.36)
+
+
+def test_proportions_need_the_face_mesh(head):
+    assert proportions_deviation(restrict(head, "mediapipe"), torch.zeros(6)) is None
+    fit = fit_landmarks(head, _landmarks(head, _params(head), _camera(6)), (256, 256))
+    assert "proportions_deviation" not in fit.report
+
+
+def _track_of(head, shape, yaw_deg=0.0):
+    params = HeadParams.neutral(head.shape_basis.shape[2], head.expression_basis.shape[2])
+    turn = torch.tensor([[0.0, -np.radians(yaw_deg), 0.0]], dtype=torch.float32)
+    camera = WeakPerspective(torch.tensor([1100.0]), torch.tensor([[128.0, 128.0]]))
+    params = dataclasses.replace(params, shape=shape, rotation=turn)
+    reduced = restrict(head, "mediapipe")
+    return project_head(reduced, params, camera)[:, torch.argsort(reduced.indices), :2].numpy()
+
+
+def test_unconfirmed_face_of_strange_proportions_is_refused_unless_in_profile(builtin):
+    person, animal = torch.zeros(87), _shape_with(builtin, "nose_length", -14.0)
+    accept(fit_landmarks(builtin, _track_of(builtin, person), (256, 256)), confirmed=False)
+    strange = fit_landmarks(builtin, _track_of(builtin, animal), (256, 256))
+    assert strange.report["reprojection_percent_iod"] < 3
+    with pytest.raises(NoFaceError, match="proportions"):
+        accept(strange, confirmed=False)
+    assert accept(strange, confirmed=True) is strange
+    accept(fit_landmarks(builtin, _track_of(builtin, animal, yaw_deg=60), (256, 256)), confirmed=False)
+
+
+@pytest.mark.parametrize(("name", "accepted"), [("dev/photos/p08_full_profile.jpg", True), ("ood/o08_dog.jpg", False)])
+def test_profile_passes_and_a_dog_does_not(builtin, test_data, name, accepted):
+    pytest.importorskip("mediapipe")
+    face = detect_faces(read_image(test_data / name))[0]
+    fit = fit_landmarks(builtin, face.landmarks[None], (512, 512))
+    if accepted:
+        accept(fit, confirmed=False)
+    else:
+        assert not face.confirmed
+        with pytest.raises(NoFaceError):
+            accept(fit, confirmed=face.confirmed)
 
 
 def test_fit_file_round_trip_is_exact_and_equal_fits_give_equal_bytes(head, tmp_path):

@@ -59,12 +59,14 @@ def test_a_missing_need_of_the_driver_names_its_producer():
         source.guide(source.prepare(photo()), Driving(landmarks=torch.zeros(1, 68, 2)))
 
 
-def test_guides_as_the_displacement_does():
+@pytest.mark.parametrize("masked", [True, False])
+def test_guides_as_the_displacement_does(masked):
+    mask = (texture(SIZE)[:, :1] > 0.4).float() if masked else None
     source = MeshSource()
-    state = source.prepare(photo())
+    state = source.prepare(photo(mask=mask))
     for shift in (0.0, 4.0, -3.5):
         guidance = source.guide(state, moved(shift))
-        expected = geometric_displacement(VERTS, moved(shift).posed_vertices, FACES, size=SIZE)
+        expected = geometric_displacement(VERTS, moved(shift).posed_vertices, FACES, size=SIZE, mask=mask)
         assert isinstance(guidance, Guidance)
         for field in ("flow", "known", "visible"):
             assert torch.equal(getattr(guidance, field), getattr(expected, field))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+
 from headwarp.flame._head_data import HeadData, LandmarkEmbedding
 from headwarp.flame.model import HeadModel
 
@@ -11,7 +12,7 @@ from headwarp.flame.model import HeadModel
 def toy_head(
     rows: int = 12, columns: int = 13, *, shapes: int = 6, expressions: int = 5, seed: int = 0
 ) -> HeadModel:
-    """A curved sheet of ``rows x columns`` vertices, 16 cm high, that faces +z, with jaw, bases and landmarks."""
+    """A curved sheet of ``rows x columns`` vertices, 16 cm high, facing +z, with jaw, bases and landmarks."""
     rng = np.random.default_rng(seed)
     v, u = np.meshgrid(np.linspace(1, -1, rows), np.linspace(-1, 1, columns), indexing="ij")
     template = np.stack([0.07 * u, 0.08 * v, 0.07 * (1 - 0.6 * u**2 - 0.4 * v**2)], -1).reshape(-1, 3)

@@ -28,9 +28,9 @@ def run(config: Bench) -> dict[str, Any]:
     """Time every case of a suite.
 
     Returns:
-        ``results``: one entry a case (``name, size, batch, threads, median_ms, p10_ms, p90_ms, runs`` and,
-        where there is a rival, ``rival, rival_median_ms, times_faster``); ``probes``; ``versions``;
-        ``threads``.
+        ``results``: one entry a case (``name, size, batch, threads, median_ms, median_ms_each, p10_ms, p90_ms,
+        runs``; where there is a rival, ``rival, rival_median_ms, times_faster``; where the case has facts, those
+        by name and their names in ``facts``); ``probes``; ``versions``; ``threads``.
 
     Raises:
         HeadwarpError: an unknown suite, or numbers that make no sense.
@@ -73,6 +73,7 @@ def _result(case: Case, seconds: float) -> dict[str, Any]:
         "batch": case.batch,
         "threads": torch.get_num_threads(),
         "median_ms": timing.median_ms,
+        "median_ms_each": timing.median_ms / case.batch,
         "p10_ms": timing.p10_ms,
         "p90_ms": timing.p90_ms,
         "runs": timing.runs,
@@ -81,17 +82,21 @@ def _result(case: Case, seconds: float) -> dict[str, Any]:
         name, function = case.rival
         rival_ms = measure(function, warmup=1, seconds=seconds).median_ms
         result |= {"rival": name, "rival_median_ms": rival_ms, "times_faster": rival_ms / timing.median_ms}
+    if case.facts is not None:
+        facts = case.facts()
+        result |= {"facts": list(facts), **facts}
     return result
 
 
 def describe(report: Mapping[str, Any]) -> str:
     """The report as a table in milliseconds, with the machine's speed below."""
-    rows = [("case", "size", "batch", "median ms", "10-90 %", "rival")]
+    rows = [("case", "size", "batch", "median ms", "10-90 %", "each ms", "rival and facts")]
     for result in report["results"]:
         spread = f"{result['p10_ms']:.2f}-{result['p90_ms']:.2f}"
-        rival = f"{result['times_faster']:.1f} x faster than {result['rival']}" if "rival" in result else ""
-        median = f"{result['median_ms']:.2f}"
-        rows.append((result["name"], str(result["size"]), str(result["batch"]), median, spread, rival))
+        told = [f"{result['times_faster']:.1f} x faster than {result['rival']}"] if "rival" in result else []
+        told += [f"{name} {result[name]:.3g}" for name in result.get("facts", ())]
+        times = (f"{result['median_ms']:.2f}", spread, f"{result['median_ms_each']:.2f}")
+        rows.append((result["name"], str(result["size"]), str(result["batch"]), *times, ", ".join(told)))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -47,16 +48,8 @@ def fill_cases() -> Sequence[Case]:
         disc = (row[:, None] ** 2 + row[None] ** 2 < 0.25).float()[None, None]
         values = torch.rand(1, 2, size, size) * disc
         disc[..., -1, :] = 1
-        pair = (values, disc)
-        cases.append(
-            Case(
-                "fill/harmonic",
-                size,
-                1,
-                lambda pair=pair: harmonic_fill(*pair),
-                ("sparse solve", lambda pair=pair: harmonic_fill_ref(*pair)),
-            )
-        )
+        exact = ("sparse solve", partial(harmonic_fill_ref, values, disc))
+        cases.append(Case("fill/harmonic", size, 1, partial(harmonic_fill, values, disc), exact))
     return cases
 
 

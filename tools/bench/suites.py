@@ -6,7 +6,7 @@ nothing but synthetic data and what ships with the dependencies, so that anybody
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ...geom.errors import HeadwarpError
 from .animation import animator_cases, detection_cases, fill_cases
+from .fitting import fit_cases, pose_cases
 
 _VERTICES = 5000
 _CHANNELS = 16
@@ -29,6 +30,7 @@ class Case:
         batch: how many are done in one call.
         function: the work; everything that can be prepared was.
         rival: ``(name, function)`` of another way to the same result, timed in the same run, or None.
+        facts: numbers about the result, such as its accuracy, by name; they join the case's report.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Case:
     batch: int
     function: Callable[[], object]
     rival: tuple[str, Callable[[], object]] | None = None
+    facts: Callable[[], Mapping[str, float]] | None = None
 
 
 def rasterizer_cases() -> list[Case]:
@@ -111,6 +114,8 @@ SUITES: dict[str, Callable[[], Sequence[Case]]] = {
     "fill": fill_cases,
     "detect": detection_cases,
     "animator": animator_cases,
+    "fit": fit_cases,
+    "pose": pose_cases,
 }
 """Name -> what makes its cases."""
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...geom.guidance import Driving, Source, require
+from ...geom.guidance import Driving, Source, take
 from . import Animation, register, single
 
 
@@ -28,7 +28,8 @@ class CopyAnimator:
         self.config = config
 
     def encode(self, sources: Sequence[Source]) -> Tensor:
-        return require(single(sources, by="copy"), self.needs_source, by="copy").image
+        (image,) = take(single(sources, by="copy"), self.needs_source, by="copy")
+        return image
 
     def animate(self, cache: Tensor, driving: Driving) -> Animation:
         image = cache.expand(driving.batch, -1, -1, -1)

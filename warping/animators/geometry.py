@@ -19,7 +19,7 @@ from torch import Tensor
 from ...geom.alignment import affine_flow
 from ...geom.displacement import DisplacementConfig, MeshFlow, border, carried_mask, complete
 from ...geom.flow import warp
-from ...geom.guidance import Driving, Source, require
+from ...geom.guidance import Driving, Source, require, take
 from ...geom.outline import Hairline, hairline, hairline_anchors, skull_outline
 from ...geom.rasterizer import rasterize
 from ...geom.sources.mesh import MeshSource, MeshSourceConfig, MeshState
@@ -87,21 +87,22 @@ class GeometryAnimator:
 
     def encode(self, sources: Sequence[Source]) -> GeometryCache:
         """Visibility, layers, hairline and mouth colour of the source."""
-        source = require(single(sources, by="geometry"), self.needs_source, by="geometry")
+        source = single(sources, by="geometry")
+        image, *_ = take(source, self.needs_source, by="geometry")
         mesh = self.source.prepare(source)
-        dark = _cavity_colour(source, mesh) * self.config.cavity_shade
+        dark = _cavity_colour(image, mesh) * self.config.cavity_shade
         if source.mask is None:
-            return GeometryCache(source.image, mesh, dark)
+            return GeometryCache(image, mesh, dark)
         radius = float(mesh.radius)
         layers = split_layers(
-            source.image,
+            image,
             source.mask,
             certain=self.config.certain,
             gap=round(self.config.gap * radius),
             margin=round(self.config.margin * radius),
         )
         line = _hairline(source, mesh, layers.matte)
-        return GeometryCache(source.image, mesh, dark, layers, _torso_line(source), line)
+        return GeometryCache(image, mesh, dark, layers, _torso_line(source), line)
 
     def animate(self, cache: GeometryCache, driving: Driving) -> Animation:
         """The source in the driving pose."""
@@ -113,7 +114,8 @@ class GeometryAnimator:
         anchors, anchor_flow = _anchors(cache, driving, raw)
         flow = complete(raw, anchors=anchors, anchor_flow=anchor_flow)
         matte, colours, residual = warp(cache.layers.person, flow).split([1, 3, 3], dim=1)
-        matte = torch.maximum(matte * inside_frame(flow, cache.torso_line), F.avg_pool2d(raw.person, 3, 1, 1))
+        surely = torch.maximum(raw.known, F.avg_pool2d(raw.person, 3, 1, 1))
+        matte = torch.maximum(matte * inside_frame(flow, cache.torso_line), surely)
         background = cache.layers.background if camera is None else warp(cache.layers.background, camera)
         image = matte * colours + (1 - matte) * background + residual * self._stillness(cache, flow)
         return Animation(image=_with_cavity(image, raw, cache.dark), flow=flow, occlusion=matte)
@@ -125,7 +127,7 @@ class GeometryAnimator:
 
     def _stillness(self, cache: GeometryCache, flow: Tensor) -> Float[Tensor, "B 1 H W"]:
         """1 where nothing moves, fading with the motion."""
-        reach = self.config.stillness * cache.mesh.radius
+        reach = (self.config.stillness * cache.mesh.radius).clamp(min=1e-3)
         return torch.exp(-flow.square().sum(1, keepdim=True) / reach.square())
 
     def explain(self, cache: GeometryCache, driving: Driving) -> Mapping[str, Tensor]:
@@ -177,9 +179,8 @@ def _torso_line(source: Source) -> float:
     return float(source.posed_vertices[0, source.body, 1].mean())
 
 
-def _cavity_colour(source: Source, mesh: MeshState) -> Float[Tensor, "1 3 1 1"]:
+def _cavity_colour(image: Float[Tensor, "1 3 H W"], mesh: MeshState) -> Float[Tensor, "1 3 1 1"]:
     """Mean colour of the source where its mesh is seen, reddened: what a lit mouth would show."""
-    image = require(source, ("image",), by="geometry").image
     height, width = mesh.size
     x, y = mesh.verts[0, :, 0].long().clamp(0, width - 1), mesh.verts[0, :, 1].long().clamp(0, height - 1)
     seen = mesh.visibility[0] > 0.5

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from ...geom.alignment import affine_flow
 from ...geom.flow import warp
-from ...geom.guidance import Driving, Source, require
+from ...geom.guidance import Driving, Source, take
 from ...geom.transforms import umeyama
 from . import Animation, register, single
 
@@ -18,6 +19,14 @@ from . import Animation, register, single
 @dataclass(frozen=True)
 class SimilarityConfig:
     """No settings."""
+
+
+@dataclass(frozen=True)
+class SimilarityCache:
+    """The source's picture and landmarks in pixels."""
+
+    image: Float[Tensor, "1 3 H W"]
+    landmarks: Float[Tensor, "1 L 2"]
 
 
 @register(SimilarityConfig)
@@ -30,17 +39,22 @@ class SimilarityAnimator:
     def __init__(self, config: SimilarityConfig) -> None:
         self.config = config
 
-    def encode(self, sources: Sequence[Source]) -> Source:
-        return require(single(sources, by="similarity"), self.needs_source, by="similarity")
+    def encode(self, sources: Sequence[Source]) -> SimilarityCache:
+        image, landmarks = take(single(sources, by="similarity"), self.needs_source, by="similarity")
+        return SimilarityCache(image, landmarks)
 
-    def animate(self, cache: Source, driving: Driving) -> Animation:
-        points = require(driving, self.needs_driving, by="similarity").landmarks
-        maps = [umeyama(p, cache.landmarks[0]) for p in points]
-        matrix = torch.stack([torch.cat([m.scale * m.rotation, m.translation[:, None]], 1) for m in maps])
-        flow = affine_flow(matrix.to(cache.image.dtype), tuple(cache.image.shape[2:]))
-        image = warp(cache.image.expand(len(flow), -1, -1, -1), flow)
+    def animate(self, cache: SimilarityCache, driving: Driving) -> Animation:
+        flow = self._flow(cache, driving)
+        image = warp(cache.image, flow)
         return Animation(image=image, flow=flow, occlusion=torch.ones_like(image[:, :1]))
 
-    def explain(self, cache: Source, driving: Driving) -> Mapping[str, Tensor]:
-        result = self.animate(cache, driving)
-        return {"warped": result.image, "flow": result.flow}
+    def _flow(self, cache: SimilarityCache, driving: Driving) -> Float[Tensor, "B 2 H W"]:
+        (points,) = take(driving, self.needs_driving, by="similarity")
+        maps = [umeyama(p, cache.landmarks[0]) for p in points]
+        matrix = torch.stack([torch.cat([m.scale * m.rotation, m.translation[:, None]], 1) for m in maps])
+        height, width = cache.image.shape[2:]
+        return affine_flow(matrix.to(cache.image.dtype), (height, width))
+
+    def explain(self, cache: SimilarityCache, driving: Driving) -> Mapping[str, Tensor]:
+        flow = self._flow(cache, driving)
+        return {"warped": warp(cache.image, flow), "flow": flow}

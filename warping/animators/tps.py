@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...geom.errors import HeadwarpError
 from ...geom.flow import pixel_grid, warp
-from ...geom.guidance import Driving, Source, require
+from ...geom.guidance import Driving, Source, take
 from . import Animation, register, single
 
 
@@ -71,6 +71,14 @@ def evaluate_spline(
     return torch.cat([kernel, affine], dim=1) @ coefficients
 
 
+@dataclass(frozen=True)
+class TpsCache:
+    """The source's picture and landmarks in pixels."""
+
+    image: Float[Tensor, "1 3 H W"]
+    landmarks: Float[Tensor, "1 L 2"]
+
+
 @register(TpsConfig)
 class TpsAnimator:
     """Backward spline from driving to source landmarks; the regularisation holds coincident ones apart."""
@@ -81,23 +89,27 @@ class TpsAnimator:
     def __init__(self, config: TpsConfig) -> None:
         self.config = config
 
-    def encode(self, sources: Sequence[Source]) -> Source:
-        source = require(single(sources, by="tps"), self.needs_source, by="tps")
-        _check_finite(source.landmarks, "source")
-        return source
+    def encode(self, sources: Sequence[Source]) -> TpsCache:
+        image, landmarks = take(single(sources, by="tps"), self.needs_source, by="tps")
+        _check_finite(landmarks, "source")
+        return TpsCache(image, landmarks)
 
-    def animate(self, cache: Source, driving: Driving) -> Animation:
-        points = require(driving, self.needs_driving, by="tps").landmarks
+    def animate(self, cache: TpsCache, driving: Driving) -> Animation:
+        flow = self._flows(cache, driving)
+        image = warp(cache.image, flow)
+        return Animation(image=image, flow=flow, occlusion=torch.ones_like(image[:, :1]))
+
+    def _flows(self, cache: TpsCache, driving: Driving) -> Float[Tensor, "B 2 H W"]:
+        (points,) = take(driving, self.needs_driving, by="tps")
         if points.shape[1] != cache.landmarks.shape[1]:
             raise HeadwarpError(
                 f"tps: expected {cache.landmarks.shape[1]} driving landmarks as in the source, "
                 f"got {points.shape[1]}"
             )
         _check_finite(points, "driving")
-        size = tuple(cache.image.shape[2:])
-        flow = torch.cat([self._flow(p, cache.landmarks[0], size) for p in points]).to(cache.image.dtype)
-        image = warp(cache.image.expand(len(flow), -1, -1, -1), flow)
-        return Animation(image=image, flow=flow, occlusion=torch.ones_like(image[:, :1]))
+        height, width = cache.image.shape[2:]
+        flows = [self._flow(p, cache.landmarks[0], (height, width)) for p in points]
+        return torch.cat(flows).to(cache.image.dtype)
 
     def _flow(self, driving: Tensor, source: Tensor, size: tuple[int, int]) -> Tensor:
         height, width = size
@@ -113,9 +125,9 @@ class TpsAnimator:
         flow = moved.T.reshape(1, 2, *small)
         return F.interpolate(flow, size=size, mode="bilinear", align_corners=False)
 
-    def explain(self, cache: Source, driving: Driving) -> Mapping[str, Tensor]:
-        result = self.animate(cache, driving)
-        return {"warped": result.image, "flow": result.flow}
+    def explain(self, cache: TpsCache, driving: Driving) -> Mapping[str, Tensor]:
+        flow = self._flows(cache, driving)
+        return {"warped": warp(cache.image, flow), "flow": flow}
 
 
 def _check_finite(points: Tensor, whose: str) -> None:

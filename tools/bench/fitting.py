@@ -1,0 +1,88 @@
+"""Suites of the fitter: its speed on clips made from the built-in head, its accuracy on faces of known pose."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ...flame.model import HeadModel
+    from .suites import Case
+    from .synthetic_faces import PosedFaces
+
+_FRAMES = (1, 60, 250)
+ICT_FOLDER = "ict_facekit"
+
+
+def fit_cases() -> Sequence[Case]:
+    """A whole fit, from landmarks to `HeadFit`, of a photo, a short and a long clip of the built-in head."""
+    from ...flame.io import load_head
+    from .suites import Case
+
+    head = load_head("builtin")
+    return [Case("fit/landmarks", 468, frames, *_fit(head, frames)) for frames in _FRAMES]
+
+
+def _fit(head: HeadModel, frames: int) -> tuple[Callable[[], object], None, Callable[[], Mapping[str, float]]]:
+    from ...flame.fitting import fit_landmarks
+    from .synthetic_faces import SIDE, head_track
+
+    track = head_track(head, frames)
+
+    def facts() -> Mapping[str, float]:
+        iterations = fit_landmarks(head, track, (SIDE, SIDE)).report["iterations"]
+        return {"iterations": iterations, "mflop_per_frame": fit_mflop(head, iterations, frames=frames)}
+
+    return lambda: fit_landmarks(head, track, (SIDE, SIDE)), None, facts
+
+
+def fit_mflop(head: HeadModel, iterations: int, *, frames: int, landmarks: int = 468) -> float:
+    """Multiplications and additions that a fit takes per frame, in millions: the large products only.
+
+    The moments of the seen points once; per energy the moments of the state; per step the frame's rows, its Cholesky
+    factor and inverse, their products with coupling and neighbour, and the shape's block; the covariances once.
+    """
+    shape, linear = head.shape_basis.shape[2], head.expression_basis.shape[2] + 2
+    unknowns, count = 9 + linear, 1 + linear + shape
+    width = unknowns + shape + 1
+    once = 2 * 2 * landmarks * 6 * count + 2 * landmarks * 6 * count
+    energy = 2 * 42 * count * count + 2 * 10 * 42 * count
+    step = 2 * 21 * unknowns * width + 2 * unknowns**3 / 3 + 2 * unknowns**2 * (shape + 1)
+    step += unknowns * (shape + 1) ** 2
+    if frames > 1:
+        step += 2 * unknowns**2 * width
+        once += 6 * unknowns**3
+    return (once + (iterations + 1) * energy + iterations * step) / 1e6
+
+
+def pose_cases() -> Sequence[Case]:
+    """The packaged head fitted to ten persons in 16 poses each; the facts tell how far off the rotations are.
+
+    Persons are smooth random deformations of the mean face and, if ``$HEADWARP_TEST_DATA`` has a folder
+    ``ict_facekit``, of ICT-FaceKit too.
+    """
+    from ...flame.io import load_head
+    from .synthetic_faces import smooth_faces
+
+    head = load_head("builtin")
+    cases = [_pose_case("pose/smooth_faces", head, smooth_faces(head))]
+    folder = Path(os.environ.get("HEADWARP_TEST_DATA", "")) / ICT_FOLDER
+    if folder.is_dir():
+        from .ict_faces import ict_posed_faces, load_ict_faces
+
+        cases.append(_pose_case("pose/ict_facekit", head, ict_posed_faces(load_ict_faces(folder, head))))
+    return cases
+
+
+def _pose_case(name: str, head: HeadModel, faces: PosedFaces) -> Case:
+    from .suites import Case
+    from .synthetic_faces import pose_accuracy
+
+    def facts() -> Mapping[str, float]:
+        return dataclasses.asdict(pose_accuracy(head, faces))
+
+    persons, poses = faces.landmarks.shape[:2]
+    return Case(name, faces.landmarks.shape[2], persons * poses, lambda: pose_accuracy(head, faces), None, facts)
