@@ -38,7 +38,9 @@ def fit_arrays(fit: HeadFit) -> dict[str, np.ndarray]:
 
 
 def save_fit(fit: HeadFit, path: str | Path) -> Path:
-    """Write a fit atomically: a temporary file beside the target, then a rename. Equal fits give equal bytes."""
+    """Write a fit atomically: a temporary file beside the target, then a rename. Equal fits give equal
+    bytes.
+    """
     import os
     import tempfile
 
@@ -114,7 +116,8 @@ def _check_version(path: Path, arrays: dict[str, np.ndarray]) -> None:
     version = int(arrays["schema_version"])
     if version > SCHEMA_VERSION:
         raise ModelFileError(
-            f"{path}: expected fit version {SCHEMA_VERSION} or older, got {version}; upgrade headwarp to read it"
+            f"{path}: expected fit version {SCHEMA_VERSION} or older, got {version}; "
+            "upgrade headwarp to read it"
         )
     if str(arrays.get("convention", CONVENTION)) != CONVENTION:
         raise ModelFileError(f"{path}: expected convention {CONVENTION!r}, got {arrays['convention']!s}")

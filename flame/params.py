@@ -115,7 +115,8 @@ class HeadFit:
         residual: detected minus projected points in pixels, ``(T, L, 2)``; 0 where none was detected.
         status: `DETECTED`, `INTERPOLATED` or `MISSING` per frame, ``(T,)`` int8.
         confidence: 0..1 per frame, ``(T,)``.
-        covariance: of (rotation in the camera frame 3 [rad], log scale, centre 2 [px]) per frame, ``(T, 6, 6)``.
+        covariance: of (rotation in the camera frame 3 [rad], log scale, centre 2 [px]) per frame, ``(T, 6,
+            6)``.
         report: numbers about the fit, JSON-able.
     """
 

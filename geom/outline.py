@@ -114,7 +114,9 @@ def hairline(outline: Outline, mask: Float[Tensor, "1 1 H W"]) -> Hairline:
 
 
 def _bridged(values: Float[Tensor, "bins"], known: Bool[Tensor, "bins"]) -> Float[Tensor, "bins"]:
-    """Unknown directions interpolated between their known neighbours around the circle; 1 if none is known."""
+    """Unknown directions interpolated between their known neighbours around the circle; 1 if none is
+    known.
+    """
     index = known.nonzero()[:, 0]
     if not len(index):
         return torch.ones_like(values)

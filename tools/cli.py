@@ -236,7 +236,9 @@ def merge_repeats(words: Sequence[str], config: type) -> list[str]:
 
 
 def _aliases(config: type) -> dict[str, str]:
-    """Other names of options, as their fields' ``tyro.conf.arg(aliases=...)`` lists them -> the option itself."""
+    """Other names of options, as their fields' ``tyro.conf.arg(aliases=...)`` lists them -> the option
+    itself.
+    """
     hints = get_type_hints(config, include_extras=True)
     return {
         alias: "--" + name.replace("_", "-")
@@ -269,8 +271,8 @@ def _run(command: Command, words: Sequence[str]) -> int:
 
 
 def _keep_to_one_thread() -> None:
-    """Frames are made of kernels of a few milliseconds: a second thread brings little on an idle machine, and its
-    spinning costs tenfold on a busy one. ``OMP_NUM_THREADS`` says otherwise.
+    """Frames are made of kernels of a few milliseconds: a second thread brings little on an idle machine, and
+    its spinning costs tenfold on a busy one. ``OMP_NUM_THREADS`` says otherwise.
     """
     torch = sys.modules.get("torch")
     if torch is not None and "OMP_NUM_THREADS" not in os.environ:

@@ -1,4 +1,6 @@
-"""``headwarp learn-head``: identity and expression measured on a user's clips, into a head file of their own."""
+"""``headwarp learn-head``: identity and expression measured on a user's clips, into a head file of their
+own.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ LEAST_PERSONS = 3
 
 @dataclass(frozen=True)
 class LearnHead:
-    """Measure identity and expression bases on clips, one person a clip, and write a head that --head takes."""
+    """Measure identity and expression bases on clips, one person a clip, and write a head that --head
+    takes.
+    """
 
     clips: Positional[tuple[Path, ...]]
     """Clips, or folders of clips; each clip counts as one person."""
@@ -64,8 +68,8 @@ def learn_head(
         frames: frames measured of each clip.
 
     Returns:
-        ``output``, ``model_id``, ``persons``, ``frames``, ``shape``, ``expression`` (components found), ``failed``
-        (clip -> reason), ``ok`` (whether every clip could be used).
+        ``output``, ``model_id``, ``persons``, ``frames``, ``shape``, ``expression`` (components found),
+        ``failed`` (clip -> reason), ``ok`` (whether every clip could be used).
 
     Raises:
         HeadwarpError: fewer than three usable clips, or counts that they do not carry.
@@ -131,11 +135,13 @@ def _check_counts(
     reasons = "".join(f"; {reason}" for reason in list(failed.values())[:3])
     if len(tracks) < LEAST_PERSONS:
         raise HeadwarpError(
-            f"learn-head: expected at least {LEAST_PERSONS} usable clips, one person each, got {len(tracks)}{reasons}"
+            f"learn-head: expected at least {LEAST_PERSONS} usable clips, one person each, "
+            f"got {len(tracks)}{reasons}"
         )
     if not 1 <= shape_count <= 2 * len(tracks):
         raise HeadwarpError(
-            f"--shape-count: expected 1 to {2 * len(tracks)} (twice the {len(tracks)} usable clips), got {shape_count}"
+            f"--shape-count: expected 1 to {2 * len(tracks)} (twice the {len(tracks)} usable clips), "
+            f"got {shape_count}"
         )
     most = sum(map(len, tracks)) - len(tracks)
     if not 1 <= expression_count <= most:
@@ -147,7 +153,8 @@ def _check_counts(
 def describe(report: Mapping[str, Any]) -> str:
     """What was measured and written; clips that could not be used."""
     lines = [
-        f"{report['output']}: head {report['model_id']}, {report['shape']} identity and {report['expression']} "
+        f"{report['output']}: head {report['model_id']}, {report['shape']} identity and "
+        f"{report['expression']} "
         f"expression components from {report['frames']} frames of {report['persons']} clips"
     ]
     lines += [f"not used: {reason}" for reason in report["failed"].values()]

@@ -1,4 +1,6 @@
-"""A photo made ready: head, fit, window, person mask, posed meshes; what edit, animate, render and demo share."""
+"""A photo made ready: head, fit, window, person mask, posed meshes; what edit, animate, render and demo
+share.
+"""
 
 from __future__ import annotations
 
@@ -250,7 +252,9 @@ def portrait_of(
     size: int | None = None,
     field: ResidualField | None = None,
 ) -> Portrait:
-    """A portrait from a frame and its one-frame fit; ``size`` draws the head's window, None takes the frame whole."""
+    """A portrait from a frame and its one-frame fit; ``size`` draws the head's window, None takes the frame
+    whole.
+    """
     from ..flame.detect import segment_person
 
     field = field or field_of(head, fit)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -338,7 +338,15 @@ def _carried(topology: HeadTopology, modes: np.ndarray, last_ring: int) -> np.nd
 def _with_bases(head: HeadModel, bases: dict[str, np.ndarray]) -> HeadModel:
     from ..model import HeadData, HeadModel
 
-    kept: tuple[str, ...] = ("template", "faces", "joint_regressor", "weights", "pose_basis", "eyelid_basis", "parents")
+    kept: tuple[str, ...] = (
+        "template",
+        "faces",
+        "joint_regressor",
+        "weights",
+        "pose_basis",
+        "eyelid_basis",
+        "parents",
+    )
     kept += ("joint_names", "landmarks", "region_masks", "uv", "uv_faces")
     licence = "learned from the user's own footage"
     fields: dict[str, Any] = {key: getattr(head, key) for key in kept} | bases

@@ -233,7 +233,8 @@ def instability(image: UInt8[np.ndarray, "H W 3"], landmarks: Float[np.ndarray, 
 
 
 def judged(image: np.ndarray, landmarks: np.ndarray) -> bool | None:
-    """What a detector's box and the mesh agree on, looked at again: True confirmed, False in doubt, None no face.
+    """What a detector's box and the mesh agree on, looked at again: True confirmed, False in doubt, None no
+    face.
 
     A box alone does not confirm: the full-range detector also fires on a headlamp and on a rocket. What
     `is_confirmed` refuses and `instability` finds imagined is no face.

@@ -56,7 +56,8 @@ def prepared_head(
     shape_count: int | None = None,
     expression_count: int | None = None,
 ) -> PreparedHead:
-    """The head at the first ``count`` landmarks of a family; kept with the model, since it takes longer than a photo.
+    """The head at the first ``count`` landmarks of a family; kept with the model, since it takes longer than
+    a photo.
 
     Raises:
         HeadwarpError: the head carries no embedding of the family.
@@ -82,7 +83,15 @@ def _landmark_model(head: HeadModel, family: str, count: int) -> LandmarkModel:
     reduced = restrict(head, family)
     keep = reduced.indices < count
     if not bool(keep.all()):
-        names = ("mean", "shape_basis", "expression_basis", "eyelid_basis", "pose_basis", "weights", "indices")
+        names = (
+            "mean",
+            "shape_basis",
+            "expression_basis",
+            "eyelid_basis",
+            "pose_basis",
+            "weights",
+            "indices",
+        )
         reduced = dataclasses.replace(reduced, **{n: getattr(reduced, n)[keep] for n in names})
     return reduced
 
@@ -131,7 +140,8 @@ def _landmark_head(
 
 
 def _canthal_length(points: Array, ids: list[int]) -> float:
-    """3D outer-canthal distance; for a set without those points, its spread scaled as on the built-in head."""
+    """3D outer-canthal distance; for a set without those points, its spread scaled as on the built-in head.
+    """
     if all(i in ids for i in OUTER_CANTHI):
         return float(np.linalg.norm(points[ids.index(OUTER_CANTHI[0])] - points[ids.index(OUTER_CANTHI[1])]))
     if len(ids) == 68:

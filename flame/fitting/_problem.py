@@ -1,8 +1,9 @@
 """The landmark problem in normalised units: the head at its landmarks, state, projection, start.
 
-Normalised units: model lengths are scaled so that the 3D outer-canthal distance (or the size of the landmark cloud,
-if a model lacks those points) is 100, image lengths so that it is about 100 px. Rotations map the model frame to the
-camera frame (x right, y down, z forward), so that the frontal head is diag(1, -1, -1).
+Normalised units: model lengths are scaled so that the 3D outer-canthal distance (or the size of the landmark
+cloud,
+if a model lacks those points) is 100, image lengths so that it is about 100 px. Rotations map the model frame
+to the camera frame (x right, y down, z forward), so that the frontal head is diag(1, -1, -1).
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ def rotation_exp(vectors: Array) -> Array:
 
 
 def left_jacobian(vectors: Array) -> Array:
-    """(..., 3, 3) with ``rotation_exp(v + d) = rotation_exp(left_jacobian(v) @ d) @ rotation_exp(v)`` to first order."""
+    """(..., 3, 3) with ``rotation_exp(v + d) = rotation_exp(left_jacobian(v) @ d) @ rotation_exp(v)`` to
+    first order.
+    """
     _, cosine, rest = _angle_ratios(vectors)
     cross = cross_matrix(vectors)
     return np.eye(3) + cosine * cross + rest * cross @ cross
@@ -132,8 +135,8 @@ class LandmarkHead:
     def channels(self) -> Array:
         """(L, 6, 1 + E + C + S): what coefficients (1, frame, correctives, shape) do to a landmark.
 
-        Channels 0-2 are the rest position x, 3-5 the arm about the jaw joint times its weight, w (x - pivot): all that
-        rotations and camera act on, linearly.
+        Channels 0-2 are the rest position x, 3-5 the arm about the jaw joint times its weight, w (x - pivot):
+        all that rotations and camera act on, linearly.
         """
         none = np.zeros((3, self.corrective_count))
         correctives = np.zeros((self.landmarks, 3, 0)) if self.correctives is None else self.correctives
@@ -206,7 +209,9 @@ class LandmarkProblem:
         return dataclasses.replace(self, undistorted=self.target * (1 + relief))
 
     def initial_state(self) -> State:
-        """Orthographic pose of the mean (POS): affine least squares, projected on rotations; gaps copy a neighbour."""
+        """Orthographic pose of the mean (POS): affine least squares, projected on rotations; gaps copy a
+        neighbour.
+        """
         points = np.concatenate([self.head.mean, np.ones((self.head.landmarks, 1))], axis=1)
         index = np.flatnonzero(self.present)
         affine = np.linalg.pinv(points) @ self.target[index]  # (T', 4, 2)
@@ -237,11 +242,12 @@ def _nearest(index: NDArray[np.intp], count: int) -> NDArray[np.intp]:
 
 
 def pose_maps(state: State) -> tuple[Array, Array]:
-    """How the 7 channels (rest, jaw arm, 1) of a landmark become its image point, and how that moves with the pose.
+    """How the 7 channels (rest, jaw arm, 1) of a landmark become its image point, and how that moves with the
+    pose.
 
     Returns:
-        ``projection`` (T, 2, 7): image point = projection @ channels. ``motion`` (T, 9, 2, 7): its derivatives by log
-        scale, centre x y, head rotation (left perturbation) and jaw axis-angle.
+        ``projection`` (T, 2, 7): image point = projection @ channels. ``motion`` (T, 9, 2, 7): its
+        derivatives by log scale, centre x y, head rotation (left perturbation) and jaw axis-angle.
     """
     frames = len(state.camera)
     scaled = np.exp(state.camera[:, 0])[:, None, None] * state.rotation  # (T, 3, 3)
@@ -265,7 +271,9 @@ def corrective_slopes(jaw: Array) -> Array:
 
 
 def jacobian_reference(problem: LandmarkProblem, state: State) -> Array:
-    """The plain Jacobian (T, L, 2, 9 + E + S) of the projected landmarks: what the closed-form sums are tested with."""
+    """The plain Jacobian (T, L, 2, 9 + E + S) of the projected landmarks: what the closed-form sums are
+    tested with.
+    """
     head, (projection, motion) = problem.head, pose_maps(state)
     channels, frame_count = head.channels, head.frame_count
     values = np.einsum("lik,tk->tli", channels, head.coefficients(state))

@@ -1,13 +1,15 @@
 """Sums over the landmarks in closed form: energy, gradient and Gauss-Newton matrix without a Jacobian.
 
-A landmark is seven channels c = (rest point, jaw arm, 1), affine in the coefficients z = (1, frame, correctives,
-shape): c = C z. The image point is A c with A (2 x 7) of the frame, its derivative by a coefficient A C, by a pose
-parameter A' c. So every sum over the landmarks is a small contraction of three kinds of moments, fixed per head:
+A landmark is seven channels c = (rest point, jaw arm, 1), affine in the coefficients z = (1, frame,
+correctives, shape): c = C z. The image point is A c with A (2 x 7) of the frame, its derivative by a
+coefficient A C, by a pose parameter A' c. So every sum over the landmarks is a small contraction of three
+kinds of moments, fixed per head:
 
-    sum C C^T (products), sum c C^T = products . z (once a state), and per frame sum u C^T of the detected points u.
+    sum C C^T (products), sum c C^T = products . z (once a state), and per frame sum u C^T of the detected
+    points u.
 
-Per frame and state this costs 2 x 42 K^2 flops for K coefficients (2.1 MFLOP for the built-in head's 159), instead of
-4 L K^2 (47 MFLOP) for the Gram matrix of the plain Jacobian.
+Per frame and state this costs 2 x 42 K^2 flops for K coefficients (2.1 MFLOP for the built-in head's 159),
+instead of 4 L K^2 (47 MFLOP) for the Gram matrix of the plain Jacobian.
 """
 
 from __future__ import annotations
@@ -31,8 +33,8 @@ class HeadProducts:
     Attributes:
         channels: (L, 6 K).
         mixed: (K, 42 K): z @ mixed = sum of c_i C_jk, i in 7 channels, j in 6.
-        linear: (21, n (n + S + 1)): Gram matrices of channel pairs, laid out as the rows of a frame in the normal
-            equations; zeros where pose columns and the gradient go.
+        linear: (21, n (n + S + 1)): Gram matrices of channel pairs, laid out as the rows of a frame in the
+            normal equations; zeros where pose columns and the gradient go.
         shape: (21, S S).
         sizes: frame coefficients, correctives, shape coefficients.
     """
@@ -68,7 +70,11 @@ def head_products(head: LandmarkHead) -> HeadProducts:
     linear[:, POSE_COLUMNS:, POSE_COLUMNS:-1] = pairs[:, 1 : 1 + own, 1:]
     shape = pairs[:, 1 + own :, 1 + own :]
     return HeadProducts(
-        flat, mixed.reshape(count, -1), linear.reshape(21, -1), np.ascontiguousarray(shape).reshape(21, -1), sizes
+        flat,
+        mixed.reshape(count, -1),
+        linear.reshape(21, -1),
+        np.ascontiguousarray(shape).reshape(21, -1),
+        sizes,
     )
 
 
@@ -114,7 +120,9 @@ class Linearised:
 def linearise_data(
     problem: LandmarkProblem, state: State, *, products: HeadProducts, seen: Seen, weight: Array
 ) -> Linearised:
-    """Energy and derivatives of ``sum weight_t |projected - seen|^2`` (energy) and of half of it (derivatives)."""
+    """Energy and derivatives of ``sum weight_t |projected - seen|^2`` (energy) and of half of it
+    (derivatives).
+    """
     frames, count = problem.frames, len(products.mixed)
     energy = 0.0
     pose, pose_gradient = np.empty((frames, 9, 9)), np.empty((frames, 9))
@@ -167,7 +175,10 @@ def written_out(linearised: Linearised, products: HeadProducts) -> Iterator[tupl
         rows[:, 9:, :9] = np.swapaxes(linearised.rows[part, :, :own], 1, 2)
         rows[:, :9, -1] = linearised.pose_gradient[part]
         rows[:, 9:, -1] = linearised.gradient[part, :own]
-        yield part, rows if linearised.slopes is None else _folded(rows, linearised.slopes[part], products.sizes)
+        yield (
+            part,
+            rows if linearised.slopes is None else _folded(rows, linearised.slopes[part], products.sizes),
+        )
 
 
 def _folded(rows: Array, slopes: Array, sizes: tuple[int, int, int]) -> Array:

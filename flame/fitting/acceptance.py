@@ -1,17 +1,20 @@
 """Whether a fit can be a face: for detections that no face detector has confirmed, as a profile may be.
 
-The face mesh answers on anything, and what it answers is nearly a face: on the dog, cat and monkey of the private test
-pictures (29 crops) it leaves the same residual (0.8 to 1.8 %) as on people (0.5 to 1.8 %; a full profile 1.8), and needs
-no more of the prior. What differs is the fitted identity's proportions (`proportions_deviation`). Measured:
+The face mesh answers on anything, and what it answers is nearly a face: on the dog, cat and monkey of the
+private test
+pictures (29 crops) it leaves the same residual (0.8 to 1.8 %) as on people (0.5 to 1.8 %; a full profile
+1.8), and needs no more of the prior. What differs is the fitted identity's proportions
+(`proportions_deviation`). Measured:
 
     confirmed people, photos and frames        median 0.9, 95 % 1.4, 98 % under 1.6; the full profile 1.2
     unconfirmed animals and backgrounds (30)   median 2.0, 80 % above 1.6; the dog's photo 1.8
     unconfirmed people (55: dark, blurred, noisy, half hidden, turned by 90 degrees)
-                                               median 1.3, 31 % above 1.6: most of them with landmarks quite off
+                                               median 1.3, 31 % above 1.6: most of them with landmarks quite
+                                               off
     monkeys, confirmed by the detector (11)    1.5 to 2.5: they pass, as drawings and statues do
 
-Beyond 40 degrees of yaw, where detectors miss people and the unseen side of the face is a guess, proportions are not
-asked.
+Beyond 40 degrees of yaw, where detectors miss people and the unseen side of the face is a guess, proportions
+are not asked.
 """
 
 from __future__ import annotations
@@ -33,8 +36,9 @@ def accept(fit: HeadFit, *, confirmed: bool) -> HeadFit:
         confirmed: whether a face detector, and not the landmarks alone, found a face; then it is one.
 
     Raises:
-        NoFaceError: not confirmed, and the residual (`reprojection_percent_iod`) is above `MAX_RESIDUAL_PERCENT`, or the
-            proportions of a face that is not in profile are further from people's than `MAX_PROPORTIONS`.
+        NoFaceError: not confirmed, and the residual (`reprojection_percent_iod`) is above
+            `MAX_RESIDUAL_PERCENT`, or the proportions of a face that is not in profile are further from
+            people's than `MAX_PROPORTIONS`.
     """
     if confirmed:
         return fit

@@ -28,9 +28,10 @@ class FitConfig:
 
     Attributes:
         solver: noise, smoothness, iterations.
-        shape_count, expression_count: leading coefficients used; None for all (at most 100 each for large models).
-        focal: focal length in pixels for a perspective camera; None for weak perspective (face-mesh points are
-            weak-perspective by nature).
+        shape_count, expression_count: leading coefficients used; None for all (at most 100 each for large
+            models).
+        focal: focal length in pixels for a perspective camera; None for weak perspective (face-mesh points
+            are weak-perspective by nature).
         max_gap: longest run of frames without a face, inside a track, that is reported as interpolated.
     """
 
@@ -43,7 +44,9 @@ class FitConfig:
 
 @dataclass(frozen=True)
 class _Seen:
-    """The detected points (T, L, 2) that the head has, the frames that have them, and the frames' size (H, W)."""
+    """The detected points (T, L, 2) that the head has, the frames that have them, and the frames' size (H,
+    W).
+    """
 
     points: Array
     present: NDArray[np.bool_]
@@ -76,7 +79,8 @@ def fit_landmarks(
 
     Args:
         head: any head with an embedding of the family.
-        landmarks: ``(T, L, 2 or 3)`` pixels in the family's numbering (478, 468 or 68 points); NaN rows are absent.
+        landmarks: ``(T, L, 2 or 3)`` pixels in the family's numbering (478, 468 or 68 points); NaN rows are
+            absent.
         size: (H, W) of the frames.
         scores: detector confidence per frame in [0, 1].
         family: ``"mediapipe"`` or ``"ibug68"``.
@@ -97,7 +101,9 @@ def fit_landmarks(
     points = points[:, prepared.reduced.indices.cpu().numpy()]
     seen = _Seen(points, np.isfinite(points).all((1, 2)), (int(size[0]), int(size[1])))
     if not seen.present.any():
-        raise NoFaceError("fit: expected landmarks in at least one frame, got none; no face was found in the input")
+        raise NoFaceError(
+            "fit: expected landmarks in at least one frame, got none; no face was found in the input"
+        )
     problem, units = _problem(prepared, seen, config.focal)
     solution = solve(problem, config.solver, products=prepared.products)
     params, camera = _parameters(head, solution, problem=problem, units=units, middle=seen.middle)
@@ -131,7 +137,9 @@ def fit_landmarks(
 def _points(landmarks: NDArray[np.floating] | Tensor) -> Array:
     points = np.asarray(landmarks, dtype=np.float64)
     if points.ndim != 3 or points.shape[2] not in (2, 3):
-        raise ShapeError(f"landmarks: expected (T, L, 2) or (T, L, 3) pixels, got {points.shape}; add a frame axis")
+        raise ShapeError(
+            f"landmarks: expected (T, L, 2) or (T, L, 3) pixels, got {points.shape}; add a frame axis"
+        )
     return points[..., :2]
 
 
@@ -178,7 +186,9 @@ def _parameters(
     camera: Camera = WeakPerspective(_as_float(scale), _as_float(centre))
     if problem.focal is not None:
         focal = problem.focal / units.image
-        place = np.concatenate([(centre - middle) / scale[:, None], (focal / scale - offset[:, 2])[:, None]], axis=1)
+        place = np.concatenate(
+            [(centre - middle) / scale[:, None], (focal / scale - offset[:, 2])[:, None]], axis=1
+        )
         translation = place @ flip  # flip is its own inverse transpose
         camera = Perspective(_as_float(np.full((frames, 2), focal)), _as_float(np.tile(middle, (frames, 1))))
     params = HeadParams(
@@ -203,7 +213,9 @@ def _residual(prepared: PreparedHead, params: HeadParams, camera: Camera, seen: 
 
 
 def _share(solution: Solution, present: NDArray[np.bool_]) -> Array:
-    """Mean residual of the parametric mesh in % of the 3D outer-canthal distance, per frame (T,); NaN if absent."""
+    """Mean residual of the parametric mesh in % of the 3D outer-canthal distance, per frame (T,); NaN if
+    absent.
+    """
     scale = np.exp(solution.state.camera[:, 0])
     share = np.linalg.norm(solution.residual, axis=2).mean(1) / scale  # that distance is 100: already in %
     return np.where(present, share, np.nan)

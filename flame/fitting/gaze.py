@@ -10,7 +10,8 @@ from torch import Tensor
 from ..model import LandmarkModel
 from ..params import Camera, HeadParams
 
-# Face-mesh ids: iris centre, and the eyelid rim whose residual tells how far the eye region as a whole is off.
+# Face-mesh ids: iris centre, and the eyelid rim whose residual tells how far the eye region as a whole is
+# off.
 LEFT_EYE = (473, (263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466))
 RIGHT_EYE = (468, (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246))
 MAX_ANGLE = np.radians(35.0)
@@ -25,8 +26,9 @@ def eye_rotations(
 ) -> Tensor:
     """Axis-angle (T, 6), left then right eye, in the head's frame; zeros without iris landmarks or a face.
 
-    The rest iris direction (from the eye joint to the iris centre) is turned by the smallest rotation that projects it
-    onto the detected iris, measured against the mean residual of the eyelid rim and limited to 35 degrees.
+    The rest iris direction (from the eye joint to the iris centre) is turned by the smallest rotation that
+    projects it onto the detected iris, measured against the mean residual of the eyelid rim and limited to 35
+    degrees.
     """
     eyes = np.zeros((params.frames, 6))
     ids = reduced.indices.tolist()
@@ -52,7 +54,10 @@ def _rest_arm(reduced: LandmarkModel, params: HeadParams, place: int, joint: str
     expression = params.expression.double().numpy()
     point = reduced.mean[place].double().numpy() + reduced.shape_basis[place].double().numpy() @ shape
     point = point + expression @ reduced.expression_basis[place].double().numpy().T
-    centre = reduced.joint_template[number].double().numpy() + reduced.joint_shape_basis[number].double().numpy() @ shape
+    centre = (
+        reduced.joint_template[number].double().numpy()
+        + reduced.joint_shape_basis[number].double().numpy() @ shape
+    )
     centre = centre + expression @ reduced.joint_expression_basis[number].double().numpy().T
     return point - centre
 

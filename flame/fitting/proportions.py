@@ -13,8 +13,8 @@ from ..model import LandmarkModel
 
 Pair = tuple[int, int]
 OUTER_CANTHI: Pair = (33, 263)
-# Distances between face-mesh points of the resting, expressionless face over that of the outer canthi, averaged over the
-# pairs: mean and standard deviation over fits of 372 single frames of about 75 persons.
+# Distances between face-mesh points of the resting, expressionless face over that of the outer canthi,
+# averaged over the pairs: mean and standard deviation over fits of 372 single frames of about 75 persons.
 PROPORTIONS: dict[str, tuple[tuple[Pair, ...], float, float]] = {
     "inner_canthi": (((133, 362),), 0.393, 0.008),
     "face_width": (((234, 454),), 1.570, 0.040),
@@ -34,9 +34,9 @@ def proportions_deviation(
 ) -> float | None:
     """How far a face's proportions lie from those of people: the root mean square of their standard scores.
 
-    About 0.9 for a person, above 1.5 for one in fifty; a dog, a cat or a monkey that the face mesh takes for a face has
-    1.4 to 2.8. The more frames a shape was fitted to, the less the prior holds it back: with many, people
-    spread 1.4 times as wide, which is allowed for.
+    About 0.9 for a person, above 1.5 for one in fifty; a dog, a cat or a monkey that the face mesh takes for
+    a face has 1.4 to 2.8. The more frames a shape was fitted to, the less the prior holds it back: with many,
+    people spread 1.4 times as wide, which is allowed for.
 
     Args:
         head: landmarks of the face mesh.

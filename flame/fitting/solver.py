@@ -5,12 +5,13 @@ Minimises, in normalised units (1 unit = 1 % of the 3D outer-canthal distance):
     sum_tl w_t |s_t P R_t X_tl + c_t - u_tl|^2 / sigma^2 + |shape|^2 + |expression_t|^2 + jaw prior
         + first differences in time of log scale, centre, rotation, jaw, expression
 
-with X the posed landmark in the model frame (jaw joint about its own pivot, pose correctives of the jaw included).
-The unknowns form an arrowhead: a chain of frame blocks (pose, jaw, expression, eyelids) and one shared shape block,
-eliminated by its Schur complement (`_chain`). A frame without landmarks is a row without data: the temporal prior
-fills it.
+with X the posed landmark in the model frame (jaw joint about its own pivot, pose correctives of the jaw
+included). The unknowns form an arrowhead: a chain of frame blocks (pose, jaw, expression, eyelids) and one
+shared shape block, eliminated by its Schur complement (`_chain`). A frame without landmarks is a row without
+data: the temporal prior fills it.
 
-No Jacobian is formed: sums over the landmarks are contractions of moments that are fixed per head (`_sums`). Tests
+No Jacobian is formed: sums over the landmarks are contractions of moments that are fixed per head (`_sums`).
+Tests
 compare them with the plain Jacobian, `jacobian_reference`.
 """
 
@@ -61,7 +62,8 @@ class SolverConfig:
 
 @dataclass(frozen=True)
 class Solution:
-    """State at the minimum, residual per landmark in problem units, covariance of the pose, energy history."""
+    """State at the minimum, residual per landmark in problem units, covariance of the pose, energy history.
+    """
 
     state: State
     residual: Array
@@ -88,7 +90,9 @@ class Priors:
 
 @dataclass(frozen=True)
 class Linearisation:
-    """A state, its energy, and what a step from it needs: the data term, and the priors' gradient downhill (T, n)."""
+    """A state, its energy, and what a step from it needs: the data term, and the priors' gradient downhill
+    (T, n).
+    """
 
     state: State
     data: Linearised

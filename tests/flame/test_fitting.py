@@ -406,7 +406,9 @@ def test_unconfirmed_face_of_strange_proportions_is_refused_unless_in_profile(bu
     accept(fit_landmarks(builtin, _track_of(builtin, animal, yaw_deg=60), (256, 256)), confirmed=False)
 
 
-@pytest.mark.parametrize(("name", "accepted"), [("dev/photos/p08_full_profile.jpg", True), ("ood/o08_dog.jpg", False)])
+@pytest.mark.parametrize(
+    ("name", "accepted"), [("dev/photos/p08_full_profile.jpg", True), ("ood/o08_dog.jpg", False)]
+)
 def test_profile_passes_and_a_dog_does_not(builtin, test_data, name, accepted):
     pytest.importorskip("mediapipe")
     face = detect_faces(read_image(test_data / name))[0]

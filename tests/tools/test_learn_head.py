@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+
 from headwarp.flame.builtin.load import load_builtin
 from headwarp.flame.fitting import fit_landmarks
 from headwarp.flame.io import load_head
@@ -12,7 +13,9 @@ from headwarp.tools import learn_head as command
 
 
 def _person(head, seed, frames=14):
-    """Landmarks (T, 478, 3) of a synthetic person in pixels, as the face mesh gives them (y down, z forward)."""
+    """Landmarks (T, 478, 3) of a synthetic person in pixels, as the face mesh gives them (y down, z
+    forward).
+    """
     rng = np.random.default_rng(seed)
     normal = lambda *shape: torch.from_numpy(rng.normal(size=shape)).float()  # noqa: E731
     verts = pose_vertices(head, normal(87), 0.7 * normal(frames, 69), jaw=torch.tensor([[0.1, 0, 0]]))
@@ -38,16 +41,22 @@ def test_written_head_fits_its_persons_better_with_fewer_coefficients(persons, t
     out = tmp_path / "mine.npz"
     report = command.learn_head(persons, out, shape_count=6, expression_count=10)
     learned = load_head(str(out))
-    assert report["ok"] and report["persons"] == 6 and learned.model_id == report["model_id"]
-    assert learned.shape_basis.shape[2] == 6 and learned.expression_basis.shape[2] == 10
+    assert report["ok"]
+    assert report["persons"] == 6
+    assert learned.model_id == report["model_id"]
+    assert learned.shape_basis.shape[2] == 6
+    assert learned.expression_basis.shape[2] == 10
     track = persons["p0.mp4"][..., :2]
     own = fit_landmarks(learned, track, (256, 256)).report["reprojection_percent_iod"]
     assert own < 1.5
 
 
 def test_unusable_clips_are_reported_and_the_rest_goes_on(persons, tmp_path):
-    report = command.learn_head([*persons, "broken.mp4"], tmp_path / "h.npz", shape_count=4, expression_count=4)
-    assert not report["ok"] and list(report["failed"].values()) == ["broken.mp4: no face"]
+    report = command.learn_head(
+        [*persons, "broken.mp4"], tmp_path / "h.npz", shape_count=4, expression_count=4
+    )
+    assert not report["ok"]
+    assert list(report["failed"].values()) == ["broken.mp4: no face"]
     assert "not used: broken.mp4" in command.describe(report)
 
 

@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 import torch
+
 from headwarp.flame.fitting import FitConfig, SolverConfig, fit_landmarks
 from headwarp.flame.io import load_head
 from headwarp.flame.landmarks import MEDIAPIPE_68, face_mesh_triangles
@@ -49,7 +50,10 @@ def test_landmarks_are_the_turned_points_within_the_noise_and_the_stated_angles(
 
 def test_smooth_faces_are_none_of_the_heads_own(head, face):
     faces = smooth_faces(head, identities=2, poses=2)
-    again, other = smooth_faces(head, identities=2, poses=2), smooth_faces(head, identities=2, poses=2, seed=1)
+    again, other = (
+        smooth_faces(head, identities=2, poses=2),
+        smooth_faces(head, identities=2, poses=2, seed=1),
+    )
     np.testing.assert_array_equal(faces.landmarks, again.landmarks)
     assert np.abs(faces.landmarks - other.landmarks).max() > 1
     basis = head.shape_basis[:468].double().numpy().reshape(468 * 3, -1)
@@ -65,7 +69,9 @@ def test_pose_of_undeformed_faces_is_exact_and_the_frame_of_the_family_does_not_
     angles = torch.tensor([0.3, -0.2, 0.1], dtype=torch.float64)
     turn = euler_to_matrix(*angles).numpy()
     turned = dataclasses.replace(plain, rotation=plain.rotation @ turn.T, mean=face @ turn.T)
-    assert pose_accuracy(head, turned).rotation_error_deg == pytest.approx(accuracy.rotation_error_deg, abs=1e-3)
+    assert pose_accuracy(head, turned).rotation_error_deg == pytest.approx(
+        accuracy.rotation_error_deg, abs=1e-3
+    )
 
 
 def test_a_rotation_that_is_off_is_seen(head, face):

@@ -28,9 +28,10 @@ def run(config: Bench) -> dict[str, Any]:
     """Time every case of a suite.
 
     Returns:
-        ``results``: one entry a case (``name, size, batch, threads, median_ms, median_ms_each, p10_ms, p90_ms,
-        runs``; where there is a rival, ``rival, rival_median_ms, times_faster``; where the case has facts, those
-        by name and their names in ``facts``); ``probes``; ``versions``; ``threads``.
+        ``results``: one entry a case (``name, size, batch, threads, median_ms, median_ms_each, p10_ms,
+            p90_ms,
+        runs``; where there is a rival, ``rival, rival_median_ms, times_faster``; where the case has facts,
+        those by name and their names in ``facts``); ``probes``; ``versions``; ``threads``.
 
     Raises:
         HeadwarpError: an unknown suite, or numbers that make no sense.

@@ -1,4 +1,5 @@
-"""Suites of the fitter: its speed on clips made from the built-in head, its accuracy on faces of known pose."""
+"""Suites of the fitter: its speed on clips made from the built-in head, its accuracy on faces of known pose.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +27,9 @@ def fit_cases() -> Sequence[Case]:
     return [Case("fit/landmarks", 468, frames, *_fit(head, frames)) for frames in _FRAMES]
 
 
-def _fit(head: HeadModel, frames: int) -> tuple[Callable[[], object], None, Callable[[], Mapping[str, float]]]:
+def _fit(
+    head: HeadModel, frames: int
+) -> tuple[Callable[[], object], None, Callable[[], Mapping[str, float]]]:
     from ...flame.fitting import fit_landmarks
     from .synthetic_faces import SIDE, head_track
 
@@ -42,8 +45,9 @@ def _fit(head: HeadModel, frames: int) -> tuple[Callable[[], object], None, Call
 def fit_mflop(head: HeadModel, iterations: int, *, frames: int, landmarks: int = 468) -> float:
     """Multiplications and additions that a fit takes per frame, in millions: the large products only.
 
-    The moments of the seen points once; per energy the moments of the state; per step the frame's rows, its Cholesky
-    factor and inverse, their products with coupling and neighbour, and the shape's block; the covariances once.
+    The moments of the seen points once; per energy the moments of the state; per step the frame's rows, its
+    Cholesky factor and inverse, their products with coupling and neighbour, and the shape's block; the
+    covariances once.
     """
     shape, linear = head.shape_basis.shape[2], head.expression_basis.shape[2] + 2
     unknowns, count = 9 + linear, 1 + linear + shape
@@ -85,4 +89,6 @@ def _pose_case(name: str, head: HeadModel, faces: PosedFaces) -> Case:
         return dataclasses.asdict(pose_accuracy(head, faces))
 
     persons, poses = faces.landmarks.shape[:2]
-    return Case(name, faces.landmarks.shape[2], persons * poses, lambda: pose_accuracy(head, faces), None, facts)
+    return Case(
+        name, faces.landmarks.shape[2], persons * poses, lambda: pose_accuracy(head, faces), None, facts
+    )

@@ -1,4 +1,6 @@
-"""Faces of ICT-FaceKit with the 468 points of the face mesh laid on them: geometry that no head model here has seen."""
+"""Faces of ICT-FaceKit with the 468 points of the face mesh laid on them: geometry that no head model here
+has seen.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,9 @@ def load_ict_faces(folder: Path, head: HeadModel) -> IctFaces:
     shapes = sorted(path for path in inner.glob("*.obj") if path.stem != NEUTRAL)
     identities = [path for path in shapes if path.stem.startswith("identity")]
     expressions = [path for path in shapes if path not in identities]
-    if not ((inner / f"{NEUTRAL}.obj").is_file() and (inner / LANDMARKS).is_file() and identities and expressions):
+    if not (
+        (inner / f"{NEUTRAL}.obj").is_file() and (inner / LANDMARKS).is_file() and identities and expressions
+    ):
         raise HeadwarpError(
             f"ICT-FaceKit: expected {NEUTRAL}.obj, {LANDMARKS}, identity*.obj and expressions in {inner}; "
             "they are in FaceXModel/ of https://github.com/USC-ICT/ICT-FaceKit"
@@ -79,8 +83,8 @@ def embedded(
 ) -> tuple[Int[np.ndarray, " 468"], Float[np.ndarray, "468 3"]]:
     """Where the points of the face mesh lie on another face: triangles and barycentric coordinates.
 
-    A similarity on the inner landmarks, a spline through 42 of them, then ten rounds of moving smoothly towards the
-    nearest surface, less and less stiffly.
+    A similarity on the inner landmarks, a spline through 42 of them, then ten rounds of moving smoothly
+    towards the nearest surface, less and less stiffly.
     """
     from scipy.interpolate import RBFInterpolator
 
@@ -130,7 +134,9 @@ def nearest_on_surface(
     return found[first], pairs.col[first].astype(np.int64)
 
 
-def ict_posed_faces(faces: IctFaces, *, identities: int = IDENTITIES, poses: int = POSES, seed: int = 0) -> PosedFaces:
+def ict_posed_faces(
+    faces: IctFaces, *, identities: int = IDENTITIES, poses: int = POSES, seed: int = 0
+) -> PosedFaces:
     """Random combinations of the identities, N(0, 1), each with sparse random expressions in every pose."""
     rng = np.random.default_rng(seed)
     shapes = np.empty((identities, poses, FACE_MESH_COUNT, 3))

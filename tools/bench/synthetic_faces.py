@@ -45,7 +45,9 @@ class PosedFaces:
 
 @dataclass(frozen=True)
 class PoseAccuracy:
-    """Angles between found and true rotations, degrees, and the mean reprojection in % of the canthal distance."""
+    """Angles between found and true rotations, degrees, and the mean reprojection in % of the canthal
+    distance.
+    """
 
     rotation_error_deg: float
     rotation_error_p95_deg: float
@@ -55,7 +57,9 @@ class PoseAccuracy:
 def posed_faces(
     shapes: Float[np.ndarray, "N T 468 3"], mean: Float[np.ndarray, "468 3"], *, seed: int
 ) -> PosedFaces:
-    """Faces turned by yaw +-40, pitch +-20, roll +-15 degrees, projected by weak perspective, with 0.3 px of noise."""
+    """Faces turned by yaw +-40, pitch +-20, roll +-15 degrees, projected by weak perspective, with 0.3 px of
+    noise.
+    """
     rng = np.random.default_rng(seed)
     angles = torch.from_numpy(np.radians(rng.uniform(-1, 1, (*shapes.shape[:2], 3)) * MOST_DEG))
     turn = euler_to_matrix(*angles.unbind(-1)) @ MODEL_TO_CAMERA.double()
@@ -68,13 +72,15 @@ def posed_faces(
     return PosedFaces(landmarks, rotation, mean)
 
 
-def smooth_faces(head: HeadModel, *, identities: int = IDENTITIES, poses: int = POSES, seed: int = 0) -> PosedFaces:
+def smooth_faces(
+    head: HeadModel, *, identities: int = IDENTITIES, poses: int = POSES, seed: int = 0
+) -> PosedFaces:
     """Faces of no head model: the head's mean face under random smooth deformations.
 
-    A family mean 2 % of the canthal distance away from the head's, identities spread by 3 %, expressions by 1.5 %, as
-    measured on people; Gaussian fields of 40, 30 and 20 mm, and details of 10 mm, three quarters of an identity
-    symmetric; jaws opened by up to 20 degrees about an axis that is not the head's. What of a deformation is a similarity is taken out, so that the
-    pose is defined.
+    A family mean 2 % of the canthal distance away from the head's, identities spread by 3 %, expressions by
+    1.5 %, as measured on people; Gaussian fields of 40, 30 and 20 mm, and details of 10 mm, three quarters of
+    an identity symmetric; jaws opened by up to 20 degrees about an axis that is not the head's. What of a
+    deformation is a similarity is taken out, so that the pose is defined.
     """
     rng = np.random.default_rng(seed)
     jaw = head.weights[:FACE_MESH_COUNT, head.joint_names.index("jaw")].double().numpy()
@@ -159,4 +165,3 @@ def head_track(head: HeadModel, frames: int, *, seed: int = 0) -> Float[np.ndarr
     camera = WeakPerspective(torch.full((frames,), PIXELS_PER_METRE), torch.full((frames, 2), SIDE / 2))
     points = project_head(reduced, params, camera)[:, torch.argsort(reduced.indices), :2].double().numpy()
     return points + rng.normal(scale=NOISE_PX, size=points.shape)
-

@@ -118,7 +118,8 @@ def load_animator(
     chosen = entry.config() if config is None else config
     if not isinstance(chosen, entry.config):
         raise HeadwarpError(
-            f"animator {name!r}: expected a config of class {entry.config.__name__}, got {type(chosen).__name__}"
+            f"animator {name!r}: expected a config of class {entry.config.__name__}, "
+            f"got {type(chosen).__name__}"
         )
     return entry.build(chosen)
 
@@ -127,6 +128,6 @@ def single(sources: Sequence[Source], *, by: str) -> Source:
     """The only source, or an error: these animators take one."""
     if len(sources) != 1:
         raise HeadwarpError(
-            f"{by}: expected one source picture, got {len(sources)}; this animator does not fuse sources"
+            f"{by}: expected one source picture, got {len(sources)}; this animator fuses none"
         )
     return sources[0]

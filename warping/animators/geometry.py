@@ -141,7 +141,11 @@ class GeometryAnimator:
             maps["flow"] = result.flow
         if cache.layers is not None and result.flow is not None:
             matte = cache.layers.matte
-            maps |= {"background": cache.layers.background, "matte": matte, "carried": carried_mask(matte, result.flow)}
+            maps |= {
+                "background": cache.layers.background,
+                "matte": matte,
+                "carried": carried_mask(matte, result.flow),
+            }
         return maps
 
 
