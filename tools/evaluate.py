@@ -32,7 +32,7 @@ FACE_SCORE = 0.5
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Measure animators on clips: source = first frame with the face, driver = every frame of the same clip.
+    """Measure an animator and the baselines on clips: each clip's first face is driven by the clip.
 
     Attributes:
         clips: a clip, or a folder of clips.

@@ -1,6 +1,4 @@
-"""``headwarp learn-head``: identity and expression measured on a user's clips, into a head file of their
-own.
-"""
+"""``headwarp learn-head``: identity and expression measured on a user's clips, into a head of their own."""
 
 from __future__ import annotations
 
@@ -21,9 +19,7 @@ LEAST_PERSONS = 3
 
 @dataclass(frozen=True)
 class LearnHead:
-    """Measure identity and expression bases on clips, one person a clip, and write a head that --head
-    takes.
-    """
+    """Measure identity and expression on clips, one person a clip, and write a head file for --head."""
 
     clips: Positional[tuple[Path, ...]]
     """Clips, or folders of clips; each clip counts as one person."""
@@ -154,8 +150,8 @@ def describe(report: Mapping[str, Any]) -> str:
     """What was measured and written; clips that could not be used."""
     lines = [
         f"{report['output']}: head {report['model_id']}, {report['shape']} identity and "
-        f"{report['expression']} "
-        f"expression components from {report['frames']} frames of {report['persons']} clips"
+        f"{report['expression']} expression components from {report['frames']} frames of "
+        f"{report['persons']} clips"
     ]
     lines += [f"not used: {reason}" for reason in report["failed"].values()]
     return "\n".join(lines)

@@ -1,5 +1,4 @@
-"""Solving the normal equations of a clip: a chain of frame blocks, each tied to the next, and a shared shape
-block.
+"""Solving the normal equations of a clip: a chain of frame blocks, each tied to the next, and a shape block.
 
     [ H_1  -D              C_1 ]        H_t (n x n) with damping, D diagonal,
     [ -D   H_2  -D         C_2 ]        C_t (n x s) the coupling of frame t to the shape,
@@ -7,8 +6,8 @@ block.
     [ C_1' C_2' ..         H_s ]
 
 Frames are eliminated one after the other by Cholesky, with [D | C_t | g_t] as right-hand sides, then the
-shape; every step is a product of matrices. A frame costs (2/3 n^3 + 2 n^2 (2 n + 2 s) + n s^2) flops: 5 MFLOP
-for n = 80, s = 87.
+shape; every step is a product of matrices. A frame costs 2/3 n^3 + 2 n^2 (n + 2 s) + n s^2 flops: 4 MFLOP for
+n = 80, s = 87.
 """
 
 from __future__ import annotations

@@ -77,8 +77,9 @@ def as_numpy(tensor: Tensor) -> Array:
 def _landmark_model(head: HeadModel, family: str, count: int) -> LandmarkModel:
     if family not in head.landmarks:
         raise HeadwarpError(
-            f"fit: head {head.name!r} has no {family!r} landmark embedding, it has {sorted(head.landmarks) or 'none'}; "
-            "pass an embedding file (`headwarp convert head FILE --landmarks EMBEDDING`) or use --head builtin"
+            f"fit: head {head.name!r} has no {family!r} landmark embedding, it has "
+            f"{sorted(head.landmarks) or 'none'}; pass an embedding file (`headwarp convert head FILE "
+            "--landmarks EMBEDDING`) or use --head builtin"
         )
     reduced = restrict(head, family)
     keep = reduced.indices < count
@@ -140,8 +141,7 @@ def _landmark_head(
 
 
 def _canthal_length(points: Array, ids: list[int]) -> float:
-    """3D outer-canthal distance; for a set without those points, its spread scaled as on the built-in head.
-    """
+    """3D outer-canthal distance; for points without those, their spread scaled as on the built-in head."""
     if all(i in ids for i in OUTER_CANTHI):
         return float(np.linalg.norm(points[ids.index(OUTER_CANTHI[0])] - points[ids.index(OUTER_CANTHI[1])]))
     if len(ids) == 68:

@@ -33,9 +33,7 @@ def rotation_exp(vectors: Array) -> Array:
 
 
 def left_jacobian(vectors: Array) -> Array:
-    """(..., 3, 3) with ``rotation_exp(v + d) = rotation_exp(left_jacobian(v) @ d) @ rotation_exp(v)`` to
-    first order.
-    """
+    """J (..., 3, 3) with ``rotation_exp(v + d) = rotation_exp(J @ d) @ rotation_exp(v)`` to first order."""
     _, cosine, rest = _angle_ratios(vectors)
     cross = cross_matrix(vectors)
     return np.eye(3) + cosine * cross + rest * cross @ cross
@@ -209,9 +207,7 @@ class LandmarkProblem:
         return dataclasses.replace(self, undistorted=self.target * (1 + relief))
 
     def initial_state(self) -> State:
-        """Orthographic pose of the mean (POS): affine least squares, projected on rotations; gaps copy a
-        neighbour.
-        """
+        """Orthographic pose of the mean (POS) by affine least squares; gaps take their neighbour."""
         points = np.concatenate([self.head.mean, np.ones((self.head.landmarks, 1))], axis=1)
         index = np.flatnonzero(self.present)
         affine = np.linalg.pinv(points) @ self.target[index]  # (T', 4, 2)
@@ -271,15 +267,13 @@ def corrective_slopes(jaw: Array) -> Array:
 
 
 def jacobian_reference(problem: LandmarkProblem, state: State) -> Array:
-    """The plain Jacobian (T, L, 2, 9 + E + S) of the projected landmarks: what the closed-form sums are
-    tested with.
-    """
+    """The plain Jacobian (T, L, 2, 9 + E + S) of the projected landmarks, to test the sums in closed form."""
     head, (projection, motion) = problem.head, pose_maps(state)
     channels, frame_count = head.channels, head.frame_count
-    values = np.einsum("lik,tk->tli", channels, head.coefficients(state))
+    values = np.einsum("lck,tk->tlc", channels, head.coefficients(state))
     values = np.concatenate([values, np.ones((*values.shape[:2], 1))], axis=2)  # (T, L, 7)
-    pose = np.einsum("tpai,tli->tlap", motion, values)
-    linear = np.einsum("tai,lik->tlak", projection[..., :6], channels[..., 1:])
+    pose = np.einsum("tpac,tlc->tlap", motion, values)
+    linear = np.einsum("tac,lck->tlak", projection[..., :6], channels[..., 1:])
     frame, rest = linear[..., :frame_count], linear[..., frame_count:]
     if head.correctives is not None:
         pose[..., 6:] += np.einsum("tlac,tkc->tlak", rest[..., :9], corrective_slopes(state.jaw))

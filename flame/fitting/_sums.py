@@ -120,9 +120,7 @@ class Linearised:
 def linearise_data(
     problem: LandmarkProblem, state: State, *, products: HeadProducts, seen: Seen, weight: Array
 ) -> Linearised:
-    """Energy and derivatives of ``sum weight_t |projected - seen|^2`` (energy) and of half of it
-    (derivatives).
-    """
+    """The energy ``sum weight_t |projected - seen|^2``, and derivatives of half of it."""
     frames, count = problem.frames, len(products.mixed)
     energy = 0.0
     pose, pose_gradient = np.empty((frames, 9, 9)), np.empty((frames, 9))

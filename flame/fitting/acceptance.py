@@ -1,20 +1,18 @@
 """Whether a fit can be a face: for detections that no face detector has confirmed, as a profile may be.
 
 The face mesh answers on anything, and what it answers is nearly a face: on the dog, cat and monkey of the
-private test
-pictures (29 crops) it leaves the same residual (0.8 to 1.8 %) as on people (0.5 to 1.8 %; a full profile
-1.8), and needs no more of the prior. What differs is the fitted identity's proportions
+private test pictures (29 crops) it leaves the same residual (0.8 to 1.8 %) as on people (0.5 to 1.8 %, a
+full profile 1.8), and strains the prior as much. What differs is the fitted identity's proportions
 (`proportions_deviation`). Measured:
 
     confirmed people, photos and frames        median 0.9, 95 % 1.4, 98 % under 1.6; the full profile 1.2
     unconfirmed animals and backgrounds (30)   median 2.0, 80 % above 1.6; the dog's photo 1.8
-    unconfirmed people (55: dark, blurred, noisy, half hidden, turned by 90 degrees)
-                                               median 1.3, 31 % above 1.6: most of them with landmarks quite
-                                               off
+    unconfirmed people, spoilt pictures (79)   34 % above 1.6: their landmarks are off by 25 % of the eye
+                                               distance (median), those of the others by 5 %
     monkeys, confirmed by the detector (11)    1.5 to 2.5: they pass, as drawings and statues do
 
-Beyond 40 degrees of yaw, where detectors miss people and the unseen side of the face is a guess, proportions
-are not asked.
+Spoilt: dark, blurred, noisy, half hidden, turned by up to 90 degrees. Beyond 40 degrees of yaw, where
+detectors miss people and the unseen side of the face is a guess, proportions are not asked.
 """
 
 from __future__ import annotations
@@ -45,14 +43,16 @@ def accept(fit: HeadFit, *, confirmed: bool) -> HeadFit:
     residual = float(fit.report["reprojection_percent_iod"])
     if residual > MAX_RESIDUAL_PERCENT:
         raise NoFaceError(
-            f"fit: expected a human face; what looks like one leaves a residual of {residual:.1f} % of the eye distance "
-            f"(faces: about 1 %, limit {MAX_RESIDUAL_PERCENT:.0f} %), and no face detector confirms it"
+            f"fit: expected a human face; what looks like one leaves a residual of {residual:.1f} % of the "
+            f"eye distance (faces: about 1 %, limit {MAX_RESIDUAL_PERCENT:.0f} %), and no face detector "
+            "confirms it"
         )
     deviation = fit.report.get("proportions_deviation")
     yaw_deg = float(head_pose(fit.params)[:, 0].abs().median())
     if deviation is not None and deviation > MAX_PROPORTIONS and yaw_deg < PROFILE_DEG:
         raise NoFaceError(
-            f"fit: expected a human face; the proportions of what looks like one are {deviation:.1f} times as far from "
-            f"the mean as people's are (limit {MAX_PROPORTIONS}), and no face detector confirms it"
+            f"fit: expected a human face; the proportions of what looks like one are {deviation:.1f} "
+            f"standard deviations off (people: about 0.9, limit {MAX_PROPORTIONS}), and no face detector "
+            "confirms it"
         )
     return fit

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,9 +45,7 @@ class FitConfig:
 
 @dataclass(frozen=True)
 class _Seen:
-    """The detected points (T, L, 2) that the head has, the frames that have them, and the frames' size (H,
-    W).
-    """
+    """The detected points (T, L, 2) that the head has, which frames have them, and the frames' (H, W)."""
 
     points: Array
     present: NDArray[np.bool_]
@@ -213,9 +212,7 @@ def _residual(prepared: PreparedHead, params: HeadParams, camera: Camera, seen: 
 
 
 def _share(solution: Solution, present: NDArray[np.bool_]) -> Array:
-    """Mean residual of the parametric mesh in % of the 3D outer-canthal distance, per frame (T,); NaN if
-    absent.
-    """
+    """Mean residual of the parametric mesh per frame (T,), % of the outer-canthal distance; NaN if absent."""
     scale = np.exp(solution.state.camera[:, 0])
     share = np.linalg.norm(solution.residual, axis=2).mean(1) / scale  # that distance is 100: already in %
     return np.where(present, share, np.nan)
@@ -224,7 +221,7 @@ def _share(solution: Solution, present: NDArray[np.bool_]) -> Array:
 def _status(present: NDArray[np.bool_], max_gap: int) -> NDArray[np.int8]:
     status = np.where(present, DETECTED, MISSING).astype(np.int8)
     index = np.flatnonzero(present)
-    for before, after in zip(index[:-1], index[1:], strict=True):
+    for before, after in itertools.pairwise(index):
         if 1 < after - before <= max_gap + 1:
             status[before + 1 : after] = INTERPOLATED
     return status

@@ -62,8 +62,7 @@ class SolverConfig:
 
 @dataclass(frozen=True)
 class Solution:
-    """State at the minimum, residual per landmark in problem units, covariance of the pose, energy history.
-    """
+    """State at the minimum, residual per landmark (problem units), covariance of the pose, all energies."""
 
     state: State
     residual: Array
@@ -90,9 +89,7 @@ class Priors:
 
 @dataclass(frozen=True)
 class Linearisation:
-    """A state, its energy, and what a step from it needs: the data term, and the priors' gradient downhill
-    (T, n).
-    """
+    """A state, its energy, and what a step needs: the data term, and the priors' pull downhill (T, n)."""
 
     state: State
     data: Linearised

@@ -253,8 +253,10 @@ def test_gap_is_filled_between_its_neighbours_and_every_frame_has_a_record(head)
     landmarks[8] = np.nan
     fit = fit_landmarks(head, landmarks, (256, 256))
     assert fit.status.tolist() == [DETECTED] * 3 + [INTERPOLATED] * 2 + [DETECTED] * 3 + [MISSING]
-    assert fit.frames == 9 and torch.isfinite(fit.params.rotation).all()
-    assert float(fit.confidence[3]) == 0 and float(fit.residual[3].abs().max()) == 0
+    assert fit.frames == 9
+    assert torch.isfinite(fit.params.rotation).all()
+    assert float(fit.confidence[3]) == 0
+    assert float(fit.residual[3].abs().max()) == 0
     low, high = sorted((float(fit.camera.scale[2]), float(fit.camera.scale[5])))
     assert low - 5 <= float(fit.camera.scale[3]) <= high + 5
     assert float(fit.covariance[3, 0, 0]) > float(
@@ -357,7 +359,7 @@ def builtin():
 
 def _shape_with(head, name, amount):
     """Identity coefficients that change one proportion of the mean face by so many standard deviations."""
-    pairs, mean, spread = PROPORTIONS[name]
+    pairs, _mean, spread = PROPORTIONS[name]
     slope = torch.zeros(head.shape_basis.shape[2], dtype=torch.float64)
     for a, b in pairs:
         arm = (head.template[a] - head.template[b]).double()
@@ -430,7 +432,9 @@ def test_fit_file_round_trip_is_exact_and_equal_fits_give_equal_bytes(head, tmp_
         torch.testing.assert_close(getattr(again, name), getattr(fit, name), rtol=0, atol=0, equal_nan=True)
     for field in dataclasses.fields(fit.params):
         assert torch.equal(getattr(again.params, field.name), getattr(fit.params, field.name))
-    assert again.report == fit.report and again.size == fit.size and again.model_id == fit.model_id
+    assert again.report == fit.report
+    assert again.size == fit.size
+    assert again.model_id == fit.model_id
     assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
 
 
@@ -456,4 +460,5 @@ def test_head_pose_signs():
     params = dataclasses.replace(params, rotation=matrix_to_axis_angle(turn)[None])
     torch.testing.assert_close(head_pose(params)[0], torch.tensor([20.0, -10.0, 5.0]), atol=1e-4, rtol=0)
     nose = camera_rotation(params)[0] @ torch.tensor([0.0, 0.0, 1.0])
-    assert nose[0] < 0 and nose[1] < 0  # yaw > 0: to the image's left; pitch < 0: up
+    assert nose[0] < 0
+    assert nose[1] < 0

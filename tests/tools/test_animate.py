@@ -216,7 +216,7 @@ def test_what_cannot_drive_is_said_before_the_first_frame(photo, head, tmp_path)
         animate(photo, [blank(64, 64)] * 2, head=head, size=SIZE)
     with pytest.raises(NoFaceError, match="expected a face, found none"):
         animate(blank(64, 64), [Pose()], head=head, size=SIZE)
-    with pytest.raises(HeadwarpError, match="does not fuse sources"):
+    with pytest.raises(HeadwarpError, match="expected one source picture, got 2"):
         animate([photo, photo], [Pose()], head=head, size=SIZE)
     with pytest.raises(HeadwarpError, match="pose track, which needs no reference"):
         animate(photo, [Pose()], head=head, size=SIZE, transfer=Transfer(best_frame=0))

@@ -198,7 +198,6 @@ def test_a_photo_without_a_face(here, name, capsys):
     assert report()["failed"] == {Path(name).stem: error.removeprefix("headwarp fit: ")}
 
 
-@pytest.mark.xfail(reason="the face detector takes the rocket's emblem for a face of 24 px")
 def test_a_rocket_is_no_face(here, capsys):
     write_photo(Path("rocket.png"), skimage.data.rocket())
     refused(words_of("fit", "rocket.png"), capsys)

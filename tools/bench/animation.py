@@ -66,9 +66,7 @@ def animator_cases() -> Sequence[Case]:
     for size in (256, 512):
         portrait = open_portrait(astronaut(), size=size)
         cases.append(
-            Case(
-                "animator/geometry", size, 1, _frame(portrait, "geometry"), ("tps", _frame(portrait, "tps"))
-            )
+            Case("animator/geometry", size, 1, _frame(portrait, "geometry"), ("tps", _frame(portrait, "tps")))
         )
     return cases
 

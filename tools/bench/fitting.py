@@ -1,5 +1,4 @@
-"""Suites of the fitter: its speed on clips made from the built-in head, its accuracy on faces of known pose.
-"""
+"""Suites of the fitter: its speed on clips made from the built-in head, its accuracy where pose is known."""
 
 from __future__ import annotations
 

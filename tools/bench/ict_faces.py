@@ -1,6 +1,4 @@
-"""Faces of ICT-FaceKit with the 468 points of the face mesh laid on them: geometry that no head model here
-has seen.
-"""
+"""Faces of ICT-FaceKit with the face mesh laid on them: geometry that no head model here has seen."""
 
 from __future__ import annotations
 

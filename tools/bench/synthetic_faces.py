@@ -45,9 +45,7 @@ class PosedFaces:
 
 @dataclass(frozen=True)
 class PoseAccuracy:
-    """Angles between found and true rotations, degrees, and the mean reprojection in % of the canthal
-    distance.
-    """
+    """Angles between found and true rotations, and the mean reprojection in % of the canthal distance."""
 
     rotation_error_deg: float
     rotation_error_p95_deg: float
@@ -57,9 +55,7 @@ class PoseAccuracy:
 def posed_faces(
     shapes: Float[np.ndarray, "N T 468 3"], mean: Float[np.ndarray, "468 3"], *, seed: int
 ) -> PosedFaces:
-    """Faces turned by yaw +-40, pitch +-20, roll +-15 degrees, projected by weak perspective, with 0.3 px of
-    noise.
-    """
+    """Faces turned by yaw +-40, pitch +-20, roll +-15 degrees, in weak perspective, with 0.3 px of noise."""
     rng = np.random.default_rng(seed)
     angles = torch.from_numpy(np.radians(rng.uniform(-1, 1, (*shapes.shape[:2], 3)) * MOST_DEG))
     turn = euler_to_matrix(*angles.unbind(-1)) @ MODEL_TO_CAMERA.double()
