@@ -18,6 +18,7 @@ compare them with the plain Jacobian, `jacobian_reference`.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -25,6 +26,7 @@ from functools import lru_cache
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
+from ...geom.errors import HeadwarpError
 from ._chain import Eliminated, back_substitute, eliminate, marginal_covariance
 from ._problem import Array, LandmarkProblem, State, rotation_log
 from ._sums import (
@@ -37,7 +39,7 @@ from ._sums import (
     written_out,
 )
 
-MOST_DAMPING = 1e4
+LEAST_DAMPING, MOST_DAMPING = 1e-7, 1e4
 POSE_ORDER = [3, 4, 5, 0, 1, 2]  # of the covariance: rotation, log scale, centre
 
 
@@ -51,6 +53,9 @@ class SolverConfig:
         iterations: most Gauss-Newton steps.
         tolerance: stop when the energy falls by less than this share.
         jaw_deviation: prior standard deviation of the jaw's axis-angle, radians.
+
+    Raises:
+        HeadwarpError: a number that makes no sense.
     """
 
     sigma: float = 3.0
@@ -58,6 +63,16 @@ class SolverConfig:
     iterations: int = 6
     tolerance: float = 1e-3
     jaw_deviation: tuple[float, float, float] = (0.2, 0.04, 0.04)
+
+    def __post_init__(self) -> None:
+        for name, value in (("sigma", self.sigma), ("jaw_deviation", min(self.jaw_deviation))):
+            if not 0 < value < math.inf:
+                raise HeadwarpError(f"{name}: expected a number above 0, got {value}")
+        for name, value in (("smooth", self.smooth), ("tolerance", self.tolerance)):
+            if not 0 <= value < math.inf:
+                raise HeadwarpError(f"{name}: expected 0 or more, got {value}")
+        if self.iterations < 1:
+            raise HeadwarpError(f"iterations: expected at least 1, got {self.iterations}")
 
 
 @dataclass(frozen=True)
@@ -192,6 +207,7 @@ def _solve(problem: LandmarkProblem, config: SolverConfig, products: HeadProduct
         energies.append(here.energy)
         if energies[-2] - energies[-1] <= config.tolerance * energies[-2]:
             break
+    damping = LEAST_DAMPING
     while chain is None and damping < MOST_DAMPING:
         chain, damping = task.eliminate(here, damping), damping * 10
     if chain is None:
@@ -213,7 +229,7 @@ def _step(
             frame_step, shape_step = back_substitute(chain, *task.shape_terms(here, damping))
             trial = task.linearise(here.state.moved(frame_step, shape_step))
             if np.isfinite(trial.energy) and trial.energy <= here.energy * (1 + 1e-9):
-                return trial, chain, max(damping / 5, 1e-7)
+                return trial, chain, max(damping / 5, LEAST_DAMPING)
         damping = damping * 10 + 1e-6
     return here, None, damping
 

@@ -338,6 +338,24 @@ def test_bad_input_says_what_and_why(head):
         fit_landmarks(head, np.zeros((1, 68, 2)), (64, 64), family="ibug68")
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("sigma", 0.0), ("smooth", -0.1), ("iterations", 0), ("tolerance", float("nan"))]
+)
+def test_settings_that_make_no_sense_are_refused(name, value):
+    with pytest.raises(HeadwarpError, match=f"{name}: expected"):
+        SolverConfig(**{name: value})
+
+
+@pytest.mark.parametrize("counts", [(0, None), (None, 0), (0, 0), (3, 2)])
+def test_fewer_coefficients_are_fitted_and_the_others_stay_zero(head, counts):
+    config = FitConfig(shape_count=counts[0], expression_count=counts[1])
+    fit = fit_landmarks(head, _landmarks(head, _params(head), _camera(6)), (256, 256), config=config)
+    for count, values in zip(counts, (fit.params.shape, fit.params.expression), strict=True):
+        assert values.abs().sum() > 0 or count == 0
+        assert count is None or not values[..., count:].any()
+    assert torch.isfinite(fit.covariance).all()
+
+
 def test_degenerate_landmarks_do_not_crash(head):
     same_point = np.full((2, 156, 2), 50.0)
     fit = fit_landmarks(head, same_point, (64, 64))
