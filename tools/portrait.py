@@ -85,7 +85,7 @@ def _upright(picture: Any) -> Frame:
     """A PIL picture as a photo file would be read: turned as its EXIF says, transparency over grey."""
     from PIL import ImageOps
 
-    from ..training.data._images import to_rgb_array
+    from ..training.data.media import to_rgb_array
 
     return to_rgb_array(ImageOps.exif_transpose(picture))
 

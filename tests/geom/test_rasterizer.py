@@ -11,57 +11,17 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
+from raster_meshes import QUAD_FACES, assert_same, quad, sphere, triangulated_plane
 from scipy.spatial import Delaunay
 
-from headwarp.geom.errors import MissingDependencyError, ShapeError
+from headwarp.geom.errors import ShapeError
 from headwarp.geom.rasterizer import Fragments, interpolate, rasterize
 
 BACKENDS = ("reference", "numba", "torch")
-QUAD_FACES = torch.tensor([[0, 1, 2], [2, 1, 3]])  # counter-clockwise in the picture, shared edge 1-2
 
 
 def backend_module(name: str) -> ModuleType:
     return importlib.import_module(f"headwarp.geom.rasterizer.{name}")
-
-
-def quad(x0: float, y0: float, x1: float, y1: float, depth: float = 0.0) -> torch.Tensor:
-    """Upper left, lower left, upper right, lower right corner (1, 4, 3)."""
-    return torch.tensor([[[x0, y0, depth], [x0, y1, depth], [x1, y0, depth], [x1, y1, depth]]])
-
-
-def sphere(
-    rings: int = 12, *, center: tuple[float, float] = (20.0, 16.0), radius: float = 13.0, seed: int = 0
-):
-    """A closed, randomly turned sphere: vertices (1, V, 3) and faces (F, 3), counter-clockwise outside."""
-    polar, around = np.linspace(0, np.pi, rings + 1), np.linspace(0, 2 * np.pi, 2 * rings, endpoint=False)
-    points = [
-        np.outer(np.sin(polar), np.cos(around)),
-        np.outer(np.sin(polar), np.sin(around)),
-        np.outer(np.cos(polar), np.ones_like(around)),
-    ]
-    turn = np.linalg.qr(np.random.default_rng(seed).normal(size=(3, 3)))[0]
-    turn *= np.sign(np.linalg.det(turn))
-    verts = np.stack(points, -1).reshape(-1, 3) @ turn.T * radius + [*center, 0]
-    ring, step = np.arange(rings)[:, None] * len(around), np.arange(len(around))
-    a, b = ring + step, ring + (step + 1) % len(around)
-    c, d = a + len(around), b + len(around)
-    faces = np.concatenate([np.stack(corners, -1).reshape(-1, 3) for corners in ((a, c, b), (b, c, d))])
-    return torch.from_numpy(verts.astype(np.float32))[None], torch.from_numpy(faces)
-
-
-def triangulated_plane(seed: int, size: tuple[int, int]) -> torch.Tensor:
-    """Triangles (F, 3, 3) that tile more than the frame; many corners and edges lie on pixel centres."""
-    random = np.random.default_rng(seed)
-    points = random.uniform(-4, max(size) + 4, (60, 2))
-    points[:25] = np.floor(points[:25]) + 0.5
-    points[25:40] = np.round(points[25:40])
-    outer = max(size) + 9.0
-    points = np.concatenate([points, [[-9, -9], [outer, -9], [-9, outer], [outer, outer]]]).astype(np.float32)
-    faces = Delaunay(points.astype(np.float64)).simplices
-    flip = random.random(len(faces)) < 0.5  # both windings
-    faces[flip] = faces[flip][:, ::-1]
-    triangles = np.concatenate([points[faces], random.normal(size=(len(faces), 3, 1))], -1)
-    return torch.from_numpy(triangles.astype(np.float32))
 
 
 @pytest.fixture
@@ -70,13 +30,6 @@ def two_threads():
     torch.set_num_threads(2)
     yield
     torch.set_num_threads(before)
-
-
-def assert_same(one: Fragments, other: Fragments, *, tolerance: float = 0.0) -> None:
-    assert one.face.dtype == other.face.dtype == torch.int32
-    assert torch.equal(one.face, other.face)
-    torch.testing.assert_close(one.bary, other.bary, atol=tolerance, rtol=0, check_dtype=False)
-    torch.testing.assert_close(one.depth, other.depth, atol=100 * tolerance, rtol=0, check_dtype=False)
 
 
 # Known answers
@@ -542,92 +495,3 @@ def test_kernels_compile_without_a_cache_folder(monkeypatch):
 
     monkeypatch.setattr(module.numba, "njit", refusing)
     assert module._compiled(lambda number: number + 1)(1) == 2
-
-
-# PyTorch3D: a stand-in with its conventions, written after its documentation
-
-
-class Meshes:
-    def __init__(self, verts, faces):
-        assert verts.dtype == torch.float32
-        assert faces.shape[0] == verts.shape[0]
-        self.verts, self.faces = verts, faces
-
-
-def rasterize_meshes(meshes, image_size, blur_radius, faces_per_pixel, bin_size, **options):
-    """Pixel by pixel: +x left, +y up, the short side is [-1, 1], depth > 0, inside or within the blur."""
-    assert options == {
-        "perspective_correct": False,
-        "clip_barycentric_coords": False,
-        "cull_backfaces": False,
-    }
-    (height, width), (batch, count) = image_size, meshes.faces.shape[:2]
-    found = torch.full((batch, height, width, faces_per_pixel), -1)
-    for b in range(batch):
-        for i in range(height):
-            for j in range(width):
-                y = (height - (2 * i + 1)) / min(height, width)
-                x = (width - (2 * j + 1)) / min(height, width)
-                seen = []
-                for f in range(count):
-                    z, distance = _hit(meshes.verts[b, meshes.faces[b, f]].double().numpy(), np.array([x, y]))
-                    if z > 0 and distance <= blur_radius**0.5:
-                        seen.append((z, b * count + f))
-                if seen:
-                    found[b, i, j, 0] = min(seen)[1]
-    return found, None, None, None
-
-
-def _hit(corners, point):
-    """Depth at a point of a triangle and how far outside it the point is (inf if degenerate)."""
-
-    def cross(a, b):
-        return a[0] * b[1] - a[1] * b[0]
-
-    area = cross(corners[1, :2] - corners[0, :2], corners[2, :2] - corners[0, :2])
-    if abs(area) < 1e-8:
-        return 0.0, np.inf
-    ends = [(corners[k - 2, :2], corners[k - 1, :2]) for k in range(3)]
-    weights = np.array([cross(b - a, point - a) / area for a, b in ends])
-    beyond = max(-w * abs(area) / np.linalg.norm(b - a) for w, (a, b) in zip(weights, ends, strict=True))
-    return float(weights @ corners[:, 2]), max(beyond, 0.0)
-
-
-@pytest.fixture
-def stand_in(monkeypatch):
-    package, structures = ModuleType("pytorch3d"), ModuleType("pytorch3d.structures")
-    renderer, mesh = ModuleType("pytorch3d.renderer"), ModuleType("pytorch3d.renderer.mesh")
-    structures.Meshes, mesh.rasterize_meshes = Meshes, rasterize_meshes
-    for module in (package, structures, renderer, mesh):
-        monkeypatch.setitem(sys.modules, module.__name__, module)
-
-
-@pytest.mark.usefixtures("stand_in")
-@pytest.mark.parametrize("size", [(7, 11), (11, 7), (8, 8)])
-@pytest.mark.parametrize("cull", [False, True])
-def test_pytorch3d_has_the_same_contract(size, cull):
-    generator = torch.Generator().manual_seed(0)
-    verts = torch.randn(2, 12, 3, generator=generator) * torch.tensor([4.0, 4.0, 9.0])
-    verts = verts + torch.tensor([size[1] / 2 + 0.7, size[0] / 2 - 0.4, -3.0])  # some depths negative
-    faces = torch.randint(0, 12, (9, 3), generator=generator)  # some degenerate
-    verts[1, faces[4, 1]] = torch.nan
-    expected = rasterize(verts, faces, size, backend="reference", cull=cull)
-    assert (expected.face.flatten(1).amax(1) >= 0).all()
-    assert_same(rasterize(verts, faces, size, backend="pytorch3d", cull=cull), expected, tolerance=1e-5)
-
-
-@pytest.mark.usefixtures("stand_in")
-def test_pytorch3d_leaves_no_crack_and_takes_empty_meshes():
-    found = rasterize(quad(0, 0, 6, 6), QUAD_FACES, (6, 6), backend="pytorch3d")
-    assert (found.face >= 0).all()
-    assert found.bary.min() >= 0
-    none = rasterize(quad(0, 0, 6, 6), QUAD_FACES[:0], (6, 6), backend="pytorch3d")
-    assert (none.face == -1).all()
-    assert rasterize(torch.zeros(0, 4, 3), QUAD_FACES, (6, 6), backend="pytorch3d").face.shape == (0, 6, 6)
-
-
-def test_pytorch3d_that_is_missing_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "pytorch3d", None)
-    monkeypatch.delitem(sys.modules, "pytorch3d.structures", raising=False)
-    with pytest.raises(MissingDependencyError, match=r"pytorch3d is not installed; .* pip install"):
-        rasterize(quad(0, 0, 4, 4), QUAD_FACES, (4, 4), backend="pytorch3d")

@@ -8,7 +8,7 @@ or, where the rest is usable, a note on the reader. Every file is written under 
 from __future__ import annotations
 
 from ...geom.errors import MediaError
-from ._images import ScaledImage, read_image, read_image_limited, write_image
+from ._images import ScaledImage, read_image, read_image_limited, to_rgb_array, write_image
 from ._probe import MediaInfo, list_images, probe
 from ._video_reader import VideoReader
 from ._video_writer import VideoWriter, exact_fps
@@ -24,5 +24,6 @@ __all__ = [
     "probe",
     "read_image",
     "read_image_limited",
+    "to_rgb_array",
     "write_image",
 ]
