@@ -66,11 +66,11 @@ def test_versions_name_what_times_depend_on():
     assert {"python", "torch", "numba", "numpy"} <= set(versions())
 
 
-def test_sphere_is_closed_round_and_fills_the_frame():
+def test_sphere_is_closed_round_and_covers_most_of_the_frame():
     verts, faces = sphere(500, 64)
     assert verts.shape == (1, 500, 3)
     assert faces.shape == (996, 3)
-    torch.testing.assert_close((verts[0] - 32).norm(dim=1), torch.full((500,), 32.0))
+    torch.testing.assert_close((verts[0] - 32).norm(dim=1), torch.full((500,), 0.874 * 32))
     edges = torch.cat([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
     assert len(edges.unique(dim=0)) == len(edges)  # every half-edge once ...
     assert torch.equal(

@@ -18,6 +18,8 @@ from .fitting import fit_cases, pose_cases
 
 _VERTICES = 5000
 _CHANNELS = 16
+_WINDOW_METRES = 0.41  # side of a portrait window at the head
+_RADIUS = 0.874  # of half the frame: 60 % of it is covered
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,24 @@ class Case:
 
 
 def rasterizer_cases() -> list[Case]:
-    """The rasteriser on a sphere of 5,000 vertices that fills the frame, against its plain reference."""
-    return [case for size in (256, 512) for case in _rasterizer_at(size)]
+    """The rasteriser on a sphere of 5,000 vertices that covers 60 % of the frame, against its reference."""
+    return [case for size in (256, 512) for case in (_head_at(size), *_rasterizer_at(size))]
+
+
+def _head_at(size: int) -> Case:
+    """The built-in head at rest as a portrait's window frames it."""
+    from ...flame.builtin.load import load_builtin
+    from ...geom.cameras import MODEL_TO_CAMERA, WeakPerspective, project
+    from ...geom.rasterizer import rasterize
+
+    head = load_builtin()
+    camera = WeakPerspective(torch.tensor([size / _WINDOW_METRES]), torch.full((1, 2), size / 2))
+    verts = project((head.template @ MODEL_TO_CAMERA.T)[None], camera)
+
+    def draw(backend: str) -> Callable[[], object]:
+        return lambda: rasterize(verts, head.faces, (size, size), backend=backend)
+
+    return Case("rasterizer/head", size, 1, draw("auto"), ("reference", draw("reference")))
 
 
 def _rasterizer_at(size: int) -> list[Case]:
@@ -65,9 +83,18 @@ def _rasterizer_at(size: int) -> list[Case]:
 
         return step
 
+    def accuracy() -> Mapping[str, float]:
+        """Against the float64 reference, over the pixels that it covers."""
+        exact = rasterize(verts.double(), faces, (size, size), backend="reference")
+        drawn = rasterize(verts, faces, (size, size))
+        covered = exact.face >= 0
+        same = covered & (drawn.face == exact.face)
+        error = (drawn.bary.double() - exact.bary)[same].abs().max()
+        return {"ids_equal": float(same.sum() / covered.sum()), "bary_error": float(error)}
+
     reference = "reference"
     return [
-        Case("rasterizer/forward", size, 1, forward("auto"), (reference, forward(reference))),
+        Case("rasterizer/forward", size, 1, forward("auto"), (reference, forward(reference)), accuracy),
         Case(
             f"rasterizer/forward_backward_{_CHANNELS}",
             size,
@@ -79,7 +106,7 @@ def _rasterizer_at(size: int) -> list[Case]:
 
 
 def sphere(count: int, size: int) -> tuple[Tensor, Tensor]:
-    """A triangulated sphere that touches the edges of a square frame.
+    """A triangulated sphere that covers 60 % of a square frame, as a head does in a portrait.
 
     Args:
         count: vertices, spread on a Fibonacci spiral.
@@ -106,7 +133,7 @@ def sphere(count: int, size: int) -> tuple[Tensor, Tensor]:
     normal = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     inward = (normal * corners[:, 0]).sum(dim=1) < 0
     faces[inward] = faces[inward].flip(1)
-    return ((points + 1) * size / 2).float()[None], faces
+    return ((_RADIUS * points + 1) * size / 2).float()[None], faces
 
 
 SUITES: dict[str, Callable[[], Sequence[Case]]] = {
