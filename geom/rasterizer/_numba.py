@@ -109,6 +109,8 @@ def _rasterize_rows(rows, verts, faces, cull, face, bary, depth):
             if not first <= last:
                 continue
             for x in range(int(np.ceil(first)), int(last) + 1):
+                if not near < depth[y, x]:  # hidden whatever the edges say
+                    continue
                 px = real(x) + _HALF
                 e0, e1, e2 = _value(edge0, px, py), _value(edge1, px, py), _value(edge2, px, py)
                 if e0 >= edge0[4] and e1 >= edge1[4] and e2 >= edge2[4]:
