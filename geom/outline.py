@@ -24,6 +24,7 @@ HARMONICS = 8
 MAX_REACH = 1.8  # a mask that goes on further in some direction has no hairline there
 LOWEST = math.radians(120.0)  # directions further from upwards belong to neck and shoulders
 SAMPLES = 1024
+INSET = 0.06  # anchors lie inside the mask's edge, which is then drawn unstretched outside of them
 STEPS = 128
 
 
@@ -138,7 +139,7 @@ def hairline_anchors(
     reach = _at(line.reach, own)
     source_radius, radius = _at(line.outline.radius, own), _at(driving.radius, angle)
     size = driving.radius.mean(1, keepdim=True) / line.outline.radius.mean(1, keepdim=True)
-    hair = (reach - 1) * source_radius  # thickness in 3D: it does not grow with the outline
+    hair = (reach - INSET - 1) * source_radius  # thickness in 3D: it does not grow with the outline
     here = driving.centre[:, None] + (radius + size * hair)[..., None] * _direction(angle)
     there = line.outline.centre[:, None] + (source_radius + hair)[..., None] * _direction(own)
     return here, there, _at(line.known, own) > 0.99

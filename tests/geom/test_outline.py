@@ -202,3 +202,11 @@ def test_one_source_serves_a_batch_of_drivers():
         alone = hairline_anchors(line, outline_of(both[index : index + 1], faces))
         for whole, single in zip(together, alone, strict=True):
             torch.testing.assert_close(whole[index], single[0], rtol=0, atol=1e-4)
+
+
+def test_anchors_lie_inside_the_mask_so_that_its_edge_is_drawn_unstretched():
+    outline = ball()
+    _, there = anchors(hairline(outline, disc(1.4 * RADIUS)), outline)
+    distance = (there - torch.tensor(CENTRE)).norm(dim=-1)
+    assert float(distance.max()) < 1.37 * RADIUS
+    assert float(distance.min()) > 1.25 * RADIUS
