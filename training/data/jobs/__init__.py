@@ -1,0 +1,1 @@
+"""Work over many inputs: a manifest that survives anything, atomic outputs, workers, Ray."""
