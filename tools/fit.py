@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
-import itertools
 import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,13 +16,14 @@ from ..flame.detect import detect_faces, detector_names, get_detector
 from ..flame.fitting import FitConfig, SolverConfig
 from ..flame.io import load_head
 from ..flame.model import HeadModel
-from ..flame.params import DETECTED, HeadFit
+from ..flame.params import HeadFit
 from ..geom.errors import HeadwarpError
-from .fit_report import Fitted, describe, facts, notes, summary
+from .fit_clip import ClipOptions, fit_to_files
+from .fit_report import describe, summary
 from .inputs import check_folder, expand, is_numbered, output_names
-from .portrait import Frame, as_frames, find_face, fit_face
+from .portrait import as_frames, find_face, fit_face
 
-__all__ = ["Fit", "describe", "fit", "fit_input", "run"]
+__all__ = ["Fit", "describe", "fit", "run"]
 PROTOCOL = ("landmarks", "face", "focal", "sigma", "smooth", "provenance")
 
 
@@ -118,7 +117,8 @@ def run(config: Fit) -> dict[str, Any]:
     startup = time.perf_counter() - started
     names = output_names(inputs)
     bar = tqdm(names.items(), desc="fit", unit="input", disable=None if len(names) > 1 else True)
-    clips = [_attempt(path, name, config, model) for path, name in bar]
+    options = _clip_options(config)
+    clips = [fit_to_files(path, name, options, model, folder=config.output) for path, name in bar]
     numbered = [path for path in config.input if not config.sequence and is_numbered(path)]
     report = summary(
         clips,
@@ -146,100 +146,19 @@ def _check(config: Fit, inputs: Sequence[Path]) -> None:
         )
 
 
+def _clip_options(config: Fit) -> ClipOptions:
+    solver = SolverConfig(sigma=config.sigma, smooth=config.smooth)
+    return ClipOptions(
+        landmarks=config.landmarks,
+        face=config.face,
+        fitting=FitConfig(solver=solver, focal=config.focal),
+        overlay=config.overlay,
+        provenance=config.provenance,
+    )
+
+
 def _start_detector(landmarks: str) -> None:
     """Raise what is wrong with the detector before all else; load its networks outside the clock."""
     get_detector(landmarks)
     if landmarks == "mediapipe":
         detect_faces(np.zeros((64, 64, 3), np.uint8))
-
-
-def _attempt(path: Path, name: str, config: Fit, model: HeadModel) -> dict[str, Any]:
-    """One input fitted and written; what went wrong stands in ``error``."""
-    try:
-        fitted = fit_input(path, config, model)
-        target = config.output / f"{name}.npz"
-        _save(fitted.fit, target)
-        overlay = _overlay(path, name, fitted, config, model) if config.overlay else None
-    except HeadwarpError as error:
-        text = str(error)
-        reason = text if path.name in text else f"{path}: {text}"
-        return {"name": name, "input": path, "ok": False, "error": reason}
-    made = {"output": target, "overlay": overlay}
-    return {"name": name, "input": path, "ok": True, **made, **facts(fitted)}
-
-
-def fit_input(path: Path, config: Fit, model: HeadModel) -> Fitted:
-    """Read, follow and fit one photo or clip; frames pass by and only landmarks are kept.
-
-    Raises:
-        MediaError: the file cannot be read.
-        NoFaceError: no face, or none of the rank asked for.
-        HeadwarpError: landmarks that do not belong to the input.
-    """
-    from ..training.data.media import VideoReader
-
-    solver = SolverConfig(sigma=config.sigma, smooth=config.smooth)
-    started = time.perf_counter()
-    with VideoReader(path) as reader:
-        frames = _Clock(_shown(reader, path.name, reader.info.frames), opening=time.perf_counter() - started)
-        choice = find_face(frames, landmarks=config.landmarks, face=config.face)
-        info, damaged, truncated = reader.info, reader.damaged, reader.truncated
-    tracked = time.perf_counter()
-    result = fit_face(choice, model, config=FitConfig(solver=solver, focal=config.focal))
-    ended = time.perf_counter()
-    source = {"kind": info.kind, "fps": None if info.fps is None else str(info.fps)}
-    seconds = {"decode": frames.seconds, "detect": tracked - started - frames.seconds, "fit": ended - tracked}
-    result = dataclasses.replace(result, report={**result.report, **source})
-    messages = tuple(notes(result, choice, damaged=damaged, truncated=truncated))
-    return Fitted(result, choice, seconds, messages, damaged)
-
-
-class _Clock:
-    """Frames passed on, and how long it took to get them, opening the file included."""
-
-    def __init__(self, frames: Iterable[Frame], *, opening: float) -> None:
-        self._frames = frames
-        self.seconds = opening
-
-    def __iter__(self) -> Iterator[Frame]:
-        started = time.perf_counter()
-        for frame in self._frames:
-            self.seconds += time.perf_counter() - started
-            yield frame
-            started = time.perf_counter()
-        self.seconds += time.perf_counter() - started
-
-
-def _shown(frames: Iterable[Frame], name: str, count: int | None) -> Iterable[Frame]:
-    """A progress bar on a terminal, for clips."""
-    from tqdm import tqdm
-
-    quiet = True if count == 1 else None  # None: unless on a terminal
-    return tqdm(frames, desc=name, total=count, unit="frame", leave=False, disable=quiet)
-
-
-def _save(fit: HeadFit, target: Path) -> None:
-    try:
-        fit.save(target)
-    except OSError as error:
-        raise HeadwarpError(f"{target}: cannot be written ({error.strerror or error})") from error
-
-
-def _overlay(path: Path, name: str, fitted: Fitted, config: Fit, model: HeadModel) -> Path:
-    from .overlay import fit_overlay, write_overlay
-
-    seen = np.flatnonzero((fitted.fit.status == DETECTED).numpy())
-    index = int(seen[np.abs(seen - (fitted.fit.frames - 1) / 2).argmin()])
-    frame = _frame_at(path, index, seek=not fitted.damaged)
-    picture = fit_overlay(frame, fitted.fit.select([index]), model, fitted.choice, index)
-    target = config.output / "overlays" / f"{name}.png"
-    write_overlay(target, picture, path if config.provenance else None)
-    return target
-
-
-def _frame_at(path: Path, index: int, *, seek: bool) -> Frame:
-    """A frame again; where damage makes numbers uncertain, by the same way through the file."""
-    from ..training.data.media import VideoReader
-
-    with VideoReader(path, start=index if seek else 0) as reader:
-        return next(itertools.islice(reader, 0 if seek else index, None))
