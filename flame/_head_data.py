@@ -58,9 +58,9 @@ class HeadData:
     named_expressions: Mapping[str, Array] = field(default_factory=dict)
 
 
-def checked_arrays(data: HeadData) -> dict[str, Tensor]:
-    """The buffers of a model, float32 and int64, every shape and index range checked."""
-    template, faces = as_float("template", data.template), as_index("faces", data.faces)
+def checked_arrays(data: HeadData, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
+    """The buffers of a model, ``dtype`` and int64, every shape and index range checked."""
+    template, faces = as_float("template", data.template, dtype), as_index("faces", data.faces)
     expect("template", template, (None, 3))
     expect("faces", faces, (None, 3))
     count, joints = len(template), len(data.parents)
@@ -69,12 +69,12 @@ def checked_arrays(data: HeadData) -> dict[str, Tensor]:
     arrays = {
         "template": template,
         "faces": faces,
-        "shape_basis": as_float("shape_basis", data.shape_basis),
-        "expression_basis": as_float("expression_basis", data.expression_basis),
-        "pose_basis": _or_zeros("pose_basis", data.pose_basis, (count, 3, 9 * (joints - 1))),
-        "joint_regressor": as_float("joint_regressor", data.joint_regressor),
-        "weights": as_float("weights", data.weights),
-        "eyelid_basis": _or_zeros("eyelid_basis", data.eyelid_basis, (count, 3, 2)),
+        "shape_basis": as_float("shape_basis", data.shape_basis, dtype),
+        "expression_basis": as_float("expression_basis", data.expression_basis, dtype),
+        "pose_basis": _or_zeros("pose_basis", data.pose_basis, (count, 3, 9 * (joints - 1)), dtype),
+        "joint_regressor": as_float("joint_regressor", data.joint_regressor, dtype),
+        "weights": as_float("weights", data.weights, dtype),
+        "eyelid_basis": _or_zeros("eyelid_basis", data.eyelid_basis, (count, 3, 2), dtype),
     }
     expect("shape_basis", arrays["shape_basis"], (count, 3, None))
     expect("expression_basis", arrays["expression_basis"], (count, 3, None))
@@ -88,14 +88,16 @@ def checked_arrays(data: HeadData) -> dict[str, Tensor]:
     return arrays
 
 
-def checked_landmarks(landmarks: Mapping[str, LandmarkEmbedding], faces: int) -> dict[str, LandmarkEmbedding]:
-    """Embeddings with int64 indices and float32 weights that point inside the mesh."""
+def checked_landmarks(
+    landmarks: Mapping[str, LandmarkEmbedding], faces: int, dtype: torch.dtype = torch.float32
+) -> dict[str, LandmarkEmbedding]:
+    """Embeddings with int64 indices and weights of ``dtype`` that point inside the mesh."""
     checked = {}
     for family, embedding in landmarks.items():
         name = f"landmarks[{family!r}]"
         indices = as_index(f"{name}.indices", embedding.indices)
         face = as_index(f"{name}.faces", embedding.faces)
-        bary = as_float(f"{name}.bary", embedding.bary)
+        bary = as_float(f"{name}.bary", embedding.bary, dtype)
         expect(f"{name}.indices", indices, (None,))
         expect(f"{name}.faces", face, (len(indices),))
         expect(f"{name}.bary", bary, (len(indices), 3))
@@ -120,21 +122,25 @@ def checked_masks(masks: Mapping[str, Array], count: int) -> dict[str, Tensor]:
     return checked
 
 
-def checked_expressions(named: Mapping[str, Array], width: int) -> dict[str, Tensor]:
+def checked_expressions(
+    named: Mapping[str, Array], width: int, dtype: torch.dtype = torch.float32
+) -> dict[str, Tensor]:
     """Named expression vectors ``(E,)``."""
-    checked = {name: as_float(f"named_expressions[{name!r}]", vector) for name, vector in named.items()}
+    checked = {name: as_float(f"named_expressions[{name!r}]", value, dtype) for name, value in named.items()}
     for name, vector in checked.items():
         expect(f"named_expressions[{name!r}]", vector, (width,))
     return checked
 
 
-def checked_uv(data: HeadData, faces: int) -> tuple[Tensor | None, Tensor | None]:
+def checked_uv(
+    data: HeadData, faces: int, dtype: torch.dtype = torch.float32
+) -> tuple[Tensor | None, Tensor | None]:
     """Texture coordinates and their faces, both or neither."""
     if (data.uv is None) != (data.uv_faces is None):
         raise ShapeError("uv, uv_faces: expected both or neither, got one of them")
     if data.uv is None or data.uv_faces is None:
         return None, None
-    uv, uv_faces = as_float("uv", data.uv), as_index("uv_faces", data.uv_faces)
+    uv, uv_faces = as_float("uv", data.uv, dtype), as_index("uv_faces", data.uv_faces)
     expect("uv", uv, (None, 2))
     expect("uv_faces", uv_faces, (faces, 3))
     _check_range("uv_faces", uv_faces, len(uv), "uv points")
@@ -145,13 +151,13 @@ def digest(arrays: Mapping[str, Tensor], parents: Sequence[int], joint_names: Se
     """The sha256 of what gives the parameters their meaning: bases, skinning, joints; not landmarks or masks.
 
     Taken over little-endian float32 and int64 bytes with their names and shapes, so that a file and its
-    conversion agree. Eyelids count only where a head has them.
+    conversion agree, and a head read in float64 is the same head. Eyelids count only where a head has them.
     """
     total = hashlib.sha256(repr((tuple(parents), tuple(joint_names))).encode())
     for key, value in arrays.items():
         if key == "eyelid_basis" and not value.any():
             continue
-        array = value.cpu().numpy()
+        array = (value.float() if value.is_floating_point() else value).cpu().numpy()
         total.update(f"{key}{array.shape}".encode())
         total.update(np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).data)
     return total.hexdigest()
@@ -165,12 +171,13 @@ def expect(name: str, value: Tensor, shape: tuple[int | None, ...]) -> None:
     raise ShapeError(f"{name}: expected ({wanted}), got {tuple(value.shape)}")
 
 
-def as_float(name: str, values: Array) -> Tensor:
-    """A float32 copy."""
+def as_float(name: str, values: Array, dtype: torch.dtype = torch.float32) -> Tensor:
+    """A copy as floats."""
     _check_kind(name, values, "fiu", "numbers")
     if isinstance(values, Tensor):
-        return values.detach().to("cpu", torch.float32, copy=True).contiguous()
-    return torch.from_numpy(np.array(values, dtype=np.float32, order="C"))
+        return values.detach().to("cpu", dtype, copy=True).contiguous()
+    kind = np.float64 if dtype == torch.float64 else np.float32
+    return torch.from_numpy(np.array(values, dtype=kind, order="C")).to(dtype)
 
 
 def as_index(name: str, values: Array) -> Tensor:
@@ -192,8 +199,8 @@ def _dtype_kind(values: Array) -> str:
     return np.asarray(values).dtype.kind
 
 
-def _or_zeros(name: str, values: Array | None, shape: tuple[int, ...]) -> Tensor:
-    return torch.zeros(shape) if values is None else as_float(name, values)
+def _or_zeros(name: str, values: Array | None, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    return torch.zeros(shape, dtype=dtype) if values is None else as_float(name, values, dtype)
 
 
 def _check_range(name: str, values: Tensor, limit: int, of: str) -> None:

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from ..geom.errors import ModelFileError, ShapeError
@@ -41,8 +42,9 @@ def load_head(
     *,
     landmarks: str | Path | Iterable[str | Path] = (),
     shape_count: int | None = None,
+    dtype: torch.dtype = torch.float32,
 ) -> HeadModel:
-    """A head model on the CPU, float32.
+    """A head model on the CPU.
 
     Args:
         name_or_file: ``"builtin"``, a FLAME ``.pkl`` (2019, 2020, 2023), an ``.npz`` of ours or one
@@ -51,6 +53,7 @@ def load_head(
         landmarks: landmark embedding file(s); they win over those found beside the head. Without any,
             a FLAME file loads with ``landmarks == {}`` and cannot be fitted to landmarks.
         shape_count: how many columns of ``shapedirs`` are identity (FLAME's keys only); None: 300.
+        dtype: of the model; float64 keeps every digit of a FLAME file. The ``model_id`` is the same.
 
     Files lying beside a FLAME file are picked up: ``mediapipe_landmark_embedding.npz``,
     ``landmark_embedding.npy``, ``flame_static_embedding.pkl``, ``l_eyelid.npy`` with ``r_eyelid.npy``,
@@ -67,7 +70,7 @@ def load_head(
     if name_or_file is None:
         name_or_file = os.environ.get(HEAD_VARIABLE) or "builtin"
     if str(name_or_file) == "builtin":
-        return _load_builtin(embeddings)
+        return _load_builtin(embeddings, dtype)
     path = Path(name_or_file).expanduser()
     if not path.is_file():
         raise ModelFileError(_missing(path))
@@ -82,7 +85,7 @@ def load_head(
     head = replace(
         head, landmarks={**head.landmarks, **_embeddings(embeddings, len(head.faces), unique=True)}
     )
-    return _build(head, path, wanted_id)
+    return _build(head, path, wanted_id, dtype)
 
 
 def save_head_npz(model: HeadModel, path: str | Path) -> Path:
@@ -127,12 +130,12 @@ def convert_head(
     return model
 
 
-def _load_builtin(embeddings: list[Path]) -> HeadModel:
+def _load_builtin(embeddings: list[Path], dtype: torch.dtype) -> HeadModel:
     if embeddings:
         raise ModelFileError("landmarks: the built-in head carries its own; give them with a FLAME file only")
     from .builtin.load import load_builtin
 
-    return load_builtin()
+    return load_builtin().to(dtype)
 
 
 def _content(path: Path) -> Mapping[str, object]:
@@ -210,9 +213,9 @@ def _embeddings(files: list[Path], face_count: int, *, unique: bool) -> dict[str
     return found
 
 
-def _build(head: HeadData, path: Path, wanted_id: str) -> HeadModel:
+def _build(head: HeadData, path: Path, wanted_id: str, dtype: torch.dtype) -> HeadModel:
     try:
-        model = HeadModel(head)
+        model = HeadModel(head, dtype=dtype)
     except ShapeError as error:
         raise ModelFileError(f"{path}: {error}") from error
     if wanted_id and wanted_id != model.model_id:

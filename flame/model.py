@@ -48,6 +48,7 @@ __all__ = [
     "landmark_points",
     "linear_blend_skinning",
     "pose_vertices",
+    "posed_joints",
     "restrict",
     "shaped_vertices",
 ]
@@ -87,7 +88,9 @@ class LandmarkModel:
 
 
 class HeadModel(nn.Module):
-    """A parametric head. Its buffers are float32 until ``.double()`` and move with ``.to(device)``.
+    """A parametric head: buffers of ``dtype`` that move and cast with ``.to(..)``.
+
+    ``dtype=torch.float64`` keeps every digit of the arrays; ``.double()`` afterwards widens rounded ones.
 
     Buffers: ``template (V,3)``, ``faces (F,3)`` int64, ``shape_basis (V,3,S)``, ``expression_basis (V,3,E)``,
     ``pose_basis (V,3,9*(J-1))``, ``joint_regressor (J,V)``, ``weights (V,J)``, ``eyelid_basis (V,3,2)``, and
@@ -112,17 +115,18 @@ class HeadModel(nn.Module):
     joint_shape_basis: Tensor
     joint_expression_basis: Tensor
 
-    def __init__(self, data: HeadData) -> None:
+    def __init__(self, data: HeadData, *, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
-        arrays = checked_arrays(data)
+        arrays = checked_arrays(data, dtype)
         for key, value in arrays.items():
             self.register_buffer(key, columns_first(value) if key.endswith("_basis") else value)
         self.name, self.licence = data.name, data.licence
         self.parents, self.joint_names = tuple(data.parents), tuple(data.joint_names)
-        self.landmarks = checked_landmarks(data.landmarks, len(self.faces))
+        self.landmarks = checked_landmarks(data.landmarks, len(self.faces), dtype)
         self.region_masks = checked_masks(data.region_masks, len(self.template))
-        self.uv, self.uv_faces = checked_uv(data, len(self.faces))
-        self.stored_expressions = checked_expressions(data.named_expressions, self.expression_basis.shape[2])
+        self.uv, self.uv_faces = checked_uv(data, len(self.faces), dtype)
+        width = self.expression_basis.shape[2]
+        self.stored_expressions = checked_expressions(data.named_expressions, width, dtype)
         self._derived_expressions: dict[str, Tensor] = {}
         self.model_id = f"{data.name}-{digest(arrays, self.parents, self.joint_names)[:12]}"
         used = self.pose_basis.reshape(-1, len(self.parents) - 1, 9).abs().amax((0, 2)) > 0
@@ -209,13 +213,7 @@ def pose_vertices(
     given = [shape, expression, *turns.values(), eyelids, translation]
     batch = _common_batch([v for v in given if v is not None])
 
-    joints = shaped_vertices(
-        model.joint_template,
-        shape_basis=model.joint_shape_basis,
-        shape=shape,
-        expression_basis=model.joint_expression_basis,
-        expression=expression,
-    ).expand(batch, -1, -1)
+    joints = _resting_joints(model, shape, expression).expand(batch, -1, -1)
     template = model.template if rows is None else model.template[rows]
     flat = shaped_vertices(
         template,
@@ -235,6 +233,42 @@ def pose_vertices(
     weights = model.weights if rows is None else model.weights[rows]
     posed = linear_blend_skinning(flat.unflatten(1, template.shape), transforms, weights=weights)
     return posed if translation is None else posed + translation[:, None]
+
+
+def posed_joints(
+    model: HeadModel | LandmarkModel,
+    shape: Float[Tensor, "... s"],
+    expression: Float[Tensor, "#B e"],
+    *,
+    rotation: Float[Tensor, "#B 3"] | None = None,
+    translation: Float[Tensor, "#B 3"] | None = None,
+    neck: Float[Tensor, "#B 3"] | None = None,
+    jaw: Float[Tensor, "#B 3"] | None = None,
+    eyes: Float[Tensor, "#B 6"] | None = None,
+) -> Float[Tensor, "B J 3"]:
+    """Where the joints of the posed head are, model frame, metres, in the order of ``model.joint_names``.
+
+    Joints follow shape and expression; the arguments, their gradients and errors are those of
+    :func:`pose_vertices`. The root's own rotation leaves the root joint in place: it is the pivot.
+
+    Example:
+        >>> from headwarp.flame.io import load_head
+        >>> head, none, turn = load_head("builtin"), torch.zeros(1, 0), torch.tensor([[0.0, 1.0, 0.0]])
+        >>> joints = posed_joints(head, none, none, rotation=turn)
+        >>> torch.allclose(joints[0, 0], head.joint_template[0])
+        True
+    """
+    shape = _coefficients(model, "shape", shape, model.shape_basis.shape[2])
+    expression = _coefficients(model, "expression", expression, model.expression_basis.shape[2])
+    turns = _turns(model, rotation, neck, jaw, eyes)
+    translation = _vector(model, "translation", translation, 3)
+    given = [shape, expression, *turns.values(), translation]
+    batch = _common_batch([v for v in given if v is not None])
+    resting = _resting_joints(model, shape, expression).expand(batch, -1, -1)
+    rotations, _ = _joint_rotations(model, turns, batch)
+    transforms = joint_transforms(resting, rotations, parents=model.parents)
+    placed = (transforms[..., :3] @ resting[..., None])[..., 0] + transforms[..., 3]  # (B, J, 3)
+    return placed if translation is None else placed + translation[:, None]
 
 
 def landmark_points(model: HeadModel, verts: Float[Tensor, "B V 3"], family: str) -> Float[Tensor, "B L 3"]:
@@ -302,6 +336,17 @@ def _joint_bases(model: HeadModel) -> dict[str, Tensor]:
         "joint_shape_basis": of_joints(model.shape_basis),
         "joint_expression_basis": of_joints(model.expression_basis),
     }
+
+
+def _resting_joints(model: HeadModel | LandmarkModel, shape: Tensor, expression: Tensor) -> Tensor:
+    """The joints of the unposed head ``(#B, J, 3)``."""
+    return shaped_vertices(
+        model.joint_template,
+        shape_basis=model.joint_shape_basis,
+        shape=shape,
+        expression_basis=model.joint_expression_basis,
+        expression=expression,
+    )
 
 
 def _embedding(model: HeadModel, family: str) -> LandmarkEmbedding:
