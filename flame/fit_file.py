@@ -33,6 +33,8 @@ def fit_arrays(fit: HeadFit) -> dict[str, np.ndarray]:
     }
     arrays |= {name: getattr(fit.params, name).numpy() for name in PARAMETERS}
     arrays |= {name: getattr(fit, name).numpy() for name in PER_FRAME}
+    if fit.deviation is not None:
+        arrays["deviation"] = fit.deviation.numpy()
     arrays |= {f"camera_{name}": getattr(fit.camera, name).numpy() for name in CAMERA_FIELDS[kind]}
     return arrays
 
@@ -59,7 +61,7 @@ def save_fit(fit: HeadFit, path: str | Path) -> Path:
 
 
 def load_fit(path: str | Path) -> HeadFit:
-    """Read a fit file.
+    """Read a fit file; one of schema 1 has no ``deviation``.
 
     Raises:
         ModelFileError: no such file, not a fit, or written by a newer version.
@@ -90,6 +92,7 @@ def load_fit(path: str | Path) -> HeadFit:
         model_id=str(arrays["model_id"]),
         landmark_indices=tensor("landmark_indices"),
         report=json.loads(str(arrays.get("report", "{}"))),
+        deviation=tensor("deviation") if "deviation" in arrays else None,
         **{name: tensor(name) for name in PER_FRAME},
     )
 

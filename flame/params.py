@@ -22,7 +22,7 @@ from torch import Tensor
 from ..geom.cameras import Perspective, WeakPerspective
 from ..geom.errors import HeadwarpError, ModelFileError, ShapeError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 CONVENTION = (
     "headwarp-1: model axes x left, y up, z front; camera x right, y down, z forward; pixel centres +0.5"
 )
@@ -118,6 +118,8 @@ class HeadFit:
         covariance: of (rotation in the camera frame 3 [rad], log scale, centre 2 [px]) per frame, ``(T, 6,
             6)``.
         report: numbers about the fit, JSON-able.
+        deviation: standard deviations per frame of jaw (3) [rad], eyelids (2) and expression (E), ``(T, 5 +
+            E)``; None where nothing is known of them (files of schema 1, fits of other tools).
     """
 
     params: HeadParams
@@ -131,6 +133,15 @@ class HeadFit:
     confidence: Float[Tensor, "T"]
     covariance: Float[Tensor, "T 6 6"]
     report: Mapping[str, Any] = field(default_factory=dict)
+    deviation: Float[Tensor, "T D"] | None = None
+
+    def __post_init__(self) -> None:
+        expected = (self.params.frames, 5 + self.params.expression.shape[1])
+        if self.deviation is not None and tuple(self.deviation.shape) != expected:
+            raise ShapeError(
+                f"HeadFit.deviation: expected {expected} (T, 5 + E), got {tuple(self.deviation.shape)}; "
+                "its columns are jaw (3), eyelids (2), expression (E)"
+            )
 
     @property
     def frames(self) -> int:
@@ -143,6 +154,7 @@ class HeadFit:
             self,
             params=self.params.select(frames),
             camera=select_camera(self.camera, frames),
+            deviation=None if self.deviation is None else self.deviation[frames],
             **{name: getattr(self, name)[frames] for name in per_frame},
         )
 

@@ -103,19 +103,21 @@ def back_substitute(chain: Eliminated, shape_block: Array, shape_gradient: Array
     return solution, shape
 
 
-def marginal_covariance(chain: Eliminated, columns: list[int]) -> Array:
-    """Covariance (T, k, k) of some unknowns of every frame, all other frames free and the shape given."""
+def marginal_covariance(chain: Eliminated, columns: list[int]) -> tuple[Array, Array]:
+    """Covariance (T, k, k) of some unknowns of every frame and variance (T, n) of each, all other frames free
+    and the shape given.
+    """
     frames, count = chain.factor.shape[:2]
     chosen = np.ix_(columns, columns)
     if not chain.tie.any():
         picked = chain.factor[:, :, columns]
-        return np.swapaxes(picked, 1, 2) @ picked
-    result = np.empty((frames, len(columns), len(columns)))
+        return np.swapaxes(picked, 1, 2) @ picked, np.square(chain.factor).sum(1)
+    result, variance = np.empty((frames, len(columns), len(columns))), np.empty((frames, count))
     covariance = np.zeros((count, count))
     for frame in reversed(range(frames)):
         factor = chain.factor[frame]
         inverse = factor.T @ factor
         gain = inverse * chain.tie
         covariance = inverse + gain @ covariance @ gain.T
-        result[frame] = covariance[chosen]
-    return result
+        result[frame], variance[frame] = covariance[chosen], covariance.diagonal()
+    return result, variance

@@ -130,7 +130,19 @@ def fit_landmarks(
         confidence=_as_float(_confidence(seen.present, scores, share)),
         covariance=_as_float(solution.covariance * pixels[:, None] * pixels[None, :]),
         report=report,
+        deviation=_as_float(_deviation(head, solution)),
     )
+
+
+def _deviation(head: HeadModel, solution: Solution) -> Array:
+    """In the order and units of `HeadFit.deviation`; 1, as the prior has it, for coefficients not fitted."""
+    found = solution.deviation
+    deviation = np.ones((len(found), 5 + head.expression_basis.shape[2]))
+    fitted = found.shape[1] - 5
+    deviation[:, :3] = found[:, :3]
+    deviation[:, 3:5] = found[:, -2:] * EYELID_DEVIATION
+    deviation[:, 5 : 5 + fitted] = found[:, 3:-2]
+    return deviation
 
 
 def _points(landmarks: NDArray[np.floating] | Tensor) -> Array:

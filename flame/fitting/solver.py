@@ -77,11 +77,20 @@ class SolverConfig:
 
 @dataclass(frozen=True)
 class Solution:
-    """State at the minimum, residual per landmark (problem units), covariance of the pose, all energies."""
+    """What a fit finds.
+
+    Attributes:
+        state: at the minimum.
+        residual: per landmark, problem units.
+        covariance: (T, 6, 6) of the pose: rotation, log scale, centre.
+        deviation: (T, 3 + E) standard deviations of the jaw and the frame's coefficients.
+        energies: of every step.
+    """
 
     state: State
     residual: Array
     covariance: Array
+    deviation: Array
     energies: tuple[float, ...]
     iterations: int
 
@@ -212,11 +221,12 @@ def _solve(problem: LandmarkProblem, config: SolverConfig, products: HeadProduct
         chain, damping = task.eliminate(here, damping), damping * 10
     if chain is None:
         covariance = np.full((problem.frames, 6, 6), np.nan)
+        deviation = np.full((problem.frames, len(task.priors.own) - 6), np.nan)
     else:
-        covariance = marginal_covariance(chain, POSE_ORDER)
-    return Solution(
-        here.state, task.problem.residual(here.state), covariance, tuple(energies), len(energies) - 1
-    )
+        covariance, variance = marginal_covariance(chain, POSE_ORDER)
+        deviation = np.sqrt(variance[:, 6:])
+    residual = task.problem.residual(here.state)
+    return Solution(here.state, residual, covariance, deviation, tuple(energies), len(energies) - 1)
 
 
 def _step(

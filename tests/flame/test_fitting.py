@@ -204,9 +204,11 @@ def test_chain_solves_the_system_written_out_whole(frames, tied):
     np.testing.assert_allclose(solution, np.linalg.solve(matrix, right), rtol=1e-4, atol=1e-6)
     inverse = np.linalg.inv(matrix[:-own, :-own])
     columns = [3, 1]
-    for t, covariance in enumerate(marginal_covariance(chain, columns)):
+    covariance, variance = marginal_covariance(chain, columns)
+    for t in range(frames):
         picked = t * count + np.array(columns)
-        np.testing.assert_allclose(covariance, inverse[np.ix_(picked, picked)], rtol=1e-4)
+        np.testing.assert_allclose(covariance[t], inverse[np.ix_(picked, picked)], rtol=1e-4)
+    np.testing.assert_allclose(variance.ravel(), inverse.diagonal(), rtol=1e-4)
 
 
 def test_chain_that_is_not_positive_definite_is_refused():
@@ -446,7 +448,8 @@ def test_fit_file_round_trip_is_exact_and_equal_fits_give_equal_bytes(head, tmp_
     first, second = fit.save(tmp_path / "a.npz"), fit.save(tmp_path / "b.npz")
     assert first.read_bytes() == second.read_bytes()
     again = HeadFit.load(first)
-    for name in ("landmarks", "residual", "status", "confidence", "covariance", "landmark_indices"):
+    per_frame = ("landmarks", "residual", "status", "confidence", "covariance", "deviation")
+    for name in (*per_frame, "landmark_indices"):
         torch.testing.assert_close(getattr(again, name), getattr(fit, name), rtol=0, atol=0, equal_nan=True)
     for field in dataclasses.fields(fit.params):
         assert torch.equal(getattr(again.params, field.name), getattr(fit.params, field.name))
@@ -454,6 +457,29 @@ def test_fit_file_round_trip_is_exact_and_equal_fits_give_equal_bytes(head, tmp_
     assert again.size == fit.size
     assert again.model_id == fit.model_id
     assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
+
+
+def test_fit_file_of_schema_1_is_read_without_deviations(head, tmp_path):
+    fit = fit_landmarks(head, _landmarks(head, _params(head), _camera(6)), (256, 256))
+    with np.load(fit.save(tmp_path / "new.npz")) as archive:
+        arrays = {name: archive[name] for name in archive.files if name != "deviation"}
+    np.savez(tmp_path / "old.npz", **{**arrays, "schema_version": np.array(1)})
+    old = HeadFit.load(tmp_path / "old.npz")
+    assert old.deviation is None
+    assert old.select([0, 2]).deviation is None
+    assert old.model_id == fit.model_id
+    assert torch.equal(old.params.jaw, fit.params.jaw)
+
+
+def test_deviations_are_below_the_priors_and_follow_the_frames(head):
+    fit = fit_landmarks(head, _landmarks(head, _params(head), _camera(6)), (256, 256))
+    assert fit.deviation.shape == (6, 5 + head.expression_basis.shape[2])
+    assert bool((fit.deviation > 0).all())
+    assert bool((fit.deviation[:, :3] < torch.tensor([0.2, 0.04, 0.04])).all())
+    assert bool((fit.deviation[:, 5:] < 1).all())
+    assert torch.equal(fit.select([4]).deviation[0], fit.deviation[4])
+    with pytest.raises(ShapeError, match=r"jaw \(3\), eyelids \(2\), expression"):
+        dataclasses.replace(fit, deviation=fit.deviation[:, :-1])
 
 
 def test_fit_file_refuses_other_files(tmp_path):
