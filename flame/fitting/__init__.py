@@ -5,6 +5,7 @@
 
 from .acceptance import accept
 from .clip import FitConfig, fit_landmarks
+from .moving import MovingLandmarks
 from .solver import SolverConfig
 
-__all__ = ["FitConfig", "SolverConfig", "accept", "fit_landmarks"]
+__all__ = ["FitConfig", "MovingLandmarks", "SolverConfig", "accept", "fit_landmarks"]
