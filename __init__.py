@@ -30,6 +30,7 @@ _EXPORTS: dict[str, str] = {
     "edit": ".tools.edit",
     "edit_track": ".tools.edit",
     "fit": ".tools.fit",
+    "fit_all": ".tools.fit",
     "load_animator": ".warping.animators",
     "load_head": ".flame.io",
     "pose": ".tools.posed",
@@ -57,6 +58,7 @@ if TYPE_CHECKING:  # the same names for editors and type checkers
     from .tools.edit import edit as edit
     from .tools.edit import edit_track as edit_track
     from .tools.fit import fit as fit
+    from .tools.fit import fit_all as fit_all
     from .tools.posed import displacement as displacement
     from .tools.posed import pose as pose
     from .tools.render import render as render

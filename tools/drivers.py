@@ -11,8 +11,9 @@ from typing import Any
 from ..flame.model import HeadModel
 from ..flame.params import HeadFit, Pose
 from ..flame.pose_track import read_pose_track
+from .faces import fit_frames
 from .performance import progress
-from .portrait import as_frames, fit_frames
+from .portrait import as_frames
 
 DEFAULT_FPS = Fraction(25)
 TRACKS = (".csv", ".json")

@@ -18,13 +18,14 @@ from ..flame.io import load_head
 from ..flame.model import HeadModel
 from ..flame.params import HeadFit
 from ..geom.errors import HeadwarpError
+from .faces import find_face, find_faces, fit_face, fit_faces
 from .fit_clip import ClipOptions, fit_to_files
 from .fit_report import describe, summary
 from .inputs import check_folder, expand, is_numbered, output_names
-from .portrait import as_frames, find_face, fit_face
+from .portrait import as_frames
 
-__all__ = ["Fit", "describe", "fit", "run"]
-PROTOCOL = ("landmarks", "face", "focal", "sigma", "smooth", "provenance")
+__all__ = ["Fit", "describe", "fit", "fit_all", "run"]
+PROTOCOL = ("landmarks", "face", "all_faces", "focal", "sigma", "smooth", "provenance")
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,8 @@ class Fit:
     """mediapipe, face-alignment, or a file of landmarks (.npy, .npz, .csv) for a single input."""
     face: int | None = None
     """Which face, by rank; 0 is the largest confirmed one. The overlay shows the ranks."""
+    all_faces: bool = False
+    """Fit every face track: NAME.npz holds the first, NAME.faceK.npz the face of rank K."""
     focal: float | None = None
     """Focal length in pixels for a perspective camera; without it, weak perspective."""
     sigma: float = SolverConfig.sigma
@@ -95,6 +98,40 @@ def fit(
     return fit_face(choice, model, config=config)
 
 
+def fit_all(
+    frames_or_path: Any,
+    *,
+    head: str | Path | HeadModel | None = None,
+    landmarks: str | Path = "mediapipe",
+    config: FitConfig | None = None,
+) -> list[HeadFit]:
+    """Fit a head to every face track of a photo or clip.
+
+    A camera cut ends a track, and so does an absence of more than 50 frames: the same person after it is
+    another track. Each fit has one record for every frame of the input, missing where its track is not;
+    ``report["face"]`` is the rank that `fit` takes as ``face``, ``report["track"]`` numbers the faces by
+    appearance, ``report["span"]`` says from which frame to which (one past the last). A track that turns
+    out to be no human face is left out.
+
+    Args:
+        frames_or_path: as `fit` takes it.
+        head, landmarks, config: as for `fit`.
+
+    Raises:
+        NoFaceError: no face.
+        MediaError: the file cannot be read.
+        ModelFileError: the head cannot be read.
+        HeadwarpError: an unknown detector, or landmarks that do not belong to the input.
+
+    Example:
+        >>> import skimage.data  # doctest: +SKIP
+        >>> [found.report["span"] for found in fit_all(skimage.data.astronaut())]  # doctest: +SKIP
+        [[0, 1]]
+    """
+    model = head if isinstance(head, HeadModel) else load_head(head)
+    return list(fit_faces(find_faces(as_frames(frames_or_path), landmarks=landmarks), model, config=config))
+
+
 def run(config: Fit) -> dict[str, Any]:
     """The command.
 
@@ -139,6 +176,8 @@ def _check(config: Fit, inputs: Sequence[Path]) -> None:
         raise HeadwarpError(f"--smooth: expected 0 or more, got {config.smooth:g}")
     if config.face is not None and config.face < 0:
         raise HeadwarpError(f"--face: expected 0 or more, got {config.face}")
+    if config.face is not None and config.all_faces:
+        raise HeadwarpError(f"--face {config.face} and --all-faces exclude each other; give one of them")
     if config.landmarks not in detector_names() and len(inputs) > 1:
         get_detector(config.landmarks)  # an unknown name, or a file that does not read, comes first
         raise HeadwarpError(
@@ -151,6 +190,7 @@ def _clip_options(config: Fit) -> ClipOptions:
     return ClipOptions(
         landmarks=config.landmarks,
         face=config.face,
+        all_faces=config.all_faces,
         fitting=FitConfig(solver=solver, focal=config.focal),
         overlay=config.overlay,
         provenance=config.provenance,

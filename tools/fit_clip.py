@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,11 @@ import numpy as np
 
 from ..flame.fitting import FitConfig
 from ..flame.model import HeadModel
-from ..flame.params import DETECTED, HeadFit
-from ..geom.errors import HeadwarpError
+from ..flame.params import DETECTED
+from ..geom.errors import HeadwarpError, NoFaceError
+from .faces import FaceChoice, find_face, fit_face
 from .fit_report import Fitted, facts, notes
-from .portrait import Frame, find_face, fit_face
+from .portrait import Frame
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class ClipOptions:
     Attributes:
         landmarks: a detector's name, or a file of landmarks.
         face: rank of the face; None for the first: the largest confirmed one.
+        all_faces: fit every face track.
         fitting: of the fitter.
         overlay: draw the mesh over a frame.
         provenance: say in the overlay how it was made.
@@ -34,9 +36,29 @@ class ClipOptions:
 
     landmarks: str = "mediapipe"
     face: int | None = None
+    all_faces: bool = False
     fitting: FitConfig = field(default_factory=FitConfig)
     overlay: bool = True
     provenance: bool = True
+
+
+@dataclass(frozen=True)
+class Followed:
+    """One input after its frames have passed by.
+
+    Attributes:
+        choice: its faces, and the one asked for.
+        source: what its file is: ``kind`` and ``fps``, for the report of a fit.
+        damaged: pictures or packets that were passed over.
+        truncated: None, or a sentence on where it ends before its header says.
+        seconds: wall time of decoding and of detection.
+    """
+
+    choice: FaceChoice
+    source: Mapping[str, Any]
+    damaged: int
+    truncated: str | None
+    seconds: Mapping[str, float]
 
 
 def fit_to_files(
@@ -44,28 +66,62 @@ def fit_to_files(
 ) -> dict[str, Any]:
     """Fit one input and write ``folder/NAME.npz`` and its overlay.
 
+    With ``all_faces`` the first face goes to NAME.npz, every other one to NAME.faceK.npz, K its rank; what
+    turns out to be no face is told in the messages.
+
     Returns:
-        The input's entry in the report; ``ok`` is False where it failed, and ``error`` says why.
+        The input's entry in the report, the further faces in its ``others``; ``ok`` is False where it
+        failed, and ``error`` says why.
     """
     try:
-        fitted = fit_input(path, options, model)
-        target = folder / f"{name}.npz"
-        _save(fitted.fit, target)
-        overlay = (
-            _overlay(path, fitted, options, model, target=folder / "overlays" / f"{name}.png")
-            if options.overlay
-            else None
-        )
+        followed = follow(path, options)
+        ranks = range(len(followed.choice.tracks)) if options.all_faces else [followed.choice.rank]
+        entries, refused = [], []
+        for rank in ranks:
+            try:
+                fitted = fit_followed(followed, rank, options, model)
+            except NoFaceError as error:
+                refused.append((rank, error))
+                continue
+            place = folder / (f"{name}.face{rank}" if entries else name)
+            entries.append({"name": place.name, **_write(path, fitted, options, model, place=place)})
+        if not entries:
+            raise refused[0][1]
     except HeadwarpError as error:
         text = str(error)
         reason = text if path.name in text else f"{path}: {text}"
         return {"name": name, "input": path, "ok": False, "error": reason}
-    made = {"output": target, "overlay": overlay}
-    return {"name": name, "input": path, "ok": True, **made, **facts(fitted)}
+    return {
+        "input": path,
+        "ok": True,
+        **_joined(entries, [f"face {rank} left out: {error}" for rank, error in refused]),
+    }
+
+
+def _joined(entries: list[dict[str, Any]], refused: list[str]) -> dict[str, Any]:
+    """The first entry with the ``others``, the time that all took, and what was refused."""
+    first, *others = entries
+    if not others and not refused:
+        return first
+    seconds = {**first["seconds_per_frame"], "fit": sum(e["seconds_per_frame"]["fit"] for e in entries)}
+    messages = [*first["messages"], *refused]
+    return {**first, "seconds_per_frame": seconds, "messages": messages, "others": others}
 
 
 def fit_input(path: Path, options: ClipOptions, model: HeadModel) -> Fitted:
-    """Read, follow and fit one photo or clip; frames pass by and only landmarks are kept.
+    """Read, follow and fit one face of one photo or clip; frames pass by and only landmarks are kept.
+
+    Raises:
+        MediaError: the file cannot be read.
+        NoFaceError: no face, or none of the rank asked for.
+        HeadwarpError: landmarks that do not belong to the input.
+    """
+    followed = follow(path, options)
+    return fit_followed(followed, followed.choice.rank, options, model)
+
+
+def follow(path: Path, options: ClipOptions) -> Followed:
+    """Read one photo or clip and follow its faces.
 
     Raises:
         MediaError: the file cannot be read.
@@ -79,14 +135,30 @@ def fit_input(path: Path, options: ClipOptions, model: HeadModel) -> Fitted:
         frames = _Clock(_shown(reader, path.name, reader.info.frames), opening=time.perf_counter() - started)
         choice = find_face(frames, landmarks=options.landmarks, face=options.face)
         info, damaged, truncated = reader.info, reader.damaged, reader.truncated
-    tracked = time.perf_counter()
-    result = fit_face(choice, model, config=options.fitting)
-    ended = time.perf_counter()
+    seconds = {"decode": frames.seconds, "detect": time.perf_counter() - started - frames.seconds}
     source = {"kind": info.kind, "fps": None if info.fps is None else str(info.fps)}
-    seconds = {"decode": frames.seconds, "detect": tracked - started - frames.seconds, "fit": ended - tracked}
-    result = dataclasses.replace(result, report={**result.report, **source})
-    messages = tuple(notes(result, choice, damaged=damaged, truncated=truncated))
-    return Fitted(result, choice, seconds, messages, damaged)
+    return Followed(choice, source, damaged, truncated, seconds)
+
+
+def fit_followed(followed: Followed, rank: int, options: ClipOptions, model: HeadModel) -> Fitted:
+    """Fit the face of a rank.
+
+    Raises:
+        NoFaceError: nothing that could be a face.
+    """
+    choice = FaceChoice(followed.choice.tracks, rank)
+    started = time.perf_counter()
+    result = fit_face(choice, model, config=options.fitting)
+    seconds = {**followed.seconds, "fit": time.perf_counter() - started}
+    result = dataclasses.replace(result, report={**result.report, **followed.source})
+    told = notes(
+        result,
+        choice,
+        damaged=followed.damaged,
+        truncated=followed.truncated,
+        all_faces=options.all_faces,
+    )
+    return Fitted(result, choice, seconds, tuple(told), followed.damaged)
 
 
 class _Clock:
@@ -113,14 +185,23 @@ def _shown(frames: Iterable[Frame], name: str, count: int | None) -> Iterable[Fr
     return tqdm(frames, desc=name, total=count, unit="frame", leave=False, disable=quiet)
 
 
-def _save(fit: HeadFit, target: Path) -> None:
+def _write(
+    path: Path, fitted: Fitted, options: ClipOptions, model: HeadModel, *, place: Path
+) -> dict[str, Any]:
+    """Write the fit and the overlay of one face; returns where, and the `facts`."""
+    target = place.with_name(f"{place.name}.npz")
     try:
-        fit.save(target)
+        fitted.fit.save(target)
     except OSError as error:
         raise HeadwarpError(f"{target}: cannot be written ({error.strerror or error})") from error
+    overlay = None
+    if options.overlay:
+        overlay = place.parent / "overlays" / f"{place.name}.png"
+        _overlay(path, fitted, options, model, target=overlay)
+    return {"output": target, "overlay": overlay, **facts(fitted)}
 
 
-def _overlay(path: Path, fitted: Fitted, options: ClipOptions, model: HeadModel, *, target: Path) -> Path:
+def _overlay(path: Path, fitted: Fitted, options: ClipOptions, model: HeadModel, *, target: Path) -> None:
     from .overlay import fit_overlay, write_overlay
 
     seen = np.flatnonzero((fitted.fit.status == DETECTED).numpy())
@@ -128,7 +209,6 @@ def _overlay(path: Path, fitted: Fitted, options: ClipOptions, model: HeadModel,
     frame = _frame_at(path, index, seek=not fitted.damaged)
     picture = fit_overlay(frame, fitted.fit.select([index]), model, fitted.choice, index)
     write_overlay(target, picture, path if options.provenance else None)
-    return target
 
 
 def _frame_at(path: Path, index: int, *, seek: bool) -> Frame:

@@ -15,7 +15,7 @@ from ..flame.fitting.acceptance import MAX_RESIDUAL_PERCENT
 from ..flame.landmarks import MEDIAPIPE_68
 from ..flame.params import DETECTED, HeadFit
 from ..flame.posing import head_pose
-from .portrait import FaceChoice
+from .faces import FaceChoice
 
 STAGES = ("decode", "detect", "fit")
 JITTERS = ("detected", "fitted", "rotation_deg")
@@ -50,20 +50,22 @@ class Fitted:
     damaged: int
 
 
-def notes(fit: HeadFit, choice: FaceChoice, *, damaged: int, truncated: str | None) -> Iterator[str]:
+def notes(
+    fit: HeadFit, choice: FaceChoice, *, damaged: int, truncated: str | None, all_faces: bool = False
+) -> Iterator[str]:
     """What a person should know about an input that was fitted."""
     if damaged:
         yield f"{damaged} damaged pictures or packets were passed over; they have no record"
     if truncated:
         yield f"{truncated} The frames before were fitted."
     count = len(choice.tracks)
-    if count > 1:
+    if count > 1 and not all_faces:
         kind = "faces" if fit.frames == 1 else "face tracks"
         largest = choice.rank == 0 and choice.track.confirmed
         chosen = "the largest confirmed one" if largest else f"number {choice.rank}"
         yield (
             f"{count} {kind}; fitted {chosen}; --face N takes another, N = 0 .. {count - 1} as numbered in "
-            "the overlay"
+            "the overlay, --all-faces fits them all"
         )
     if not choice.track.confirmed:
         yield "no face detector confirmed this face; accepted because a head fits it"
@@ -92,18 +94,20 @@ def facts(fitted: Fitted) -> dict[str, Any]:
         "jitter": jitter(result),
         "seconds_per_frame": {stage: fitted.seconds[stage] / frames for stage in STAGES},
         "face": fitted.choice.rank,
+        "track": fitted.choice.track.number,
+        "span": list(fitted.choice.track.span),
         "faces": [
-            {"face": rank, "confirmed": track.confirmed, "span": track.span, **_extent(track)}
+            {"face": rank, "track": track.number, "confirmed": track.confirmed, **_extent(track)}
             for rank, track in enumerate(fitted.choice.tracks)
         ],
         "messages": list(fitted.messages),
     }
 
 
-def _extent(track: Track) -> dict[str, float]:
-    """In how many frames a face is seen, and its mean longer side in pixels."""
-    frames = int(track.present.sum())
-    return {"frames": frames, "size": round(track.extent / max(frames, 1), 1)}
+def _extent(track: Track) -> dict[str, Any]:
+    """From where to where a face is seen, in how many frames, and its mean longer side in pixels."""
+    frames = len(track.frames)
+    return {"span": list(track.span), "frames": frames, "size": round(track.extent / max(frames, 1), 1)}
 
 
 def jitter(fit: HeadFit) -> dict[str, float | None]:
@@ -175,10 +179,10 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 def describe(report: Mapping[str, Any]) -> str:
     """A line an input, what to know about them, and the sum."""
-    lines = [_line(clip) for clip in report["clips"] if clip["ok"]]
+    done = [clip for clip in report["clips"] if clip["ok"]]
+    lines = [_line(face) for clip in done for face in (clip, *clip.get("others", ()))]
     lines += [f"note: {text}" for text in report["messages"]]
-    done, total = sum(clip["ok"] for clip in report["clips"]), len(report["clips"])
-    line = f"{done} of {total} input(s), {report['frames']} frame(s)"
+    line = f"{len(done)} of {len(report['clips'])} input(s), {report['frames']} frame(s)"
     if done:
         seconds = report["seconds_per_frame"]
         line += "; a frame: " + ", ".join(f"{stage} {1000 * seconds[stage]:.1f} ms" for stage in STAGES)

@@ -92,10 +92,13 @@ def _sharing(names: dict[Path, str]) -> list[Path]:
 
 
 def _stem(path: Path) -> str:
-    """The name without its suffix; of a pattern, of the folder it lies in if the pattern has no letters."""
+    """The name without its suffix; of a pattern, of the folder it lies in if the pattern has no letters.
+
+    A stem x.face1 becomes x_face1: x.face1.npz is the second face of x.
+    """
     absolute = Path(os.path.abspath(path))
     plain = re.sub(r"[^\w.()+@#-]+", "", absolute.stem) if glob.has_magic(str(path)) else absolute.stem
-    return plain or absolute.parent.name or "input"
+    return re.sub(r"\.(face\d+)$", r"_\1", plain, flags=re.IGNORECASE) or absolute.parent.name or "input"
 
 
 def _with_suffix(path: Path) -> str:

@@ -109,7 +109,7 @@ def measured_landmarks(path: Path, frames: int) -> Float[np.ndarray, "T 478 3"]:
     from .portrait import as_frames
 
     tracks = track_clip(_spread(as_frames(path), frames), max_faces=1)
-    seen = [track.landmarks[track.present] for track in tracks[:1]]
+    seen = [track.points for track in tracks[:1]]
     if not seen or len(seen[0]) < LEAST_FRAMES:
         found = len(seen[0]) if seen else 0
         raise HeadwarpError(f"{path.name}: expected a face in at least {LEAST_FRAMES} frames, found {found}")

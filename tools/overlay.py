@@ -14,7 +14,8 @@ from ..flame.params import HeadFit
 from ..flame.posing import posed_vertices, window_fit
 from ..geom.crops import Crop
 from .draw import Frame, blend, mark_boxes, mark_points, shaded, view_of
-from .portrait import FaceChoice, to_frame, to_image
+from .faces import FaceChoice
+from .portrait import to_frame, to_image
 
 LONGEST_SIDE = 1280
 OPACITY = 0.6

@@ -4,7 +4,6 @@ share.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,8 +17,6 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..flame.detect import Track, track_clip
-from ..flame.fitting import FitConfig, accept, fit_landmarks
 from ..flame.io import load_head
 from ..flame.landmarks import MEDIAPIPE_68
 from ..flame.model import HeadModel, landmark_points
@@ -28,8 +25,9 @@ from ..flame.params import HeadFit
 from ..flame.posing import body_motion, body_vertices, posed_vertices, skull_vertices, window_fit
 from ..flame.residual import ResidualField, corrected, residual_field
 from ..geom.crops import Crop, crop_image, head_crop
-from ..geom.errors import NoFaceError, ShapeError
+from ..geom.errors import ShapeError
 from ..geom.guidance import Driving, Source
+from .faces import fit_frames
 
 Frame = NDArray[np.uint8]
 
@@ -98,76 +96,6 @@ def _as_uint8(picture: NDArray[Any]) -> Frame:
     if not np.issubdtype(picture.dtype, np.floating):
         raise ShapeError(f"frames: expected uint8, or floats in [0, 1], got {picture.dtype}")
     return np.round(np.clip(picture, 0, 1) * 255).astype(np.uint8)
-
-
-@dataclass(frozen=True)
-class FaceChoice:
-    """The face that was chosen among those of a photo or clip.
-
-    Attributes:
-        tracks: every face found, by rank: confirmed ones first, then by size times length.
-        rank: which of them it is; the number that ``--face`` takes.
-    """
-
-    tracks: tuple[Track, ...]
-    rank: int
-
-    @property
-    def track(self) -> Track:
-        return self.tracks[self.rank]
-
-
-def find_face(
-    frames: Iterable[Frame], *, landmarks: str | Path = "mediapipe", face: int | None = None
-) -> FaceChoice:
-    """Detect and follow; the first face, or the one of rank ``face``.
-
-    Raises:
-        NoFaceError: no face, or none of that rank.
-    """
-    tracks = track_clip(frames, detector=landmarks)
-    if not tracks:
-        raise NoFaceError(
-            "fit: expected a face, found none; is it visible, upright and larger than about 25 pixels?"
-        )
-    if face is not None and not 0 <= face < len(tracks):
-        raise NoFaceError(
-            f"--face {face}: the input has {len(tracks)} face(s), numbered 0 to {len(tracks) - 1}"
-        )
-    return FaceChoice(tuple(tracks), face or 0)
-
-
-def fit_face(choice: FaceChoice, head: HeadModel, *, config: FitConfig | None = None) -> HeadFit:
-    """Fit the chosen face; one record for every frame.
-
-    A face that no detector confirms, as a profile may be, is accepted if the fit finds it plausible.
-
-    Raises:
-        NoFaceError: nothing that could be a face.
-    """
-    track = choice.track
-    fit = fit_landmarks(
-        head, track.landmarks, track.size, scores=track.score, family=track.family, config=config
-    )
-    accept(fit, confirmed=track.confirmed)
-    known = {"faces": len(choice.tracks), "face": choice.rank, "family": track.family}
-    return dataclasses.replace(fit, report={**fit.report, **known})
-
-
-def fit_frames(
-    frames: Iterable[Frame],
-    head: HeadModel,
-    *,
-    landmarks: str | Path = "mediapipe",
-    face: int | None = None,
-    config: FitConfig | None = None,
-) -> HeadFit:
-    """`find_face`, then `fit_face`; one record for every frame.
-
-    Raises:
-        NoFaceError: no face, no face of that rank, or nothing that could be a face.
-    """
-    return fit_face(find_face(frames, landmarks=landmarks, face=face), head, config=config)
 
 
 def field_of(head: HeadModel, fit: HeadFit) -> ResidualField:

@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import UInt8
 
 from ...geom.errors import HeadwarpError, NoFaceError, ShapeError
+from ._tracks import Detection, Track
 
 if TYPE_CHECKING:  # resolved on first use, see __getattr__
     from .arrays import read_landmarks as read_landmarks
@@ -29,7 +29,6 @@ if TYPE_CHECKING:  # resolved on first use, see __getattr__
     from .tracking import FaceTracker as FaceTracker
     from .tracking import TrackerConfig as TrackerConfig
 
-FAMILIES = {478: "mediapipe", 68: "ibug68"}
 _LAZY = {
     "FaceTracker": ".tracking",
     "TrackerConfig": ".tracking",
@@ -52,74 +51,6 @@ __all__ = sorted(
     ]
     + ["register_detector", "track_clip"]
 )
-
-
-@dataclass(frozen=True)
-class Detection:
-    """One face in one picture.
-
-    Attributes:
-        landmarks: (L, 3) float32 px; L = 478 (mediapipe face mesh with irises) or 68 (iBUG).
-        score: presence in [0, 1].
-        box: (4,) float32, the landmarks' bounding box x0, y0, x1, y1 in px.
-        confirmed: whether a face detector, and not the landmark network alone, found a face here.
-        track: number of the clip's track this face belongs to; None for a single picture.
-    """
-
-    landmarks: Float[np.ndarray, "L 3"]
-    score: float
-    box: Float[np.ndarray, " 4"]
-    confirmed: bool
-    track: int | None = None
-
-    @property
-    def size(self) -> float:
-        """Longer side of the box in px."""
-        return float(max(self.box[2] - self.box[0], self.box[3] - self.box[1]))
-
-
-@dataclass(frozen=True)
-class Track:
-    """One face through one clip, a row for every frame of the clip.
-
-    Attributes:
-        landmarks: (T, L, 3) float32 px, NaN where the face is absent.
-        present: (T,) bool.
-        score: (T,) float32 presence in [0, 1]; 0 where absent.
-        confirmed: whether a face detector agreed at least once.
-        size: (H, W) of the clip's frames; (0, 0) if not known.
-        has_depth: False if z was never measured and is 0 by convention.
-    """
-
-    landmarks: Float[np.ndarray, "T L 3"]
-    present: Bool[np.ndarray, " T"]
-    score: Float[np.ndarray, " T"]
-    confirmed: bool
-    size: tuple[int, int]
-    has_depth: bool = True
-
-    @property
-    def family(self) -> str:
-        """Name of the landmark layout: `mediapipe` or `ibug68`."""
-        return FAMILIES[self.landmarks.shape[1]]
-
-    @property
-    def span(self) -> tuple[int, int]:
-        """First frame with the face and one past the last; (0, 0) if there is none."""
-        frames = np.flatnonzero(self.present)
-        return (int(frames[0]), int(frames[-1]) + 1) if len(frames) else (0, 0)
-
-    @property
-    def boxes(self) -> Float[np.ndarray, "T 4"]:
-        """Bounding boxes x0, y0, x1, y1 of the landmarks (irises left out) in px, NaN where absent."""
-        xy = self.landmarks[:, :468, :2]
-        return np.concatenate([xy.min(axis=1), xy.max(axis=1)], axis=1)
-
-    @property
-    def extent(self) -> float:
-        """Longer box side summed over the frames with the face: size times length, the rank of a track."""
-        boxes = self.boxes[self.present]
-        return float(np.maximum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]).sum())
 
 
 class Detector(Protocol):
@@ -196,7 +127,7 @@ def track_clip(
     frames: Iterable[UInt8[np.ndarray, "H W 3"]],
     *,
     face: int | None = None,
-    max_faces: int = 4,
+    max_faces: int = 8,
     detector: str | Path = "mediapipe",
 ) -> list[Track]:
     """Follow the faces of one clip; the frames are read once, in order, and none is kept.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import itertools
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -73,11 +74,18 @@ def track_from_array(
     if dimensions == 2:
         full[..., 2] = 0.0
     present = np.isfinite(full[:, : 468 if count != 68 else 68]).all(axis=(1, 2))
-    full[~present] = np.nan
     scores = present.astype(np.float32) if score is None else np.asarray(score, np.float32)
     if scores.shape != (frames,):
         raise ShapeError(f"score: expected ({frames},), got {scores.shape}")
-    return Track(full, present, np.where(present, scores, 0).astype(np.float32), True, size, dimensions == 3)
+    return Track(
+        frames=np.flatnonzero(present),
+        points=full[present],
+        scores=scores[present],
+        length=frames,
+        confirmed=True,
+        size=size,
+        has_depth=dimensions == 3,
+    )
 
 
 class ArrayDetector:
@@ -93,14 +101,14 @@ class ArrayDetector:
         Raises:
             HeadwarpError: the file has several rows, so that it is not said which one belongs to the picture.
         """
-        if len(self._track.present) != 1:
-            raise HeadwarpError(
-                f"landmarks: {self._name} has {len(self._track.present)} rows for one picture; expected 1"
-            )
-        if not self._track.present[0] or max_faces < 1:
-            return []
         track = self._track
-        return [Detection(track.landmarks[0], float(track.score[0]), track.boxes[0], True)]
+        if track.length != 1:
+            raise HeadwarpError(
+                f"landmarks: {self._name} has {track.length} rows for one picture; expected 1"
+            )
+        if not len(track.frames) or max_faces < 1:
+            return []
+        return [Detection(track.points[0], float(track.scores[0]), track.boxes[0], True)]
 
     def track(self, frames: Iterable[np.ndarray], *, max_faces: int) -> list[Track]:
         """Return the file's track.
@@ -108,7 +116,7 @@ class ArrayDetector:
         Raises:
             HeadwarpError: the file has not as many rows as the clip has frames.
         """
-        rows = len(self._track.present)
+        rows = self._track.length
         count, size = 0, (0, 0)
         for frame in itertools.islice(frames, rows + 1):
             count, size = count + 1, (frame.shape[0], frame.shape[1])
@@ -117,9 +125,7 @@ class ArrayDetector:
             raise HeadwarpError(
                 f"landmarks: {self._name} has {rows} rows, the clip {more}{min(count, rows)} frames"
             )
-        track = self._track
-        found = Track(track.landmarks, track.present, track.score, True, size, track.has_depth)
-        return [found] if found.present.any() and max_faces > 0 else []
+        return [replace(self._track, size=size)] if len(self._track.frames) and max_faces > 0 else []
 
 
 def _checked(points: np.ndarray, name: str) -> np.ndarray:

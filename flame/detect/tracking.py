@@ -55,7 +55,7 @@ class TrackerConfig:
         cut_motion: motion of the landmarks over which a suspected cut is one.
     """
 
-    max_faces: int = 4
+    max_faces: int = 8
     presence: float = PRESENCE
     max_jump: float = 0.6
     max_scale: float = 1.4
@@ -340,21 +340,25 @@ def _updated(number: int, before: _Followed | None, answer: _Answer) -> _Followe
 
 def collect_tracks(tracker: Steps, frames: Iterable[np.ndarray]) -> list[Track]:
     """Run a tracker over the frames and return its tracks, sorted by (confirmed, size times length)."""
-    rows: dict[int, list[tuple[int, Detection]]] = {}
+    seen: dict[int, list[tuple[int, Detection]]] = {}
     length, size = 0, (0, 0)
     for index, frame in enumerate(frames):
         for face in tracker.step(frame):
             if face.track is not None:
-                rows.setdefault(face.track, []).append((index, face))
+                seen.setdefault(face.track, []).append((index, face))
         length, size = index + 1, (frame.shape[0], frame.shape[1])
-    tracks = [_as_track(seen, length, size) for seen in rows.values()]
-    return sorted(tracks, key=lambda track: (not track.confirmed, -track.extent))
+    # popped one by one: a long clip's landmarks are not held twice
+    tracks = [_as_track(number, seen.pop(number), length, size) for number in list(seen)]
+    return sorted(tracks, key=lambda track: (not track.confirmed, -track.extent, track.number))
 
 
-def _as_track(seen: list[tuple[int, Detection]], length: int, size: tuple[int, int]) -> Track:
-    landmarks = np.full((length, *seen[0][1].landmarks.shape), np.nan, np.float32)
-    score = np.zeros(length, np.float32)
-    present = np.zeros(length, bool)
-    for index, face in seen:
-        landmarks[index], score[index], present[index] = face.landmarks, face.score, True
-    return Track(landmarks, present, score, any(face.confirmed for _, face in seen), size)
+def _as_track(number: int, seen: list[tuple[int, Detection]], length: int, size: tuple[int, int]) -> Track:
+    return Track(
+        frames=np.array([index for index, _ in seen]),
+        points=np.stack([face.landmarks for _, face in seen]),
+        scores=np.array([face.score for _, face in seen], np.float32),
+        length=length,
+        confirmed=any(face.confirmed for _, face in seen),
+        size=size,
+        number=number,
+    )

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -427,12 +428,25 @@ def test_missing_mediapipe_says_how_to_get_it() -> None:
 
 
 def test_track_properties() -> None:
-    landmarks = np.full((3, 68, 3), np.nan, np.float32)
-    landmarks[1] = np.linspace(0, 10, 68)[:, None]
-    track = Track(landmarks, np.array([False, True, False]), np.array([0, 1, 0], np.float32), True, (20, 30))
+    points = np.linspace(0, 10, 68, dtype=np.float32)[None, :, None].repeat(3, axis=2)  # (1, 68, 3)
+    track = Track(np.array([1]), points, np.array([0.9], np.float32), 3, True, (20, 30))
     assert (track.family, track.span, track.extent) == ("ibug68", (1, 2), 10.0)
-    empty = Track(landmarks[:1], np.array([False]), np.zeros(1, np.float32), True, (20, 30))
+    assert track.present.tolist() == [False, True, False]
+    np.testing.assert_array_equal(track.landmarks[1], points[0])
+    assert np.isnan(track.landmarks[[0, 2]]).all()
+    np.testing.assert_array_equal(track.score, np.array([0, 0.9, 0], np.float32))
+    np.testing.assert_array_equal(track.boxes[1], [0, 0, 10, 10])
+    empty = replace(track, frames=np.zeros(0, int), points=points[:0], scores=track.scores[:0])
     assert (empty.span, empty.extent) == ((0, 0), 0.0)
+
+
+def test_a_part_of_a_track_is_a_clip_of_its_own() -> None:
+    points = np.arange(3 * 68 * 3, dtype=np.float32).reshape(3, 68, 3)
+    track = Track(np.array([4, 5, 9]), points, np.ones(3, np.float32), 20, True, (20, 30), number=3)
+    part = track.cut(*track.span)
+    assert (part.length, part.frames.tolist(), part.number) == (6, [0, 1, 5], 3)
+    np.testing.assert_array_equal(part.landmarks, track.landmarks[4:10])
+    assert track.cut(6, 9).span == (0, 0)
 
 
 # --- private pictures ---
