@@ -12,10 +12,11 @@ import secrets
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 from ...geom.errors import HeadwarpError
 
-__all__ = ["atomic_path", "write_json"]
+__all__ = ["atomic_path", "plain", "write_json"]
 
 _WRITE_ERRORS = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
@@ -83,13 +84,17 @@ def write_json(path: str | os.PathLike[str], content: object) -> None:
         HeadwarpError: the file cannot be written.
         TypeError: ``content`` holds something else; the text names its place.
     """
-    text = json.dumps(_plain(content, "content"), indent=2, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(plain(content), indent=2, ensure_ascii=False, allow_nan=False)
     with atomic_path(path) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
 
 
-def _plain(value: object, place: str) -> object:
-    """``value`` in the types that JSON knows; ``place`` names it in an error."""
+def plain(value: object, place: str = "content") -> Any:
+    """``value`` in the types that JSON knows, as `write_json` writes it; ``place`` names it in an error.
+
+    Raises:
+        TypeError: it holds something else.
+    """
     if value is None or isinstance(value, (str, bool, int)):
         return value
     if isinstance(value, float):
@@ -98,13 +103,13 @@ def _plain(value: object, place: str) -> object:
         return str(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-        return _plain(fields, place)
+        return plain(fields, place)
     if isinstance(value, Mapping):
-        return {_key(key, place): _plain(item, f"{place}[{key!r}]") for key, item in value.items()}
+        return {_key(key, place): plain(item, f"{place}[{key!r}]") for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item, f"{place}[{index}]") for index, item in enumerate(value)]
+        return [plain(item, f"{place}[{index}]") for index, item in enumerate(value)]
     if hasattr(value, "tolist"):  # numpy arrays and scalars, torch tensors, without importing either
-        return _plain(value.tolist(), place)
+        return plain(value.tolist(), place)
     raise TypeError(f"{place}: expected what JSON can hold, got {type(value).__name__}.")
 
 

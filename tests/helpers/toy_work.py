@@ -1,0 +1,62 @@
+"""Work that costs nothing, and that dies, fails or fills the disk when its argument says so."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from headwarp.geom.errors import HeadwarpError
+from headwarp.training.data.jobs import Job, Record, without_timings
+
+
+@dataclass(frozen=True)
+class ToyWork:
+    """Writes ``sub/ARGUMENT.txt``; ``marks`` is a folder in which every call leaves an empty file."""
+
+    seconds: float = 0.0
+    marks: Path | None = None
+    refuses: str = ""
+
+    def open(self) -> Callable[[Any, Path], dict[str, Any]]:
+        if self.refuses:
+            raise HeadwarpError(self.refuses)
+        return self.call
+
+    def call(self, argument: Any, folder: Path) -> dict[str, Any]:
+        time.sleep(self.seconds)
+        if self.marks is not None:
+            (self.marks / f"{argument}.{os.getpid()}.{time.time_ns()}").touch()
+        path = folder / "sub" / f"{argument}.txt"
+        path.parent.mkdir()
+        path.write_text("half of it")
+        if argument == "dies":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if argument == "fails":
+            raise HeadwarpError(f"{path}: has no face")
+        if argument == "breaks":
+            raise ValueError("a bug")
+        if argument == "fills":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        path.write_text(f"made of {argument}")
+        return {"length": len(argument), "seconds_of_toil": time.time()}
+
+
+def toy_jobs(arguments: Iterable[str]) -> list[Job]:
+    """A job for every argument."""
+    return [Job(f"key-{argument}", argument, source=f"from-{argument}", stamp="1") for argument in arguments]
+
+
+def marks_of(folder: Path) -> list[str]:
+    """Arguments that were called, sorted, each as often as it was."""
+    return sorted(path.name.split(".")[0] for path in folder.iterdir())
+
+
+def as_set(records: Iterable[Record]) -> set[str]:
+    """Records without their timings, each as one text."""
+    return {repr(sorted(without_timings(vars(record)).items())) for record in records}

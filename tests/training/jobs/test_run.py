@@ -1,0 +1,147 @@
+"""Jobs are done once, outputs are whole, deaths are survived."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from toy_work import ToyWork, as_set, marks_of, toy_jobs
+
+from headwarp.geom.errors import HeadwarpError
+from headwarp.training.data.jobs import JobConfig, Summary, open_manifest, publishing, run_jobs
+
+NAMES = ["a", "b", "c", "fails", "d"]
+
+
+def run(folder: Path, names: list[str], work: ToyWork | None = None, **options) -> Summary:
+    restart = options.pop("restart", False)
+    with open_manifest(
+        folder / "manifest.jsonl", kind="toy", fingerprint={"size": 1}, restart=restart
+    ) as manifest:
+        jobs = toy_jobs(names)
+        return run_jobs(jobs, work or ToyWork(), manifest=manifest, config=JobConfig(**options))
+
+
+def records(folder: Path) -> dict:
+    with open_manifest(folder / "manifest.jsonl", kind="toy", fingerprint={"size": 1}) as manifest:
+        return {record.key: record for record in manifest.records()}
+
+
+def everything_in(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_every_job_has_its_files_and_its_record(tmp_path, workers):
+    assert run(tmp_path, NAMES, workers=workers) == Summary(done=4, failed=1, skipped=0, deaths=0)
+    made = [f"sub/{name}.txt" for name in ("a", "b", "c", "d")]
+    assert everything_in(tmp_path) == ["manifest.jsonl", *made]
+    assert [path for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+    assert (tmp_path / "sub" / "a.txt").read_text() == "made of a"
+    found = records(tmp_path)
+    assert set(found) == {f"key-{name}" for name in NAMES}
+    assert found["key-a"].outputs == {"sub/a.txt": 9}
+    assert found["key-a"].facts["length"] == 1
+    assert found["key-fails"].error == f"{tmp_path}/sub/fails.txt: has no face"
+    assert not found["key-fails"].ok
+
+
+def test_workers_and_this_process_record_the_same(tmp_path):
+    for workers in (1, 2):
+        run(tmp_path / str(workers), ["a", "b", "c", "breaks"], workers=workers)
+    first, second = (as_set(records(tmp_path / name).values()) for name in ("1", "2"))
+    assert first == second
+
+
+def test_what_is_done_is_not_done_again(tmp_path):
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    work, out = ToyWork(marks=marks), tmp_path / "out"
+    run(out, ["a", "fails"], work)
+    assert run(out, ["a", "fails", "b"], work) == Summary(done=1, failed=0, skipped=2, deaths=0)
+    assert marks_of(marks) == ["a", "b", "fails"]
+    assert run(out, ["a", "fails", "b"], work, retry_failed=True).failed == 1
+    assert marks_of(marks) == ["a", "b", "fails", "fails"]
+
+
+@pytest.mark.parametrize("harm", ["missing", "cut"])
+def test_a_missing_or_cut_output_is_made_again(tmp_path, harm):
+    run(tmp_path, ["a", "b"])
+    output = tmp_path / "sub" / "a.txt"
+    output.unlink() if harm == "missing" else output.write_text("mad")
+    assert run(tmp_path, ["a", "b"]) == Summary(done=1, failed=0, skipped=1, deaths=0)
+    assert output.read_text() == "made of a"
+    assert len(records(tmp_path)) == 2
+
+
+def test_a_changed_input_or_another_one_of_the_same_name_is_done(tmp_path):
+    run(tmp_path, ["a"])
+    (job,) = toy_jobs(["a"])
+    with open_manifest(tmp_path / "manifest.jsonl", kind="toy", fingerprint={"size": 1}) as manifest:
+        assert manifest.is_settled(job)
+        for change in ({"stamp": "2"}, {"source": "elsewhere"}, {"key": "other"}):
+            assert not manifest.is_settled(type(job)(**{**vars(job), **change}))
+
+
+def test_a_job_that_kills_its_workers_is_given_up_and_the_rest_is_done(tmp_path):
+    summary = run(tmp_path, ["a", "dies", "b", "c"], workers=2)
+    assert summary == Summary(done=3, failed=1, skipped=0, deaths=3)
+    found = records(tmp_path)
+    assert found["key-dies"].error == "3 workers died over it (killed by SIGKILL; out of memory?)"
+    assert everything_in(tmp_path) == ["manifest.jsonl", "sub/a.txt", "sub/b.txt", "sub/c.txt"]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_bug_met_by_one_job_does_not_keep_the_others(tmp_path, workers):
+    assert run(tmp_path, ["breaks", "a"], workers=workers).done == 1
+    assert records(tmp_path)["key-breaks"].error == (
+        "internal error: ValueError: a bug; HEADWARP_DEBUG=1 shows the traceback"
+    )
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_full_disk_ends_the_run_and_fails_nobody(tmp_path, workers):
+    with pytest.raises(HeadwarpError, match="no space left on device"):
+        run(tmp_path, ["a", "fills", "b"], workers=workers)
+    assert "key-fills" not in records(tmp_path)
+    assert run(tmp_path, ["a", "b"]).failed == 0
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_work_that_cannot_be_opened_is_one_sentence(tmp_path, workers):
+    with pytest.raises(HeadwarpError, match="no head"):
+        run(tmp_path, ["a"], ToyWork(refuses="no head"), workers=workers)
+    assert everything_in(tmp_path) == ["manifest.jsonl"]
+
+
+def test_what_a_killed_run_left_is_removed_and_nothing_else(tmp_path):
+    left = tmp_path / ".headwarp-unfinished" / "0123abcd" / "4567cdef"
+    left.mkdir(parents=True)
+    (left / "half.txt").write_text("ha")
+    (tmp_path / ".mine").write_text("kept")
+    run(tmp_path, ["a"])
+    assert everything_in(tmp_path) == [".mine", "manifest.jsonl", "sub/a.txt"]
+
+
+def test_files_of_the_whole_run_appear_together_or_not_at_all(tmp_path):
+    with publishing(tmp_path) as folder:
+        (folder / "report.json").write_text("{}")
+        assert everything_in(tmp_path)[0].startswith(".headwarp-unfinished/")
+    assert everything_in(tmp_path) == ["report.json"]
+    with pytest.raises(FileNotFoundError), publishing(tmp_path) as folder:
+        (folder / "missing" / "other.json").write_text("{}")
+    assert sorted(os.listdir(tmp_path)) == ["report.json"]
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"workers": 0}, "--workers: expected 1 or more, got 0"),
+        ({"engine": "dask"}, "--engine: expected local or ray, got dask"),
+        ({"address": "auto"}, "--address auto: goes with --engine ray, got local"),
+    ],
+)
+def test_options_that_make_no_sense(options, text):
+    with pytest.raises(HeadwarpError, match=text):
+        JobConfig(**options)

@@ -1,0 +1,167 @@
+"""Worker processes on this machine, watched: one that dies is told of and replaced."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import pickle
+import signal
+import sys
+import threading
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+
+from ....geom.errors import HeadwarpError
+from ._attempt import attempt
+from ._lock import Inherited
+from .types import Event, Job, Outcome, Work
+
+ONE_THREAD = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "NUMBA_NUM_THREADS": "1",
+    "TQDM_DISABLE": "1",  # the parent shows the progress
+}
+START_ATTEMPTS = 5
+_JOIN_SECONDS = 5.0
+
+
+@dataclass
+class _Worker:
+    process: SpawnProcess
+    connection: Connection
+    ready: bool = False
+    job: Job | None = None
+
+
+class ProcessPool:
+    """Up to ``size`` processes, each with one job at a time.
+
+    Args:
+        work: pickled and opened once in every process.
+        size: number of processes.
+        staging: hidden folder of the run.
+        lock: descriptor of the locked manifest. The workers hold it open too: the lock of a killed run lasts
+            until its last worker has noticed and ended.
+    """
+
+    def __init__(self, work: Work, *, size: int, staging: Path, lock: int) -> None:
+        self._pickled, self._size, self._staging, self._lock = pickle.dumps(work), size, staging, lock
+        self._workers: list[_Worker] = []
+        self._failed_starts = 0
+
+    @property
+    def idle(self) -> bool:
+        """Whether a worker waits for a job."""
+        return any(worker.ready and worker.job is None for worker in self._workers)
+
+    def fill(self) -> None:
+        """Start what is missing."""
+        while len(self._workers) < self._size:
+            self._workers.append(self._start())
+
+    def submit(self, job: Job) -> None:
+        """Give a job to an idle worker."""
+        worker = next(worker for worker in self._workers if worker.ready and worker.job is None)
+        worker.job = job
+        with contextlib.suppress(OSError):  # it died while idle: `wait` finds it dead and gives the job back
+            worker.connection.send(job)
+
+    def wait(self) -> Event:
+        """Wait until a worker is ready, has done its job, or has died.
+
+        Raises:
+            HeadwarpError: the work cannot be opened, or workers die at the start again and again.
+        """
+        by_handle = {worker.connection: worker for worker in self._workers}
+        handle = wait(list(by_handle))[0]
+        worker = by_handle[handle]  # type: ignore[index]
+        try:
+            message = worker.connection.recv()
+        except (EOFError, OSError, pickle.UnpicklingError):  # closed by its death, maybe amid a message
+            return self._bury(worker)
+        if isinstance(message, Outcome):
+            job, worker.job = worker.job, None
+            return Event(job, outcome=message)
+        if message is not None:
+            raise HeadwarpError(message)
+        worker.ready, self._failed_starts = True, 0
+        return Event()
+
+    def close(self) -> None:
+        """End the workers at once; what they were at is lost, and they leave nothing but hidden files."""
+        for worker in self._workers:
+            worker.process.kill()
+        for worker in self._workers:
+            worker.process.join()
+            worker.connection.close()
+        self._workers.clear()
+
+    def _start(self) -> _Worker:
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        arguments = (theirs, Inherited(self._lock), self._pickled, self._staging)
+        process = context.Process(target=_serve, args=arguments, daemon=True)
+        process.start()
+        theirs.close()  # so that the death of the worker closes the pipe
+        return _Worker(process, ours)
+
+    def _bury(self, worker: _Worker) -> Event:
+        worker.process.join(_JOIN_SECONDS)
+        if worker.process.is_alive():
+            worker.process.kill()
+            worker.process.join()
+        worker.connection.close()
+        self._workers.remove(worker)
+        reason = _how_it_ended(worker.process.exitcode)
+        if not worker.ready:
+            self._failed_starts += 1
+            if self._failed_starts >= START_ATTEMPTS:
+                raise HeadwarpError(
+                    f"workers: {START_ATTEMPTS} in a row ended before they were ready ({reason}); "
+                    "--workers 1 works in this process and shows why"
+                )
+        return Event(worker.job, death=reason)
+
+
+def _how_it_ended(code: int | None) -> str:
+    if code is not None and code < 0:
+        name = signal.Signals(-code).name
+        return f"killed by {name}; out of memory?" if name == "SIGKILL" else f"killed by {name}"
+    return f"exit code {code}"
+
+
+def _serve(connection: Connection, lock: Inherited, pickled: bytes, staging: Path) -> None:
+    """The life of a worker: open the work, do jobs, end with the parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the parent decides
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    os.environ.update(ONE_THREAD)  # before anything that reads them is imported
+    try:
+        call = pickle.loads(pickled).open()
+    except HeadwarpError as error:
+        return connection.send(str(error))
+    except Exception as error:  # noqa: BLE001 (told by the parent, in one sentence)
+        return connection.send(f"workers: cannot be opened: {type(error).__name__}: {error}")
+    _keep_to_one_thread()
+    connection.send(None)
+    with contextlib.suppress(EOFError, OSError):  # the parent has gone
+        while True:
+            connection.send(attempt(call, connection.recv(), staging))
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed ends at once: nobody would write down what it does."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _keep_to_one_thread() -> None:
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_num_threads(1)
