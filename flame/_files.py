@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import secrets
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from io import BytesIO
 from pathlib import Path
 
@@ -86,21 +88,32 @@ def read_npy(path: Path) -> np.ndarray:
         raise ModelFileError(f"{path}: not a sound .npy of plain numbers: {first_line(error)}") from error
 
 
-def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Writes a compressed ``.npz`` under a temporary name beside ``path`` and renames it.
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary name beside ``path`` that takes its place when the block ends well, and is gone otherwise.
 
     Raises:
-        ModelFileError: the folder is missing or not writable.
+        ModelFileError: the folder is missing or not writable, or the disk is full.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.stem[:80]}.{secrets.token_hex(4)}{path.suffix}")
     try:
-        with temporary.open("wb") as file:
-            np.savez_compressed(file, **arrays)
+        yield temporary
         os.replace(temporary, path)
     except OSError as error:
         raise ModelFileError(f"{path}: cannot be written: {error.strerror or error}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes a compressed ``.npz``, whole or not at all.
+
+    Raises:
+        ModelFileError: the folder is missing or not writable.
+    """
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **arrays)
 
 
 def first_line(error: Exception) -> str:

@@ -43,6 +43,24 @@ def pixels_per_metre(params: HeadParams, camera: Camera) -> Float[Tensor, "T"]:
     return camera.focal[:, 0] / (params.translation @ _flip(params.translation).T)[:, 2]
 
 
+def posed_points(
+    model: HeadModel | LandmarkModel, params: HeadParams, *, vertices: Int[Tensor, "N"] | None = None
+) -> Float[Tensor, "T N 3"]:
+    """`pose_vertices` of all parameters: points in model axes, metres."""
+    return pose_vertices(
+        model,
+        params.shape,
+        params.expression,
+        rotation=params.rotation,
+        translation=params.translation,
+        neck=params.neck,
+        jaw=params.jaw,
+        eyes=params.eyes,
+        eyelids=params.eyelids,
+        vertices=vertices,
+    )
+
+
 def project_head(
     model: HeadModel | LandmarkModel,
     params: HeadParams,
@@ -57,18 +75,7 @@ def project_head(
         params, camera: T frames.
         vertices: project only these points.
     """
-    points = pose_vertices(
-        model,
-        params.shape,
-        params.expression,
-        rotation=params.rotation,
-        translation=params.translation,
-        neck=params.neck,
-        jaw=params.jaw,
-        eyes=params.eyes,
-        eyelids=params.eyelids,
-        vertices=vertices,
-    )
+    points = posed_points(model, params, vertices=vertices)
     return project(points @ _flip(points).T, camera)
 
 

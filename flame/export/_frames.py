@@ -1,0 +1,33 @@
+"""What the exports share: the frame rate of a fit, and its frames in portions."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+from ...geom.errors import HeadwarpError
+from ..params import HeadFit
+
+DEFAULT_FPS = Fraction(25)
+
+
+def frame_rate(fit: HeadFit, fps: Fraction | float | None = None) -> Fraction:
+    """Frames a second: as asked, else as the fit's report says, else 25.
+
+    Raises:
+        HeadwarpError: not a positive number.
+    """
+    asked = fit.report.get("fps") if fps is None else fps
+    if asked is None:
+        return DEFAULT_FPS
+    try:
+        rate = (
+            Fraction(asked).limit_denominator(100_000)
+            if math.isfinite(float(Fraction(asked)))
+            else Fraction(0)
+        )
+    except (ValueError, TypeError, ZeroDivisionError, OverflowError):
+        rate = Fraction(0)
+    if rate <= 0:
+        raise HeadwarpError(f"fps: expected a number above 0, got {asked!r}; give one with --fps")
+    return rate

@@ -1,0 +1,144 @@
+"""``headwarp export``: a fit for other programs, by the name of the output: glTF, an OBJ sequence."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from tyro.conf import Positional
+
+from ..flame.export import gltf, obj
+from ..flame.io import load_head
+from ..flame.model import HeadModel
+from ..flame.params import HeadFit
+from ..geom.errors import HeadwarpError
+
+_KINDS = {".glb": "gltf", ".gltf": "gltf", "": "obj"}
+_OPTIONS = {"gltf": ("fps", "texture"), "obj": ("axes", "normals")}
+
+
+@dataclass(frozen=True)
+class Export:
+    """Write a fit as .glb or .gltf (rig, blendshapes, animation), or as a folder of OBJ files.
+
+    The name of --output decides: X.glb, X.gltf (with X.bin beside it), or a name without a suffix for the
+    folder of an OBJ sequence. Metres, the head model's axes: x to the subject's left, y up, z to the
+    front."""
+
+    fit: Positional[Path]
+    """A fit, as `headwarp fit` writes it."""
+    output: Path
+    """X.glb, X.gltf, or a folder."""
+    head: str | None = None
+    """builtin, or a head file; without it, what $HEADWARP_HEAD names, else builtin."""
+    fps: float | None = None
+    """glTF: frames a second; without it, those of the fit, else 25."""
+    texture: Path | None = None
+    """glTF: a PNG or JPEG in the head's texture coordinates."""
+    axes: Literal["model", "camera"] = "model"
+    """OBJ: the head model's axes, or those of the camera (x right, y down, z forward)."""
+    normals: bool = False
+    """OBJ: write vertex normals."""
+
+
+def run(config: Export) -> dict[str, Any]:
+    """The command.
+
+    Raises:
+        HeadwarpError: an unknown suffix, an option of another format, or what `export` raises.
+    """
+    kind = _kind(config.output)
+    for other, names in _OPTIONS.items():
+        wrong = [name for name in names if getattr(config, name) != Export.__dataclass_fields__[name].default]
+        if wrong and other != kind:
+            raise HeadwarpError(f"--{wrong[0]}: belongs to {other}, not to {config.output}; leave it out")
+    return export(
+        config.fit,
+        config.output,
+        head=config.head,
+        fps=config.fps,
+        texture=config.texture,
+        axes=config.axes,
+        normals=config.normals,
+    )
+
+
+def export(
+    fit: HeadFit | str | Path,
+    output: str | Path,
+    *,
+    head: str | Path | HeadModel | None = None,
+    fps: float | None = None,
+    texture: str | Path | None = None,
+    axes: Literal["model", "camera"] = "model",
+    normals: bool = False,
+) -> dict[str, Any]:
+    """Write a fit for other programs: `write_gltf` or `write_obj_sequence`, by the name of the output.
+
+    Args:
+        fit: a fit, or its file.
+        output: X.glb, X.gltf, or a folder (a name without a suffix).
+        head: the head of the fit: ``"builtin"``, a file, a loaded model; None: ``$HEADWARP_HEAD``, else the
+            built-in.
+        fps, texture: see `write_gltf`.
+        axes, normals: see `write_obj_sequence`.
+
+    Returns:
+        ``format``, ``output``, and the fields of the writer's report.
+
+    Raises:
+        ModelFileError: no fit, or one of another head; a file that cannot be written.
+        HeadwarpError: an unknown suffix, and what the writers raise.
+    """
+    output = Path(output)
+    kind = _kind(output)
+    fit = fit if isinstance(fit, HeadFit) else HeadFit.load(fit)
+    model = head if isinstance(head, HeadModel) else load_head(head)
+    _make_parent(output)
+    report: Any
+    if kind == "gltf":
+        report = gltf.write_gltf(model, fit, output, fps=fps, texture=texture)
+    else:
+        report = obj.write_obj_sequence(model, fit, output, axes=axes, normals=normals)
+    return {"format": kind, "output": output, **dataclasses.asdict(report)}
+
+
+def _kind(output: Path) -> str:
+    if output.suffix.lower() not in _KINDS:
+        hint = "; an OBJ sequence goes into a folder" if output.suffix.lower() == ".obj" else ""
+        raise HeadwarpError(f"--output: expected X.glb, X.gltf or a folder, got {output}{hint}")
+    return _KINDS[output.suffix.lower()]
+
+
+def _make_parent(output: Path) -> None:
+    try:
+        output.absolute().parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise HeadwarpError(
+            f"--output: cannot make the folder of {output} ({error.strerror or error})"
+        ) from error
+
+
+def describe(report: Mapping[str, Any]) -> str:
+    """What was written, in a line or two."""
+    if report["format"] == "obj":
+        missed = len(report["not_detected"])
+        rest = f", {missed} of them without a detected face" if missed else ""
+        return f"{report['output']}: {report['frames']} OBJ file(s), {report['axes']} axes, metres{rest}"
+    names = [name.rsplit("_", 1)[0] for name in report["morph_targets"]]
+    morphs = ", ".join(f"{names.count(name)} {name}" for name in dict.fromkeys(names)) or "none"
+    lines = [
+        f"{report['output']}: {report['frames']} frame(s) at {report['fps']:g} fps, "
+        f"{report['vertices']} vertices",
+        f"  morph targets: {morphs}; joints a vertex: {report['influences']}",
+        f"  camera: {report['camera']['kind']}",
+    ]
+    if report["second_set"]:
+        lines.append(
+            "  more than four joints a vertex: readers of one set of weights lose "
+            f"{report['second_set']:.2%} at most"
+        )
+    return "\n".join(lines)
