@@ -30,10 +30,13 @@ class Health:
     Attributes:
         damaged: packets or pictures that were skipped.
         truncated: None, or a sentence on where the clip ends and where it should.
+        time: seconds of the frame yielded last, from the start of the stream; None where the file does not
+            say.
     """
 
     damaged: int = 0
     truncated: str | None = None
+    time: float | None = None
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,7 @@ def clip_frames(
             if window.ends_at(index):
                 return
             if window.wants(index):
+                health.time = _frame_time(frame, stream)
                 yield _displayed(frame, layout, matrix)
             end = _frame_end(frame, stream)
         health.truncated = _early_end(container, stream, end) or health.truncated
@@ -124,12 +128,19 @@ def decoded_frames(container: InputContainer, stream: VideoStream, health: Healt
         yield from frames
 
 
-def _frame_end(frame: VideoFrame, stream: VideoStream) -> float | None:
-    """Seconds from the start of the stream at which the next frame is due."""
+def _frame_time(frame: VideoFrame, stream: VideoStream) -> float | None:
+    """Seconds from the start of the stream at which the frame is due."""
     if frame.pts is None or not frame.time_base:
         return None
-    interval = frame.duration * frame.time_base or 1 / (stream.average_rate or 25)
-    return float(frame.pts * frame.time_base + interval - (stream.start_time or 0) * (stream.time_base or 0))
+    return float(frame.pts * frame.time_base - (stream.start_time or 0) * (stream.time_base or 0))
+
+
+def _frame_end(frame: VideoFrame, stream: VideoStream) -> float | None:
+    """Seconds from the start of the stream at which the next frame is due."""
+    start = _frame_time(frame, stream)
+    if start is None:
+        return None
+    return start + float(frame.duration * frame.time_base or 1 / (stream.average_rate or 25))
 
 
 def _early_end(container: InputContainer, stream: VideoStream, reached: float | None) -> str | None:

@@ -78,6 +78,13 @@ class VideoReader:
         """None, or a sentence on where the clip ended in the latest pass and where it should have."""
         return self._health.truncated
 
+    @property
+    def time(self) -> float | None:
+        """Seconds from the start of the clip at which the latest frame is due; None if the file is silent
+        on it.
+        """
+        return self._health.time
+
     def __enter__(self) -> VideoReader:
         return self
 

@@ -1,0 +1,87 @@
+"""The first pass over a video: when each frame is due, where each face is, and where the film was cut."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ....flame.detect.tracking import Steps
+from ....geom.errors import MediaError
+from ..media import MediaInfo, VideoReader
+from .shots import ShotConfig, ShotWatcher, shot_cuts
+from .windows import Box, Window, face_box
+
+__all__ = ["FaceTrack", "Seen", "watch"]
+
+
+@dataclass
+class FaceTrack:
+    """Where one face is.
+
+    Attributes:
+        frames: numbers of the frames with the face.
+        boxes: its box in each of them, as the window measures it.
+        confirmed: whether a detector, not the landmarks alone, found a face at least once.
+    """
+
+    frames: list[int] = field(default_factory=list)
+    boxes: list[Box] = field(default_factory=list)
+    confirmed: bool = False
+
+    def rows(self, frames: int) -> np.ndarray:
+        """(frames, 4) boxes, NaN where the face is absent."""
+        boxes = np.full((frames, 4), np.nan)
+        boxes[self.frames] = self.boxes
+        return boxes
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the first pass saw.
+
+    Attributes:
+        info: what the file says it holds.
+        times: seconds of each frame from the start of the stream; None where the file does not say.
+        faces: by track number.
+        cuts: frames that begin a new shot.
+        damaged: packets or pictures that did not decode.
+        truncated: None, or a sentence on where the file ends too early.
+    """
+
+    info: MediaInfo
+    times: list[float | None]
+    faces: dict[int, FaceTrack]
+    cuts: list[int]
+    damaged: int
+    truncated: str | None
+
+
+def watch(
+    path: str | os.PathLike[str], window: Window, start_tracker: Callable[[], Steps], shots: ShotConfig
+) -> Seen:
+    """Read a video once; a box and a time a frame are kept.
+
+    Raises:
+        MediaError: it cannot be read, or is a photo.
+    """
+    watcher = ShotWatcher()
+    times: list[float | None] = []
+    faces: dict[int, FaceTrack] = {}
+    with VideoReader(path) as reader:
+        if reader.info.kind == "photo":
+            raise MediaError(f"{os.fspath(path)}: is a photo; clips are cut from videos.")
+        tracker = start_tracker()
+        for index, frame in enumerate(reader):
+            times.append(reader.time)
+            watcher.step(frame)
+            for found in tracker.step(frame):
+                if found.track is not None:
+                    face = faces.setdefault(found.track, FaceTrack())
+                    face.frames.append(index)
+                    face.boxes.append(face_box(found.landmarks, window))
+                    face.confirmed |= found.confirmed
+        cuts = shot_cuts(watcher.changes, shots)
+        return Seen(reader.info, times, faces, cuts, reader.damaged, reader.truncated)
