@@ -35,6 +35,7 @@ _EXPORTS: dict[str, str] = {
     "load_animator": ".warping.animators",
     "load_head": ".flame.io",
     "pose": ".tools.posed",
+    "refine": ".tools.refine",
     "render": ".tools.render",
 }
 __all__ = sorted(_EXPORTS)
@@ -63,6 +64,7 @@ if TYPE_CHECKING:  # the same names for editors and type checkers
     from .tools.fit import fit_all as fit_all
     from .tools.posed import displacement as displacement
     from .tools.posed import pose as pose
+    from .tools.refine import refine as refine
     from .tools.render import render as render
     from .warping.animators import load_animator as load_animator
 
