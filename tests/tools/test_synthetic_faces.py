@@ -14,7 +14,7 @@ from headwarp.geom.errors import HeadwarpError
 from headwarp.geom.mesh import save_mesh
 from headwarp.geom.transforms import euler_to_matrix, matrix_to_euler
 from headwarp.tools.bench.fitting import fit_mflop, pose_cases
-from headwarp.tools.bench.ict_faces import embedded, ict_posed_faces, load_ict_faces, nearest_on_surface
+from headwarp.tools.bench.ict_faces import embedded, ict_posed_faces, load_ict_faces
 from headwarp.tools.bench.synthetic_faces import (
     MOST_DEG,
     PIXELS_PER_METRE,
@@ -99,20 +99,6 @@ def test_packaged_head_finds_the_pose_of_ict_faces_within_three_degrees(head, te
     facts = {case.name: case.facts() for case in pose_cases()}["pose/ict_facekit"]
     assert facts["rotation_error_deg"] < 3.0  # measured 2.0 to 2.5
     assert facts["reprojection_percent_iod"] < 1.5
-
-
-def test_nearest_on_surface_equals_brute_force(face):
-    triangles = face_mesh_triangles()
-    points = face[::20] + np.random.default_rng(0).normal(scale=0.003, size=face[::20].shape)
-    found, where = nearest_on_surface(points, face, triangles)
-    import trimesh
-
-    for point, nearest, triangle in zip(points, found, where, strict=True):
-        every = trimesh.triangles.closest_point(face[triangles], np.tile(point, (len(triangles), 1)))
-        best = np.linalg.norm(every - point, axis=1).min()
-        assert np.linalg.norm(nearest - point) == pytest.approx(best, abs=1e-12)
-        own = trimesh.triangles.closest_point(face[triangles[[triangle]]], point[None])[0]
-        np.testing.assert_allclose(own, nearest, atol=1e-12)
 
 
 def test_face_mesh_is_laid_on_its_own_surface_moved_and_scaled(face):

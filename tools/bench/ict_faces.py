@@ -14,6 +14,7 @@ from ...flame.landmarks import FACE_MESH_COUNT, MEDIAPIPE_68, face_mesh_triangle
 from ...flame.model import HeadModel
 from ...geom.errors import HeadwarpError
 from ...geom.mesh import load_mesh, uniform_laplacian
+from ...geom.nearest import barycentric, nearest_on_surface
 from ...geom.transforms import umeyama
 from .synthetic_faces import IDENTITIES, POSES, PosedFaces, posed_faces
 
@@ -99,37 +100,7 @@ def embedded(
         towards = nearest_on_surface(points, vertices, faces)[0] - points
         points = points + np.linalg.solve(np.eye(len(points)) + stiffness * energy, towards)
     nearest, on_faces = nearest_on_surface(points, vertices, faces)
-    import trimesh
-
-    return on_faces, trimesh.triangles.points_to_barycentric(vertices[faces[on_faces]], nearest)
-
-
-def nearest_on_surface(
-    points: Float[np.ndarray, "N 3"],
-    vertices: Float[np.ndarray, "V 3"],
-    faces: Int[np.ndarray, "F 3"],
-    *,
-    candidates: int = 12,
-) -> tuple[Float[np.ndarray, "N 3"], Int[np.ndarray, " N"]]:
-    """The nearest points of a mesh, and their triangles, among those that meet the nearest vertices."""
-    import trimesh
-    from scipy.sparse import csr_matrix
-    from scipy.spatial import cKDTree
-
-    rows = np.arange(len(faces)).repeat(3)
-    meets = csr_matrix((np.ones(len(rows)), (faces.ravel(), rows)), shape=(len(vertices), len(faces)))
-    used = np.unique(faces)
-    close = used[cKDTree(vertices[used]).query(points, candidates)[1]]  # (N, candidates)
-    pick = csr_matrix(
-        (np.ones(close.size), (np.arange(len(points)).repeat(candidates), close.ravel())),
-        shape=(len(points), len(vertices)),
-    )
-    pairs = (pick @ meets).tocoo()
-    found = trimesh.triangles.closest_point(vertices[faces[pairs.col]], points[pairs.row])
-    distance = np.linalg.norm(found - points[pairs.row], axis=1)
-    order = np.lexsort((distance, pairs.row))
-    first = order[np.searchsorted(pairs.row[order], np.arange(len(points)))]
-    return found[first], pairs.col[first].astype(np.int64)
+    return on_faces, barycentric(nearest, vertices[faces[on_faces]])
 
 
 def ict_posed_faces(
