@@ -7,8 +7,9 @@ y up, z out of the face, metres; rotations are axis-angle in radians.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -51,6 +52,7 @@ __all__ = [
     "posed_joints",
     "restrict",
     "shaped_vertices",
+    "with_landmarks",
 ]
 
 
@@ -161,6 +163,20 @@ class HeadModel(nn.Module):
             for key, value in _joint_bases(self).items():
                 setattr(self, key, value)
         return self
+
+
+def with_landmarks(model: HeadModel, landmarks: Mapping[str, LandmarkEmbedding]) -> HeadModel:
+    """The same head, arrays shared, with these landmark embeddings in place of its own.
+
+    Raises:
+        ShapeError: an embedding points outside the mesh.
+    """
+    twin = copy.copy(model)
+    twin._buffers = dict(model._buffers)  # so that moving one leaves the other where it is
+    checked = checked_landmarks(landmarks, len(model.faces))
+    twin.landmarks = {k: replace(v, bary=v.bary.to(model.template)) for k, v in checked.items()}
+    twin._derived_expressions = {}
+    return twin
 
 
 def pose_vertices(

@@ -11,39 +11,40 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ..geom.errors import NoFaceError
-from ..geom.nearest import barycentric, faces_at_vertices, nearest_among
 from ..geom.transforms import umeyama
+from ._embedding_median import RenderedEmbedding, combined
 from ._embedding_views import HeadView, Hits, Stand, cast, draw_view, to_view
 from ._face_paint import HeadParts, brow_strokes, head_parts
 from .landmarks import (
-    FACE_OVAL,
     LEFT_EYE_RIM,
     LEFT_IRIS,
     LIPS,
-    LIPS_OUTER_LOWER,
-    LIPS_OUTER_UPPER,
-    MEDIAPIPE_68,
-    MEDIAPIPE_COUNT,
     RIGHT_EYE_RIM,
     RIGHT_IRIS,
 )
 from .model import HeadModel, LandmarkEmbedding, pose_vertices
 
+__all__ = [
+    "EmbeddingConfig",
+    "RenderedEmbedding",
+    "distances_mm",
+    "embedding_pictures",
+    "render_embedding",
+]
 PRESENCE = 0.5
-JAW_OPEN = 0.12
+JAW_OPEN = 0.12  # radians: lips a centimetre apart; at 0.22 the detected inner lips lie 2 mm further off
 _NOSE = (1, 4, 5, 6, 168, 195, 197, 2)
 _STEADY = (*LEFT_EYE_RIM, *RIGHT_EYE_RIM, *_NOSE, *LIPS)  # read well on a head without brows
-_INNER_LIPS = sorted({*LIPS} - {*LIPS_OUTER_UPPER, *LIPS_OUTER_LOWER})
 _JAW_MOVES = 0.003  # metres: of a lip that follows the jaw
 _FARTHEST = 0.03  # metres from an average face's place, for a face of an adult's size
+_LIP_DEPTH = 0.005  # metres behind the visible lips at which their rims end, likewise
 _FIRST_SIZE = 512
 _FILLS = 0.9
 
@@ -64,37 +65,6 @@ class EmbeddingConfig:
     size: int = 320
     face_share: float = 0.62
     fewest_views: int = 3
-
-
-@dataclass(frozen=True)
-class RenderedEmbedding:
-    """Landmarks found on a head by drawing it.
-
-    Attributes:
-        mediapipe: the 478 points, in order.
-        ibug68: the face-mesh points nearest in meaning to iBUG's 68.
-        spread_mm: root mean square distance of a point's places in the views from their median, ``(478,)``.
-        seen: views in which the point was found on the mesh, ``(478,)``.
-        views: views drawn, and those of them in which a face was found.
-    """
-
-    mediapipe: LandmarkEmbedding
-    ibug68: LandmarkEmbedding
-    spread_mm: Float[np.ndarray, " 478"]
-    seen: Int[np.ndarray, " 478"]
-    views: tuple[int, int]
-
-    def numbers(self) -> dict[str, Any]:
-        """What a report says: views, and the spread over all points, those of the face's rim and the rest."""
-        rim = np.isin(np.arange(MEDIAPIPE_COUNT), FACE_OVAL)
-        return {
-            "views": self.views[0],
-            "views_with_face": self.views[1],
-            "spread_mm_median": float(np.median(self.spread_mm)),
-            "spread_mm_90_percent": float(np.percentile(self.spread_mm, 90)),
-            "spread_mm_rim_median": float(np.median(self.spread_mm[rim])),
-            "spread_mm_inner_median": float(np.median(self.spread_mm[~rim])),
-        }
 
 
 def render_embedding(model: HeadModel, config: EmbeddingConfig | None = None) -> RenderedEmbedding:
@@ -120,13 +90,60 @@ def render_embedding(model: HeadModel, config: EmbeddingConfig | None = None) ->
     angles = list(itertools.product(config.yaws_deg, config.pitches_deg))
     with torch.no_grad():
         prior = _first_look(model, parts)
-        stand = _stand(prior, config)
-        shut = _look(model, model.template, parts, prior, stand, angles)
+        scene = _Scene(model, parts, prior, _stand(prior, config))
+        shut = _look(scene, model.template, angles, skin=parts.skin)
         _expect_views(len(shut), len(angles), config.fewest_views)
+        wide, opened = [], _opened(model)
+        if opened is not None:
+            level = [(yaw, 0.0) for yaw in config.yaws_deg]
+            wide = _look(scene, opened, level, skin=parts.skin & _near_lips(scene, shut))
+    return combined(model, parts, prior.points, shut=shut, wide=wide, views=len(angles))
+
+
+def distances_mm(model: HeadModel, found: RenderedEmbedding) -> dict[str, Float[np.ndarray, " L"]]:
+    """By family, how far the points lie from those the head's own embedding gives, for the points in both."""
+    vertices = model.template.detach().cpu().double().numpy()
+    triangles = model.faces.cpu().numpy()
+
+    def place(embedding: LandmarkEmbedding) -> np.ndarray:
+        corners = vertices[triangles[embedding.faces.cpu().numpy()]]
+        return np.einsum("lk,lkc->lc", embedding.bary.cpu().double().numpy(), corners)
+
+    result = {}
+    for family, made in (("mediapipe", found.mediapipe), ("ibug68", found.ibug68)):
+        if family in model.landmarks:
+            own = model.landmarks[family]
+            result[family] = 1000 * np.linalg.norm(
+                place(own) - place(made)[own.indices.cpu().numpy()], axis=1
+            )
+    return result
+
+
+def embedding_pictures(
+    model: HeadModel, found: RenderedEmbedding, *, size: int = 512
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Pictures to judge an embedding by, with its points in pixels: front, both sides, front with jaw open.
+
+    Returns:
+        uint8 RGB ``(size, size, 3)`` and ``(478, 2)``, pairs.
+    """
+    parts, faces = head_parts(model), model.faces.numpy()
+    embedding = found.mediapipe
+    rest = model.template
+    with torch.no_grad():
+        points = rest[model.faces[embedding.faces]].double().numpy()
+        places = np.einsum("lk,lkc->lc", embedding.bary.double().numpy(), points)
+        prior = _Prior(places, 1.0)
+        stand = _stand(prior, EmbeddingConfig(size=size))
         opened = _opened(model)
-        level = [(yaw, 0.0) for yaw in config.yaws_deg]
-        wide = [] if opened is None else _look(model, opened, parts, prior, stand, level)
-    return _combined(model, parts, prior, shut, wide, views=len(angles))
+        cases = [(rest, 0.0), (rest, -35.0), (rest, 35.0), (rest if opened is None else opened, 0.0)]
+        pictures = []
+        for verts, yaw in cases:
+            view = draw_view(model, verts, parts, stand, yaw_deg=yaw, brows=brow_strokes(places))
+            corners = view.verts.double().numpy()[faces[embedding.faces.numpy()]]  # (478, 3, 3)
+            seen = np.einsum("lk,lkc->lc", embedding.bary.double().numpy(), corners)
+            pictures.append((view.image, seen[:, :2]))
+    return pictures
 
 
 @dataclass(frozen=True)
@@ -135,6 +152,20 @@ class _Prior:
 
     points: Float[np.ndarray, "478 3"]
     scale: float
+
+
+@dataclass(frozen=True)
+class _Scene:
+    """What the pictures show: a head, its parts, an average face on it, and where the camera stands."""
+
+    model: HeadModel
+    parts: HeadParts
+    prior: _Prior
+    stand: Stand
+
+    def places(self, hits: Hits) -> Float[np.ndarray, "478 3"]:
+        """Where on the resting head a view's points lie; NaN for those it does not show."""
+        return hits.points(self.model.template.double().numpy(), self.model.faces.numpy())
 
 
 def _first_look(model: HeadModel, parts: HeadParts) -> _Prior:
@@ -177,41 +208,53 @@ def _stand(prior: _Prior, config: EmbeddingConfig) -> Stand:
 
 
 def _look(
-    model: HeadModel,
+    scene: _Scene,
     verts: Float[Tensor, "V 3"],
-    parts: HeadParts,
-    prior: _Prior,
-    stand: Stand,
     angles: Sequence[tuple[float, float]],
+    *,
+    skin: Bool[np.ndarray, " F"],
 ) -> list[Hits]:
     """What is read in those pictures of the posed head in which there is a face."""
     from .detect import landmarks_in_roi
 
-    brows = brow_strokes(prior.points)
-    mean = torch.from_numpy(prior.points)
-    vertices, faces = model.template.double().numpy(), model.faces.numpy()
+    model, prior = scene.model, scene.prior
+    brows, mean = brow_strokes(prior.points), torch.from_numpy(prior.points)
     found = []
     for yaw, pitch in angles:
-        view = draw_view(model, verts, parts, stand, yaw_deg=yaw, pitch_deg=pitch, brows=brows)
-        expected = to_view(mean, stand, yaw_deg=yaw, pitch_deg=pitch).numpy()
+        view = draw_view(model, verts, scene.parts, scene.stand, yaw_deg=yaw, pitch_deg=pitch, brows=brows)
+        expected = to_view(mean, scene.stand, yaw_deg=yaw, pitch_deg=pitch).numpy()
         landmarks, presence = landmarks_in_roi(view.image, expected)
         if presence < PRESENCE:
             continue
-        hits = _read(view, faces, parts, landmarks[:, :2].astype(np.float64))
-        far = np.linalg.norm(hits.points(vertices, faces) - prior.points, axis=1) > _FARTHEST * prior.scale
+        hits = _read(scene, view, landmarks[:, :2].astype(np.float64), skin)
+        far = np.linalg.norm(scene.places(hits) - prior.points, axis=1) > _FARTHEST * prior.scale
         found.append(replace(hits, hit=hits.hit & ~far))
     return found
 
 
-def _read(view: HeadView, faces: np.ndarray, parts: HeadParts, points: Float[np.ndarray, "478 2"]) -> Hits:
+def _read(
+    scene: _Scene, view: HeadView, points: Float[np.ndarray, "478 2"], skin: Bool[np.ndarray, " F"]
+) -> Hits:
     """Face points on the skin, irises on the eyeballs where there are any."""
-    hits = cast(view, faces, points, parts.skin)
-    for iris, ball in zip((LEFT_IRIS, RIGHT_IRIS), parts.eyeballs, strict=True):
+    faces = scene.model.faces.numpy()
+    hits = cast(view, faces, points, skin)
+    for iris, ball in zip((LEFT_IRIS, RIGHT_IRIS), scene.parts.eyeballs, strict=True):
         if ball.any():
             rows = list(iris)
             own = cast(view, faces, points[rows], ball)
             hits.faces[rows], hits.bary[rows], hits.hit[rows] = own.faces, own.bary, own.hit
     return hits
+
+
+def _near_lips(scene: _Scene, shut: Sequence[Hits]) -> Bool[np.ndarray, " F"]:
+    """Triangles at the lips, not deep in the mouth: near a lip point that was seen with the mouth shut."""
+    from scipy.spatial import cKDTree
+
+    seen = np.concatenate([scene.places(hits)[list(LIPS)] for hits in shut])
+    lips = cKDTree(seen[np.isfinite(seen).all(1)])
+    vertices, faces = scene.model.template.double().numpy(), scene.model.faces.numpy()
+    close = lips.query(vertices, distance_upper_bound=_LIP_DEPTH * scene.prior.scale)[0] < np.inf
+    return close[faces].any(1)
 
 
 def _expect_views(found: int, drawn: int, fewest: int) -> None:
@@ -230,64 +273,3 @@ def _opened(model: HeadModel) -> Float[Tensor, "V 3"] | None:
     verts = pose_vertices(model, none, none, jaw=model.template.new_tensor([[JAW_OPEN, 0.0, 0.0]]))[0]
     moved = (verts - model.template).square().sum(1).max().sqrt()
     return verts if float(moved) > _JAW_MOVES else None
-
-
-def _combined(
-    model: HeadModel, parts: HeadParts, prior: _Prior, shut: list[Hits], wide: list[Hits], views: int
-) -> RenderedEmbedding:
-    """The median over the views of every point's place on the resting head, put back on its surface."""
-    vertices, faces = model.template.double().numpy(), model.faces.numpy()
-    seen = [*shut, *wide]
-    places = np.stack([hits.points(vertices, faces) for hits in seen])  # (N, 478, 3)
-    of_wide = np.arange(len(seen)) >= len(shut)
-    inner = np.isin(np.arange(MEDIAPIPE_COUNT), _INNER_LIPS)
-    inner &= np.isfinite(places[of_wide]).all(2).any(0)
-    places[of_wide[:, None] != inner] = np.nan  # inner lips by the open mouth, all else by the shut one
-    there = np.isfinite(places).all(2)  # (N, 478)
-    never = ~there.any(0)
-    places[0, never] = prior.points[never]
-    middle = np.nanmedian(places, axis=0)  # (478, 3)
-    spread = np.sqrt(np.nanmean(np.square(places - middle).sum(2), axis=0))
-    rows, choices = _choices(faces, np.stack([hits.faces for hits in seen]), there, parts)
-    for row in np.flatnonzero(never):  # no view shows it: anywhere on the skin
-        skin = np.flatnonzero(parts.skin)
-        rows, choices = np.append(rows, np.full(len(skin), row)), np.append(choices, skin)
-    points, on_faces = nearest_among(middle, vertices, faces, rows=rows, choices=choices)
-    bary = barycentric(points, vertices[faces[on_faces]])
-    whole = _embedding(np.arange(MEDIAPIPE_COUNT), on_faces, bary)
-    known = list(MEDIAPIPE_68)
-    return RenderedEmbedding(
-        mediapipe=whole,
-        ibug68=_embedding(np.arange(68), on_faces[known], bary[known]),
-        spread_mm=1000 * np.where(never, np.nan, spread),
-        seen=there.sum(0),
-        views=(views, len(shut)),
-    )
-
-
-def _choices(
-    faces: np.ndarray, hit: Int[np.ndarray, "N 478"], there: np.ndarray, parts: HeadParts
-) -> tuple[np.ndarray, np.ndarray]:
-    """The triangles that a point may lie on: those the views hit and their neighbours of the same kind.
-
-    So a point of the lower lip stays on it, though the upper lip is as near.
-    """
-    meets = faces_at_vertices(faces, int(faces.max()) + 1)
-    view, point = np.nonzero(there)
-    hits = np.unique(np.stack([point, hit[view, point]], axis=1), axis=0)
-    kind = parts.skin.astype(np.int8)
-    rows, choices = [hits[:, 0]], [hits[:, 1]]
-    for corner in range(3):
-        pairs = meets[faces[hits[:, 1], corner]].tocoo()
-        same = kind[pairs.col] == kind[hits[pairs.row, 1]]
-        rows.append(hits[pairs.row[same], 0])
-        choices.append(pairs.col[same].astype(np.int64))
-    return np.concatenate(rows), np.concatenate(choices)
-
-
-def _embedding(indices: np.ndarray, faces: np.ndarray, bary: np.ndarray) -> LandmarkEmbedding:
-    return LandmarkEmbedding(
-        indices=torch.from_numpy(indices.astype(np.int64)),
-        faces=torch.from_numpy(faces.astype(np.int64)),
-        bary=torch.from_numpy(bary),
-    )

@@ -13,7 +13,6 @@ from torch import Tensor
 from tyro.conf import FlagCreatePairsOff, arg
 
 from ..flame.driving import Driven, Transfer, transfer_motion
-from ..flame.io import load_head
 from ..flame.model import HeadModel
 from ..flame.params import STATUS_NAMES, HeadFit
 from ..flame.posing import apply_pose
@@ -21,6 +20,7 @@ from ..geom.crops import Crop, crop_image
 from ..geom.errors import HeadwarpError
 from ..warping.animators import Animator, load_animator
 from .drivers import Driver, open_driver
+from .heads import ready_head
 from .performance import (
     CLIPS,
     PICTURES,
@@ -139,7 +139,7 @@ def animate(
     """
     place = check_device(device)
     maker = load_animator(animator) if isinstance(animator, str) else animator
-    model = head if isinstance(head, HeadModel) else load_head(head)
+    model = ready_head(head)
     driver = open_driver(driving, model)
     performance = prepare(source, driver, model, transfer=transfer, size=size, face=face)
     return windows(performed(performance, maker, device=place))
@@ -218,7 +218,7 @@ def run(config: Animate) -> dict[str, Any]:
     check_output(config.output, [*CLIPS, *PICTURES], what="a clip or a picture")
     place = check_device(config.device)
     animator = load_animator(config.animator, config.checkpoint)
-    model = load_head(config.head)
+    model = ready_head(config.head)
     driver = open_driver(
         config.driving, model, fps=config.fps, face=config.driving_face, landmarks=config.landmarks
     )

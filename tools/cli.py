@@ -29,6 +29,7 @@ COMMANDS: dict[str, str] = {
     "evaluate": "evaluate:Evaluate",
     "learn-head": "learn_head:LearnHead",
     "convert head": "convert_head:ConvertHead",
+    "convert landmarks": "convert_landmarks:ConvertLandmarks",
     "export": "export:Export",
     "bench": "bench:Bench",
     "info": "info:Info",

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from tyro.conf import Positional
 
-from ..flame.io import load_head
 from ..flame.model import HeadModel
 from ..flame.params import HeadFit, Pose
 from ..flame.pose_track import interpolate_poses, write_pose_track
@@ -22,6 +21,7 @@ from ..geom.errors import HeadwarpError
 from ..training.data.provenance import Provenance
 from ..warping.animators import load_animator
 from .draw import blend, shaded, view_of
+from .heads import ready_head
 from .performance import perform, progress, provenance_facts, provenance_of, windows
 from .portrait import Frame, Portrait, as_frames, open_portrait, to_frame, to_image
 
@@ -117,7 +117,7 @@ def run(config: Demo) -> dict[str, Any]:
 
     _check(config)
     clock = _Clock()
-    model = load_head(config.head)
+    model = ready_head(config.head)
     animator = load_animator(config.animator, config.checkpoint)
     picture = _photo(config.photo)
     clock.lap("load")

@@ -10,13 +10,13 @@ from typing import Any
 
 from tyro.conf import Positional
 
-from ..flame.io import load_head
 from ..flame.model import HeadModel
 from ..flame.params import Pose
 from ..flame.pose_track import absolute, read_pose_track
 from ..flame.posing import apply_pose, head_pose
 from ..geom.errors import HeadwarpError
 from ..warping.animators import Animation, Animator, load_animator
+from .heads import ready_head
 from .performance import (
     CLIPS,
     PICTURES,
@@ -139,7 +139,7 @@ def edit_track(
     """One photo in many poses; arguments as in `edit`, each frame is made when it is asked for."""
     place = check_device(device)
     maker = load_animator(animator) if isinstance(animator, str) else animator
-    model = head if isinstance(head, HeadModel) else load_head(head)
+    model = ready_head(head)
     picture = next(iter(as_frames(photo)))
     portrait = open_portrait(picture, head=model, size=size, face=face)
     animations = perform([portrait], apply_pose(model, portrait.fit, poses), maker, device=place)
@@ -167,7 +167,7 @@ def run(config: Edit) -> dict[str, Any]:
     _check(config)
     place = check_device(config.device)
     animator = load_animator(config.animator, config.checkpoint)
-    model = load_head(config.head)
+    model = ready_head(config.head)
     poses = poses_of(config, model)
     picture = next(iter(as_frames(config.photo)))
     portrait = open_portrait(

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..flame.fitting import fit_landmarks
-from ..flame.io import load_head
 from ..flame.landmarks import MEDIAPIPE_68
 from ..flame.model import HeadModel
 from ..flame.params import DETECTED, HeadFit
@@ -23,6 +22,7 @@ from ..training.metrics.image import l1, psnr, ssim
 from ..training.metrics.landmarks import akd, akd_l1, missing_face_rate, to_256
 from ..warping.animators import Animator, load_animator
 from .camera import CameraMotion
+from .heads import ready_head
 from .inputs import output_names
 from .portrait import Frame, Portrait, as_frames, portrait_of, to_frame, to_image
 
@@ -103,7 +103,7 @@ def evaluate(
     """
     from tqdm import tqdm
 
-    model = head if isinstance(head, HeadModel) else load_head(head)
+    model = ready_head(head)
     names = list(dict.fromkeys([*BASELINES, animator]))
     animators = {n: load_animator(n, checkpoint if n == animator else None) for n in names}
     share = parse_share(frames)

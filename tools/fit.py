@@ -14,13 +14,13 @@ from tyro.conf import Positional
 
 from ..flame.detect import detect_faces, detector_names, get_detector
 from ..flame.fitting import FitConfig, SolverConfig
-from ..flame.io import load_head
 from ..flame.model import HeadModel
 from ..flame.params import HeadFit
 from ..geom.errors import HeadwarpError
 from .faces import find_face, find_faces, fit_face, fit_faces
 from .fit_clip import ClipOptions, fit_to_files
 from .fit_report import describe, summary
+from .heads import head_notes, ready_head
 from .inputs import check_folder, expand, is_numbered, output_names
 from .portrait import as_frames
 
@@ -93,7 +93,7 @@ def fit(
         >>> fit(skimage.data.astronaut()).report["detected"]  # doctest: +SKIP
         1
     """
-    model = head if isinstance(head, HeadModel) else load_head(head)
+    model = ready_head(head)
     choice = find_face(as_frames(frames_or_path), landmarks=landmarks, face=face)
     return fit_face(choice, model, config=config)
 
@@ -128,7 +128,7 @@ def fit_all(
         >>> [found.report["span"] for found in fit_all(skimage.data.astronaut())]  # doctest: +SKIP
         [[0, 1]]
     """
-    model = head if isinstance(head, HeadModel) else load_head(head)
+    model = ready_head(head)
     return list(fit_faces(find_faces(as_frames(frames_or_path), landmarks=landmarks), model, config=config))
 
 
@@ -149,7 +149,7 @@ def run(config: Fit) -> dict[str, Any]:
     _check(config, inputs)
     check_folder(config.output)
     started = time.perf_counter()
-    model = load_head(config.head)
+    model = ready_head(config.head)
     _start_detector(config.landmarks)
     startup = time.perf_counter() - started
     names = output_names(inputs)
@@ -159,7 +159,10 @@ def run(config: Fit) -> dict[str, Any]:
     numbered = [path for path in config.input if not config.sequence and is_numbered(path)]
     report = summary(
         clips,
-        messages=[f"{path}: numbered pictures; --sequence takes them as one clip" for path in numbered],
+        messages=[
+            *head_notes(model),
+            *(f"{path}: numbered pictures; --sequence takes them as one clip" for path in numbered),
+        ],
         protocol={"head": model.model_id, **{key: getattr(config, key) for key in PROTOCOL}},
         startup=startup,
     )

@@ -17,7 +17,6 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..flame.io import load_head
 from ..flame.landmarks import MEDIAPIPE_68
 from ..flame.model import HeadModel, landmark_points
 from ..flame.mouth import Mouth, open_mouth, with_mouth
@@ -28,6 +27,7 @@ from ..geom.crops import Crop, crop_image, head_crop
 from ..geom.errors import ShapeError
 from ..geom.guidance import Driving, Source
 from .faces import fit_frames
+from .heads import ready_head
 
 Frame = NDArray[np.uint8]
 
@@ -213,7 +213,7 @@ def open_portrait(
         NoFaceError: nothing to fit.
         MediaError: the file cannot be read.
     """
-    model = head if isinstance(head, HeadModel) else load_head(head)
+    model = ready_head(head)
     frame = next(iter(as_frames(photo)))
     fit = fit_frames([frame], model, landmarks=landmarks, face=face)
     return portrait_of(frame, model, fit, size=size)

@@ -8,7 +8,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..flame.io import load_head
 from ..flame.model import HeadModel
 from ..flame.params import HeadFit, Pose
 from ..flame.posing import apply_pose, posed_vertices
@@ -16,6 +15,7 @@ from ..flame.residual import corrected, residual_field
 from ..geom.displacement import geometric_displacement
 from ..geom.errors import ShapeError
 from ..geom.guidance import Guidance
+from .heads import ready_head
 
 
 def pose(fit: HeadFit, how: Pose | Sequence[Pose], *, head: str | Path | HeadModel | None = None) -> HeadFit:
@@ -30,7 +30,7 @@ def pose(fit: HeadFit, how: Pose | Sequence[Pose], *, head: str | Path | HeadMod
     Raises:
         HeadwarpError: an unknown named expression, a fit of several frames, or of another head.
     """
-    return apply_pose(_loaded(head), fit, how)
+    return apply_pose(ready_head(head), fit, how)
 
 
 def displacement(
@@ -65,14 +65,10 @@ def displacement(
             f"displacement: expected a source of one frame and equal sizes, got {source.frames} frame(s), "
             f"{source.size} and {driving.size}; use select, or flame.posing.window_fit"
         )
-    model = _loaded(head)
+    model = ready_head(head)
     field = residual_field(model, source.landmark_indices)
     scale = 1.0 if size is None else size / max(source.size)
     height, width = (max(1, round(side * scale)) for side in source.size)
     with torch.no_grad():
         verts = [corrected(posed_vertices(model, fit), fit, field) * scale for fit in (source, driving)]
         return geometric_displacement(verts[0], verts[1], model.faces, size=(height, width), mask=mask)
-
-
-def _loaded(head: str | Path | HeadModel | None) -> HeadModel:
-    return head if isinstance(head, HeadModel) else load_head(head)

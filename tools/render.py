@@ -16,7 +16,6 @@ from jaxtyping import Float
 from torch import Tensor
 from tyro.conf import Positional
 
-from ..flame.io import load_head
 from ..flame.model import HeadModel
 from ..flame.params import DETECTED, MISSING, HeadFit, check_model
 from ..flame.posing import posed_vertices, retarget
@@ -24,6 +23,7 @@ from ..flame.residual import ResidualField, corrected
 from ..geom.displacement import mesh_radius, source_visibility
 from ..geom.errors import HeadwarpError
 from .draw import Picture, View, blend, region_names, view_of
+from .heads import ready_head
 from .maps import MODES, Maps, Origin
 from .overlay import scaled_fit, scaled_frame
 from .performance import CLIPS, PICTURES
@@ -148,7 +148,7 @@ def make_scene(
     fit = fit if isinstance(fit, HeadFit) else HeadFit.load(fit)
     if frame is not None and not 0 <= frame < fit.frames:
         raise HeadwarpError(f"--frame: expected 0 to {fit.frames - 1}, the frames of this fit, got {frame}")
-    model = head if isinstance(head, HeadModel) else load_head(head)
+    model = ready_head(head)
     check_model(fit, model.model_id)
     _check_head(model, mode)
     fitted_size = fit.size

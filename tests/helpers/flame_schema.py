@@ -114,6 +114,28 @@ def flame_arrays(
     }
 
 
+def flame_arrays_of(head: object) -> dict[str, np.ndarray]:
+    """A head of this library as the arrays of a FLAME file: 300 identity and 100 expression columns."""
+    arrays = {key: value.double().numpy() for key, value in head.state_dict().items()}  # type: ignore[attr-defined]
+    wide = [
+        np.pad(
+            arrays[f"{name}_basis"][..., :count],
+            ((0, 0), (0, 0), (0, max(0, count - arrays[f"{name}_basis"].shape[2]))),
+        )
+        for name, count in (("shape", 300), ("expression", 100))
+    ]
+    return {
+        "v_template": arrays["template"],
+        "f": arrays["faces"].astype(np.uint32),
+        "shapedirs": np.concatenate(wide, axis=2),
+        "posedirs": arrays["pose_basis"],
+        "J_regressor": arrays["joint_regressor"],
+        "kintree_table": np.array([[ROOT_PARENT, 0, 1, 1, 1], [0, 1, 2, 3, 4]], dtype=np.uint32),
+        "weights": arrays["weights"],
+        "J": arrays["joint_regressor"] @ arrays["template"],
+    }
+
+
 def write_flame_pickle(
     path: Path,
     arrays: dict[str, np.ndarray] | None = None,

@@ -1,0 +1,71 @@
+"""Heads ready to be fitted: loaded, and with face-mesh landmarks even where no file gives them."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from weakref import WeakKeyDictionary, WeakSet
+
+from ..flame.io import load_head
+from ..flame.model import HeadModel, with_landmarks
+from ..flame.render_embedding import RenderedEmbedding, render_embedding
+from ..geom.errors import MissingDependencyError, NoFaceError
+
+FAMILY = "mediapipe"
+_LOG = logging.getLogger("headwarp")
+_MADE: dict[str, RenderedEmbedding] = {}  # by model id: it takes half a second
+_READY: WeakKeyDictionary[HeadModel, HeadModel] = WeakKeyDictionary()
+_DRAWN: WeakSet[HeadModel] = WeakSet()
+
+
+def ready_head(head: str | Path | HeadModel | None = None) -> HeadModel:
+    """A head that can be fitted: what `load_head` loads, or a loaded one.
+
+    Where it has no face-mesh landmarks (a FLAME pickle without an embedding file) they are found by drawing
+    it (`render_embedding`), once a process for a model, which is logged. Nothing is written. A head with
+    other landmarks (iBUG's 68) is returned as it is where that fails.
+
+    Args:
+        head: ``"builtin"``, a file, a loaded head; None: what ``$HEADWARP_HEAD`` names, else the built-in.
+
+    Raises:
+        ModelFileError: the file is missing, damaged or no head.
+        NoFaceError: it has no landmarks, and no face is seen on it.
+        MissingDependencyError: it has no landmarks, and the mediapipe detector is not installed.
+    """
+    model = head if isinstance(head, HeadModel) else load_head(head)
+    if FAMILY in model.landmarks:
+        return model
+    if model not in _READY:
+        try:
+            _READY[model] = _completed(model)
+        except (NoFaceError, MissingDependencyError):
+            if not model.landmarks:  # else those of another detector may do
+                raise
+            return model
+    return _READY[model]
+
+
+def _completed(model: HeadModel) -> HeadModel:
+    """The head with the landmarks that are found by drawing it, beside its own."""
+    if model.model_id not in _MADE:
+        _MADE[model.model_id] = render_embedding(model)
+        _LOG.warning("%s", _note(model))
+    made = _MADE[model.model_id]
+    twin = with_landmarks(model, {"ibug68": made.ibug68, FAMILY: made.mediapipe} | model.landmarks)
+    _DRAWN.add(twin)
+    return twin
+
+
+def head_notes(model: HeadModel) -> list[str]:
+    """What a report says about where a head's landmarks come from; empty where a file gave them."""
+    return [_note(model)] if model in _DRAWN else []
+
+
+def _note(model: HeadModel) -> str:
+    numbers = _MADE[model.model_id].numbers()
+    return (
+        f"head {model.model_id}: no face-mesh landmarks in its files; found by drawing it from "
+        f"{numbers['views']} sides (a face in {numbers['views_with_face']}, spread "
+        f"{numbers['spread_mm_median']:.1f} mm); `headwarp convert landmarks` keeps them in a file"
+    )
