@@ -14,6 +14,7 @@ from ..geom.errors import ShapeError
 
 JOINT_NAMES = ("root", "neck", "jaw", "left_eye", "right_eye")
 FLAME_PARENTS = (-1, 0, 1, 1, 1)
+CONTOUR_BINS, CONTOUR_COUNT = 79, 17
 Array = np.ndarray | Tensor
 
 
@@ -22,11 +23,27 @@ class LandmarkEmbedding:
     """Landmarks fixed to a mesh: number ``indices[l]`` of the family is on face ``faces[l]`` at ``bary[l]``.
 
     Shapes: ``indices (L,)`` int64, ``faces (L,)`` int64, ``bary (L, 3)`` float, each row summing to 1.
+    ``origin`` says whose choice of points it is (``deca``, ``flame-static``..), empty where nobody said: two
+    embeddings of one family need not agree.
     """
 
     indices: Tensor
     faces: Tensor
     bary: Tensor
+    origin: str = ""
+
+
+@dataclass(frozen=True)
+class ContourTable:
+    """FLAME's table of the 17 contour points by yaw: row 0 at rest, 1 .. 39 one way, 40 .. 78 the other way.
+
+    Shapes: ``faces (79, 17)`` int64, ``bary (79, 17, 3)`` float. Which way is left is not part of it:
+    published code disagrees (see `contour`).
+    """
+
+    faces: Tensor
+    bary: Tensor
+    origin: str = ""
 
 
 @dataclass(frozen=True)
@@ -52,6 +69,7 @@ class HeadData:
     parents: tuple[int, ...] = FLAME_PARENTS
     joint_names: tuple[str, ...] = JOINT_NAMES
     landmarks: Mapping[str, LandmarkEmbedding] = field(default_factory=dict)
+    contour: ContourTable | None = None
     region_masks: Mapping[str, Array] = field(default_factory=dict)
     uv: Array | None = None
     uv_faces: Array | None = None
@@ -102,13 +120,23 @@ def checked_landmarks(
         expect(f"{name}.faces", face, (len(indices),))
         expect(f"{name}.bary", bary, (len(indices), 3))
         _check_range(f"{name}.faces", face, faces, "faces")
-        if len(indices) and not (bary.sum(1) - 1).abs().max() < 1e-3:
-            worst = int((bary.sum(1) - 1).abs().argmax())
-            raise ShapeError(
-                f"{name}.bary: expected rows that sum to 1, row {worst} is {bary[worst].tolist()}"
-            )
-        checked[family] = LandmarkEmbedding(indices, face, bary)
+        _check_bary(f"{name}.bary", bary)
+        checked[family] = LandmarkEmbedding(indices, face, bary, embedding.origin)
     return checked
+
+
+def checked_contour(
+    table: ContourTable | None, faces: int, dtype: torch.dtype = torch.float32
+) -> ContourTable | None:
+    """A contour table that points inside the mesh."""
+    if table is None:
+        return None
+    face, bary = as_index("contour.faces", table.faces), as_float("contour.bary", table.bary, dtype)
+    expect("contour.faces", face, (CONTOUR_BINS, CONTOUR_COUNT))
+    expect("contour.bary", bary, (CONTOUR_BINS, CONTOUR_COUNT, 3))
+    _check_range("contour.faces", face, faces, "faces")
+    _check_bary("contour.bary", bary.flatten(0, 1))
+    return ContourTable(face, bary, table.origin)
 
 
 def checked_masks(masks: Mapping[str, Array], count: int) -> dict[str, Tensor]:
@@ -197,6 +225,12 @@ def _dtype_kind(values: Array) -> str:
     if isinstance(values, Tensor):
         values = torch.empty(0, dtype=values.dtype).numpy()
     return np.asarray(values).dtype.kind
+
+
+def _check_bary(name: str, bary: Tensor) -> None:
+    if len(bary) and not (bary.sum(1) - 1).abs().max() < 1e-3:
+        worst = int((bary.sum(1) - 1).abs().argmax())
+        raise ShapeError(f"{name}: expected rows that sum to 1, row {worst} is {bary[worst].tolist()}")
 
 
 def _or_zeros(name: str, values: Array | None, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:

@@ -18,15 +18,17 @@ from torch import Tensor
 
 from ..geom.errors import ModelFileError, ShapeError
 from ._files import NPY_MAGIC, ZIP_MAGIC, read_bytes, read_npz, write_npz
-from ._flame_files import (
+from ._flame_files import eyelids_beside, flame_head, masks_beside
+from ._flame_landmarks import (
     LANDMARK_FILES,
-    eyelids_beside,
-    flame_head,
-    landmark_embeddings,
-    masks_beside,
+    EmbeddingFile,
+    embedding_arrays,
+    read_embeddings,
+    stored_contour,
     stored_embeddings,
+    with_irises,
 )
-from ._head_data import HeadData, LandmarkEmbedding
+from ._head_data import ContourTable, HeadData, LandmarkEmbedding
 from ._pickle import read_pickle
 from .model import HeadModel
 
@@ -56,8 +58,9 @@ def load_head(
         dtype: of the model; float64 keeps every digit of a FLAME file. The ``model_id`` is the same.
 
     Files lying beside a FLAME file are picked up: ``mediapipe_landmark_embedding.npz``,
-    ``landmark_embedding.npy``, ``flame_static_embedding.pkl``, ``l_eyelid.npy`` with ``r_eyelid.npy``,
-    ``FLAME_masks.pkl``.
+    ``landmark_embedding.npy``, ``landmark_embedding_with_eyes.npy``, ``flame_static_embedding.pkl``,
+    ``flame_dynamic_embedding.npy``, ``l_eyelid.npy`` with ``r_eyelid.npy``, ``FLAME_masks.pkl``. Of two
+    files for the same landmarks the first in this order wins; ``landmarks[..].origin`` says which it was.
 
     Raises:
         ModelFileError: the file is missing, damaged, unsafe or no head; the text says which.
@@ -82,9 +85,9 @@ def load_head(
     else:
         head, wanted_id = flame_head(content, path, shape_count=shape_count), ""
         head = _with_files_beside(head, path.parent)
-    head = replace(
-        head, landmarks={**head.landmarks, **_embeddings(embeddings, len(head.faces), unique=True)}
-    )
+    given = _embeddings(embeddings, head, unique=True)
+    contour = head.contour if given.contour is None else given.contour
+    head = replace(head, landmarks={**head.landmarks, **given.families}, contour=contour)
     return _build(head, path, wanted_id, dtype)
 
 
@@ -103,10 +106,7 @@ def save_head_npz(model: HeadModel, path: str | Path) -> Path:
     arrays |= {key: np.array(getattr(model, key)) for key in _TEXTS}
     arrays |= {"schema_version": np.array(SCHEMA_VERSION), "parents": np.array(model.parents)}
     arrays |= {"joint_names": np.array(model.joint_names)}
-    for family, embedding in model.landmarks.items():
-        arrays[f"landmarks.{family}.indices"] = embedding.indices
-        arrays[f"landmarks.{family}.faces"] = embedding.faces
-        arrays[f"landmarks.{family}.bary"] = embedding.bary
+    arrays |= embedding_arrays(model.landmarks, model.contour)
     arrays |= {f"region_masks.{name}": mask for name, mask in model.region_masks.items()}
     arrays |= {f"named_expressions.{name}": value for name, value in model.stored_expressions.items()}
     write_npz(path, {key: _plain(value) for key, value in arrays.items()})
@@ -172,6 +172,7 @@ def _own_head(content: Mapping[str, object], path: Path) -> HeadData:
         parents=_parents(plain["parents"], path),
         joint_names=tuple(str(n) for n in plain["joint_names"].ravel()),
         landmarks=stored_embeddings(plain, path),
+        contour=stored_contour(plain, path),
         region_masks=_group(plain, "region_masks."),
         named_expressions=_group(plain, "named_expressions."),
     )
@@ -192,25 +193,30 @@ def _group(content: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarr
 def _with_files_beside(head: HeadData, folder: Path) -> HeadData:
     """Landmarks, eyelids and regions that lie in the folder of a FLAME file."""
     files = [folder / name for name in LANDMARK_FILES if (folder / name).is_file()]
+    found = _embeddings(files, head, unique=False)
     return replace(
         head,
-        landmarks=_embeddings(files, len(head.faces), unique=False),
+        landmarks=found.families,
+        contour=found.contour,
         eyelid_basis=eyelids_beside(folder, np.asarray(head.template)),
         region_masks=masks_beside(folder, len(head.template)),
     )
 
 
-def _embeddings(files: list[Path], face_count: int, *, unique: bool) -> dict[str, LandmarkEmbedding]:
+def _embeddings(files: list[Path], head: HeadData, *, unique: bool) -> EmbeddingFile:
     """Families from several files; of two for one family the first wins, or is an error where ``unique``."""
     found: dict[str, LandmarkEmbedding] = {}
+    contour: ContourTable | None = None
     for path in files:
         if not path.is_file():
             raise ModelFileError(f"{path}: no such landmark file; known are {', '.join(LANDMARK_FILES)}")
-        for family, embedding in landmark_embeddings(path, face_count).items():
+        read = read_embeddings(path, len(head.faces))
+        for family, embedding in read.families.items():
             if family in found and unique:
                 raise ModelFileError(f"{path}: landmarks {family!r} were given by an earlier file already")
-            found.setdefault(family, embedding)
-    return found
+            found.setdefault(family, with_irises(embedding, head) if family == "mediapipe" else embedding)
+        contour = read.contour if contour is None else contour
+    return EmbeddingFile(found, contour)
 
 
 def _build(head: HeadData, path: Path, wanted_id: str, dtype: torch.dtype) -> HeadModel:

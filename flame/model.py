@@ -20,9 +20,11 @@ from ..geom.transforms import axis_angle_to_matrix
 from ._head_data import (
     FLAME_PARENTS,
     JOINT_NAMES,
+    ContourTable,
     HeadData,
     LandmarkEmbedding,
     checked_arrays,
+    checked_contour,
     checked_expressions,
     checked_landmarks,
     checked_masks,
@@ -41,6 +43,7 @@ from .skinning import (
 __all__ = [
     "FLAME_PARENTS",
     "JOINT_NAMES",
+    "ContourTable",
     "HeadData",
     "HeadModel",
     "LandmarkEmbedding",
@@ -98,8 +101,8 @@ class HeadModel(nn.Module):
     ``pose_basis (V,3,9*(J-1))``, ``joint_regressor (J,V)``, ``weights (V,J)``, ``eyelid_basis (V,3,2)``, and
     from these ``joint_template (J,3)``, ``joint_shape_basis (J,3,S)``, ``joint_expression_basis (J,3,E)``.
     Attributes: ``name``, ``licence``, ``model_id`` (name and 12 hex digits of a sha256 over what gives the
-    parameters their meaning), ``parents``, ``joint_names``, ``landmarks``, ``region_masks``, ``uv``,
-    ``uv_faces``, ``stored_expressions``, ``pose_joints`` (those whose correctives are not all zero).
+    parameters their meaning), ``parents``, ``joint_names``, ``landmarks``, ``contour``, ``region_masks``,
+    ``uv``, ``uv_faces``, ``stored_expressions``, ``pose_joints`` (those whose correctives are not all zero).
 
     Raises:
         ShapeError: an array has not the shape of :class:`HeadData`, or an index points outside the mesh.
@@ -125,6 +128,7 @@ class HeadModel(nn.Module):
         self.name, self.licence = data.name, data.licence
         self.parents, self.joint_names = tuple(data.parents), tuple(data.joint_names)
         self.landmarks = checked_landmarks(data.landmarks, len(self.faces), dtype)
+        self.contour = checked_contour(data.contour, len(self.faces), dtype)
         self.region_masks = checked_masks(data.region_masks, len(self.template))
         self.uv, self.uv_faces = checked_uv(data, len(self.faces), dtype)
         width = self.expression_basis.shape[2]
@@ -152,8 +156,12 @@ class HeadModel(nn.Module):
         before = self.template.dtype
         super()._apply(fn, recurse)
         self.landmarks = {
-            k: LandmarkEmbedding(fn(v.indices), fn(v.faces), fn(v.bary)) for k, v in self.landmarks.items()
+            k: replace(v, indices=fn(v.indices), faces=fn(v.faces), bary=fn(v.bary))
+            for k, v in self.landmarks.items()
         }
+        if self.contour is not None:
+            table = self.contour
+            self.contour = replace(table, faces=fn(table.faces), bary=fn(table.bary))
         self.region_masks = {k: fn(v) for k, v in self.region_masks.items()}
         self.stored_expressions = {k: fn(v) for k, v in self.stored_expressions.items()}
         self._derived_expressions = {k: fn(v) for k, v in self._derived_expressions.items()}
