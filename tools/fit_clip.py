@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import time
@@ -51,7 +52,8 @@ class Followed:
         source: what its file is: ``kind`` and ``fps``, for the report of a fit.
         damaged: pictures or packets that were passed over.
         truncated: None, or a sentence on where it ends before its header says.
-        seconds: wall time of decoding and of detection.
+        seconds: ``decode`` and ``detect`` that either took, in threads of their own, and their ``total`` wall
+            time.
     """
 
     choice: FaceChoice
@@ -103,7 +105,9 @@ def _joined(entries: list[dict[str, Any]], refused: list[str]) -> dict[str, Any]
     first, *others = entries
     if not others and not refused:
         return first
-    seconds = {**first["seconds_per_frame"], "fit": sum(e["seconds_per_frame"]["fit"] for e in entries)}
+    seconds = dict(first["seconds_per_frame"])
+    further = sum(entry["seconds_per_frame"]["fit"] for entry in others)
+    seconds |= {stage: seconds[stage] + further for stage in ("fit", "total")}
     messages = [*first["messages"], *refused]
     return {**first, "seconds_per_frame": seconds, "messages": messages, "others": others}
 
@@ -128,16 +132,20 @@ def follow(path: Path, options: ClipOptions) -> Followed:
         NoFaceError: no face, or none of the rank asked for.
         HeadwarpError: landmarks that do not belong to the input.
     """
-    from ..training.data.media import VideoReader
+    from ..training.data.media import VideoReader, read_ahead
 
     started = time.perf_counter()
     with VideoReader(path) as reader:
-        frames = _Clock(_shown(reader, path.name, reader.info.frames), opening=time.perf_counter() - started)
-        choice = find_face(frames, landmarks=options.landmarks, face=options.face)
+        opening = time.perf_counter() - started
+        decoding = _Clock(reader)
+        with contextlib.closing(read_ahead(decoding)) as ahead:
+            waiting = _Clock(_shown(ahead, path.name, reader.info.frames))
+            choice = find_face(waiting, landmarks=options.landmarks, face=options.face)
         info, damaged, truncated = reader.info, reader.damaged, reader.truncated
-    seconds = {"decode": frames.seconds, "detect": time.perf_counter() - started - frames.seconds}
+    total = time.perf_counter() - started
+    seconds = {"decode": opening + decoding.seconds, "detect": total - opening - waiting.seconds}
     source = {"kind": info.kind, "fps": None if info.fps is None else str(info.fps)}
-    return Followed(choice, source, damaged, truncated, seconds)
+    return Followed(choice, source, damaged, truncated, {**seconds, "total": total})
 
 
 def fit_followed(followed: Followed, rank: int, options: ClipOptions, model: HeadModel) -> Fitted:
@@ -149,7 +157,8 @@ def fit_followed(followed: Followed, rank: int, options: ClipOptions, model: Hea
     choice = FaceChoice(followed.choice.tracks, rank)
     started = time.perf_counter()
     result = fit_face(choice, model, config=options.fitting)
-    seconds = {**followed.seconds, "fit": time.perf_counter() - started}
+    fitting = time.perf_counter() - started
+    seconds = {**followed.seconds, "fit": fitting, "total": followed.seconds["total"] + fitting}
     result = dataclasses.replace(result, report={**result.report, **followed.source})
     told = notes(
         result,
@@ -162,11 +171,11 @@ def fit_followed(followed: Followed, rank: int, options: ClipOptions, model: Hea
 
 
 class _Clock:
-    """Frames passed on, and how long it took to get them, opening the file included."""
+    """Frames passed on, and how long it took to get them."""
 
-    def __init__(self, frames: Iterable[Frame], *, opening: float) -> None:
+    def __init__(self, frames: Iterable[Frame]) -> None:
         self._frames = frames
-        self.seconds = opening
+        self.seconds = 0.0
 
     def __iter__(self) -> Iterator[Frame]:
         started = time.perf_counter()

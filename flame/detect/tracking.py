@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -77,7 +78,7 @@ class _Followed:
     seen: int = 1
     lost: int = 0
 
-    @property
+    @cached_property
     def box(self) -> np.ndarray:
         return landmark_box(self.landmarks)
 
@@ -95,7 +96,7 @@ class _Answer:
     score: float
     confirmed: bool = False
 
-    @property
+    @cached_property
     def box(self) -> np.ndarray:
         return landmark_box(self.landmarks)
 
@@ -317,7 +318,7 @@ def difference(first: np.ndarray, second: np.ndarray) -> float:
 def _thumbnail(frame: np.ndarray) -> np.ndarray:
     """Return a grey (16, 16) float32 picture of block means, from every k-th pixel of the frame."""
     step = max(1, min(frame.shape[:2]) // (4 * _THUMBNAIL))
-    grey = frame[::step, ::step].astype(np.float32).mean(axis=2)
+    grey = frame[::step, ::step].sum(axis=2, dtype=np.float32) / 3
     starts = [np.arange(_THUMBNAIL) * length // _THUMBNAIL for length in grey.shape]
     total = np.add.reduceat(np.add.reduceat(grey, starts[0], axis=0), starts[1], axis=1)
     counts = [

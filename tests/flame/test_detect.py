@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import os
+import struct
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -27,7 +29,7 @@ from face_pictures import (
 from headwarp.flame import detect
 from headwarp.flame.detect import Detection, Track, detect_faces, get_detector, track_clip
 from headwarp.flame.detect import mediapipe as faces
-from headwarp.flame.detect._graphs import Roi, block_mean, crop_to_roi, engine, turn
+from headwarp.flame.detect._graphs import Roi, block_mean, crop_to_roi, engine, landmark_points, turn
 from headwarp.flame.detect.tracking import FaceTracker, TrackerConfig, collect_tracks, difference
 from headwarp.geom.errors import HeadwarpError, NoFaceError, ShapeError
 
@@ -392,6 +394,38 @@ def test_difference_tells_cuts_from_light() -> None:
     assert difference(picture, picture + 30) == pytest.approx(0, abs=1e-6)
     assert difference(picture, other) > 0.7
     assert difference(np.zeros_like(picture), np.full_like(picture, 90)) == 0
+
+
+class Message:
+    """Stands for a landmark list of protobuf: points (x, y, z) and, where given, a visibility."""
+
+    def __init__(self, points: np.ndarray, visibility: float | None = None) -> None:
+        self.landmark = [SimpleNamespace(x=x, y=y, z=z) for x, y, z in points.tolist()]
+        self._rows = [struct.pack("<BfBfBf", 0x0D, x, 0x15, y, 0x1D, z) for x, y, z in points.tolist()]
+        if visibility is not None:
+            self._rows = [row + struct.pack("<Bf", 0x25, visibility) for row in self._rows]
+
+    def SerializeToString(self) -> bytes:
+        return b"".join(bytes([0x0A, len(row)]) + row for row in self._rows)
+
+
+@pytest.mark.parametrize("visibility", [None, 0.5])
+def test_landmarks_are_read_from_their_wire_form_or_one_by_one(visibility) -> None:
+    points = np.random.default_rng(0).normal(size=(17, 3)).astype(np.float32)
+    np.testing.assert_array_equal(landmark_points(Message(points, visibility)), points)
+    assert landmark_points(Message(points[:0])).shape == (0, 3)
+
+
+@needs_mediapipe
+def test_the_wire_form_is_what_mediapipe_writes() -> None:
+    from mediapipe.framework.formats.landmark_pb2 import NormalizedLandmarkList
+
+    points = np.random.default_rng(0).normal(size=(17, 3)).astype(np.float32)
+    message = NormalizedLandmarkList()
+    for x, y, z in points.tolist():
+        message.landmark.add(x=x, y=y, z=z)
+    assert message.SerializeToString() == Message(points).SerializeToString()
+    np.testing.assert_array_equal(landmark_points(message), points)
 
 
 # --- registry, other detectors ---

@@ -144,7 +144,7 @@ def test_the_report_has_the_promised_keys_and_is_the_one_of_json(tmp_path, posed
     report = report_of(out)
     assert report == json.loads(copy.read_text())
     assert report["ok"] is True
-    assert set(report["seconds_per_frame"]) == {"decode", "detect", "fit"}
+    assert set(report["seconds_per_frame"]) == {"decode", "detect", "fit", "total"}
     assert all(seconds > 0 for seconds in report["seconds_per_frame"].values())
     assert set(report["jitter"]) == {"detected", "fitted", "rotation_deg"}
     assert report["reprojection_percent_iod"] < 0.5

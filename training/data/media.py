@@ -10,6 +10,7 @@ from __future__ import annotations
 from ...geom.errors import MediaError
 from ._images import ScaledImage, read_image, read_image_limited, to_rgb_array, write_image
 from ._probe import MediaInfo, list_images, probe
+from ._read_ahead import read_ahead
 from ._video_reader import VideoReader
 from ._video_writer import VideoWriter, exact_fps
 
@@ -22,6 +23,7 @@ __all__ = [
     "exact_fps",
     "list_images",
     "probe",
+    "read_ahead",
     "read_image",
     "read_image_limited",
     "to_rgb_array",
