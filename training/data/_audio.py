@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Protocol
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from av.audio.stream import AudioStream
     from av.container import InputContainer, OutputContainer
 
+_WARM_UP = 1.0  # seconds decoded before the first sample that counts
 _AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 
 
@@ -128,6 +130,7 @@ class EncodedAudio:
         """(C, N) pieces of the sound from ``offset`` on; silence first where it begins later."""
         import av
 
+        _seek(source, stream, offset - _WARM_UP)
         resampler = av.AudioResampler(format="fltp", layout=self._layout, rate=self._rate)
         skip: int | None = None
         for packet in _whole_packets(source, stream):
@@ -145,6 +148,17 @@ class EncodedAudio:
                     samples = piece.to_ndarray()
                     yield samples[:, skip:]
                     skip = max(0, skip - samples.shape[1])
+
+
+def _seek(source: InputContainer, stream: AudioStream, seconds: float) -> None:
+    """Go to the last packet before a moment, so that what is far from it is not decoded; where the file has
+    no index, stay at its start.
+    """
+    import av
+
+    if seconds > _WARM_UP and stream.time_base:
+        with contextlib.suppress(av.FFmpegError):
+            source.seek(int(seconds / stream.time_base), stream=stream)
 
 
 def _whole_packets(source: InputContainer, stream: AudioStream) -> Iterator[Packet]:

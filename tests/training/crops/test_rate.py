@@ -23,7 +23,7 @@ def test_a_constant_rate_passes_as_it_is(rate: Fraction, tick: float, first: flo
     for stated in (rate, None, Fraction(round(float(rate) * 1.002, 3))):  # right, unsaid, a little wrong
         line = timeline(times, stated)
         assert np.array_equal(line.sources, np.arange(10_000))
-        assert np.array_equal(line.numbers, np.arange(10_000))
+        assert np.array_equal(line.numbers - round(first * float(rate)), np.arange(10_000))
         assert float(line.fps) == pytest.approx(float(rate), rel=1e-4)
         assert (line.repeated, line.left_out) == (0, 0)
     assert timeline(times, rate).fps == rate
@@ -63,7 +63,7 @@ def test_a_standstill_is_a_break() -> None:
 def test_files_that_do_not_say() -> None:
     assert timeline([None] * 3, None).fps == 25
     assert timeline([None] * 3, NTSC).fps == NTSC
-    assert timeline([0.0, None, 0.1], NTSC).numbers.tolist() == [0, 1, 2]
+    assert timeline([0.0, None, 0.1], NTSC, first=7).numbers.tolist() == [7, 8, 9]
     assert timeline([0.0, float("nan"), 0.1], NTSC).numbers.tolist() == [0, 1, 2]
     assert timeline([7.0], NTSC).fps == NTSC
     with pytest.raises(MediaError, match="has no frames"):
@@ -86,5 +86,5 @@ def test_any_times_give_a_bounded_line(
     assert (np.diff(line.sources) >= 0).all()
     assert (np.diff(line.numbers) >= 1).all()
     assert line.sources[-1] == len(times) - 1
-    assert line.numbers[0] == 0
+    assert line.numbers[0] == round(max(times[0], 0) * float(line.fps))
     assert len(line.sources) - line.repeated + line.left_out == len(times)

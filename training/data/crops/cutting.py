@@ -87,7 +87,9 @@ def write_clips(
             for cut in cuts:
                 if cut.start == position:
                     stack = unfinished.enter_context(contextlib.ExitStack())
-                    began = (seen.times[0] or 0.0) + float(line.numbers[position] / line.fps)
+                    began = (seen.times[0] or 0.0) + float(
+                        (line.numbers[position] - line.numbers[0]) / line.fps
+                    )
                     writer = VideoWriter(
                         cut.target, line.fps, audio_from=sound, audio_start=max(began, 0.0), crf=crf
                     )
@@ -103,12 +105,24 @@ def _pictures(
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Positions of ``span`` with the picture shown there, numbered as in the first pass."""
     first, last = int(line.sources[span[0]]), int(line.sources[span[1] - 1])
-    skip = 0 if seen.damaged else first  # a seek counts packets, and damaged ones make no frame
     position = span[0]
-    with VideoReader(path, start=skip, stop=last + 1) as reader:
-        for index, frame in enumerate(reader, skip):
-            while position < span[1] and line.sources[position] == index:
-                yield position, frame
-                position += 1
+    for index, frame in _frames_again(path, seen, first, last + 1):
+        while position < span[1] and line.sources[position] == index:
+            yield position, frame
+            position += 1
     if position < span[1]:
         raise MediaError(f"{os.fspath(path)}: reads differently the second time; it may have been changed.")
+
+
+def _frames_again(
+    path: str | os.PathLike[str], seen: Seen, first: int, stop: int
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Frames with their numbers in the first pass: sought, or read from the start where a seek miscounts."""
+    for start in (first, 0) if first and not seen.damaged else (0,):
+        with VideoReader(path, start=seen.start + start, stop=seen.start + stop) as reader:
+            for index, frame in enumerate(reader, start):
+                if index == start and reader.time != seen.times[index]:
+                    break
+                yield index, frame
+            else:
+                return

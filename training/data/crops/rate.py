@@ -37,8 +37,8 @@ class Timeline:
     Attributes:
         fps: pictures a second.
         sources: which frame of the video is shown; never falls.
-        numbers: number of each picture, counted at ``fps`` from the video's first; consecutive but where the
-            video stands still for more than a second.
+        numbers: number of each picture, counted at ``fps`` from the start of the video; consecutive but where
+            it stands still for more than a second.
         repeated: pictures that repeat the one before.
         left_out: frames that are not shown.
     """
@@ -51,15 +51,21 @@ class Timeline:
 
 
 def timeline(
-    times: Sequence[float | None], stated: Fraction | None, *, fps: Fraction | None = None
+    times: Sequence[float | None],
+    stated: Fraction | None,
+    *,
+    fps: Fraction | None = None,
+    first: int = 0,
 ) -> Timeline:
     """Place the frames of a video at a constant rate.
 
     Args:
-        times: seconds of each frame; None where the file does not say: then frames are taken as even.
+        times: seconds of each frame from the start of the video; None where the file does not say: then
+            frames are taken as even.
         stated: the rate the file states, or None.
         fps: the rate wanted; None for the video's own: the stated one if all frames are due at it, else the
             one of its usual interval.
+        first: number of the first frame, for files that do not say.
 
     Raises:
         MediaError: no frames.
@@ -73,9 +79,9 @@ def timeline(
     known = [time for time in times if time is not None]
     if len(known) < len(times) or not np.isfinite(known).all():
         even = stated or _UNKNOWN
-        return _placed(np.arange(len(times)) / float(even), fps or even)
+        return _placed(np.arange(len(times)) / float(even), fps or even, began=first / float(even))
     seconds = np.maximum.accumulate(np.array(known) - known[0])
-    return _placed(seconds, fps or _own_rate(seconds, stated))
+    return _placed(seconds, fps or _own_rate(seconds, stated), began=max(known[0], 0.0))
 
 
 def _own_rate(seconds: np.ndarray, stated: Fraction | None) -> Fraction:
@@ -100,13 +106,13 @@ def _usual(rate: float) -> Fraction | None:
     return nearest if abs(float(nearest) - rate) <= _NEAR * rate else None
 
 
-def _placed(seconds: np.ndarray, rate: Fraction) -> Timeline:
+def _placed(seconds: np.ndarray, rate: Fraction, *, began: float) -> Timeline:
     places = np.floor(seconds * float(rate) + 0.5).astype(np.int64)
     shown = np.flatnonzero(np.diff(places, append=places[-1] + 1))  # of frames in one place the last
     starts = places[shown]
     stays = np.diff(starts, append=starts[-1] + 1)
     stays = np.where(stays > max(1.0, _LONGEST_HOLD * float(rate)), 1, stays)  # a longer one is a break
     firsts = np.cumsum(stays) - stays
-    numbers = np.repeat(starts - firsts, stays) + np.arange(stays.sum())
+    numbers = round(began * float(rate)) + np.repeat(starts - firsts, stays) + np.arange(stays.sum())
     repeated, left_out = int((stays - 1).sum()), len(seconds) - len(shown)
     return Timeline(rate, np.repeat(shown, stays), numbers, repeated, left_out)

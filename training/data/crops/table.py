@@ -61,6 +61,11 @@ class CropRow:
     missing: int
     audio: bool
 
+    @property
+    def frames(self) -> int:
+        """Length."""
+        return self.end - self.start
+
 
 @dataclass(frozen=True)
 class VideoRecord:

@@ -76,6 +76,7 @@ def prepare_video(
     *,
     video: str | None = None,
     person: str | None = None,
+    frames: tuple[int, int | None] = (0, None),
     start_tracker: Callable[[], Steps] | None = None,
 ) -> VideoRecord:
     """Cut the clips of one video into ``output/train`` and ``output/test``.
@@ -89,6 +90,7 @@ def prepare_video(
         output: the dataset's folder.
         video: name of the video in the dataset; None for the file's own.
         person: who is seen, where ``config.identity`` is ``person``; None for the video's name.
+        frames: look only at those from the first to before the second; None for the end.
         start_tracker: makes what follows the faces; None for a :class:`FaceTracker` of this video's own.
 
     Raises:
@@ -98,11 +100,17 @@ def prepare_video(
     """
     check_prepare(config)
     name = clean_part(video if video is not None else Path(path).stem)
-    start = start_tracker or (lambda: FaceTracker(config.tracker))
-    seen = watch(path, get_window(config.crop.window), start, config.shots)
+    seen = watch(
+        path,
+        get_window(config.crop.window),
+        start_tracker=start_tracker or (lambda: FaceTracker(config.tracker)),
+        shots=config.shots,
+        start=frames[0],
+        stop=frames[1],
+    )
     if not seen.faces:
         raise NoFaceError(f"{os.fspath(path)}: no face was found in {len(seen.times)} frame(s).")
-    line = timeline(seen.times, seen.info.fps, fps=config.crop.fps)
+    line = timeline(seen.times, seen.info.fps, fps=config.crop.fps, first=seen.start)
     stretches = _stretches(seen, line, config, names=(name, clean_part(person or name)))
     rows = tuple(_row(stretch, name, seen=seen, line=line, config=config) for stretch in stretches)
     cuts = [

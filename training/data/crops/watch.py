@@ -44,6 +44,7 @@ class Seen:
 
     Attributes:
         info: what the file says it holds.
+        start: number of the first frame that was looked at.
         times: seconds of each frame from the start of the stream; None where the file does not say.
         faces: by track number.
         cuts: frames that begin a new shot.
@@ -52,6 +53,7 @@ class Seen:
     """
 
     info: MediaInfo
+    start: int
     times: list[float | None]
     faces: dict[int, FaceTrack]
     cuts: list[int]
@@ -60,9 +62,15 @@ class Seen:
 
 
 def watch(
-    path: str | os.PathLike[str], window: Window, start_tracker: Callable[[], Steps], shots: ShotConfig
+    path: str | os.PathLike[str],
+    window: Window,
+    *,
+    start_tracker: Callable[[], Steps],
+    shots: ShotConfig,
+    start: int = 0,
+    stop: int | None = None,
 ) -> Seen:
-    """Read a video once; a box and a time a frame are kept.
+    """Read a video once, or its frames ``start`` to ``stop``; a box and a time a frame are kept.
 
     Raises:
         MediaError: it cannot be read, or is a photo.
@@ -70,7 +78,7 @@ def watch(
     watcher = ShotWatcher()
     times: list[float | None] = []
     faces: dict[int, FaceTrack] = {}
-    with VideoReader(path) as reader:
+    with VideoReader(path, start=start, stop=stop) as reader:
         if reader.info.kind == "photo":
             raise MediaError(f"{os.fspath(path)}: is a photo; clips are cut from videos.")
         tracker = start_tracker()
@@ -84,4 +92,4 @@ def watch(
                     face.boxes.append(face_box(found.landmarks, window))
                     face.confirmed |= found.confirmed
         cuts = shot_cuts(watcher.changes, shots)
-        return Seen(reader.info, times, faces, cuts, reader.damaged, reader.truncated)
+        return Seen(reader.info, start, times, faces, cuts, reader.damaged, reader.truncated)
