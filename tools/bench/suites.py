@@ -1,7 +1,7 @@
 """What is measured: suites of cases, each with a named rival that computes the same in the same run.
 
-A suite is a function that returns its cases; `SUITES` names them, and ``public`` is all of them together:
-nothing but synthetic data and what ships with the dependencies, so that anybody can repeat it.
+A suite is a function that returns its cases; `SUITES` names them, and ``public`` is all of them together but
+``device``: nothing but synthetic data and what ships with the dependencies, so that anybody can repeat it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ...geom.errors import HeadwarpError
 from .animation import animator_cases, detection_cases, fill_cases
+from .device import device_cases
 from .fitting import fit_cases, pose_cases
 
 _VERTICES = 5000
@@ -143,8 +144,11 @@ SUITES: dict[str, Callable[[], Sequence[Case]]] = {
     "animator": animator_cases,
     "fit": fit_cases,
     "pose": pose_cases,
+    "device": device_cases,
 }
 """Name -> what makes its cases."""
+
+_NOT_PUBLIC = ("device",)  # not anybody's machine has one
 
 
 def cases_of(suite: str) -> list[Case]:
@@ -154,7 +158,7 @@ def cases_of(suite: str) -> list[Case]:
         HeadwarpError: no suite of that name.
     """
     if suite == "public":
-        return [case for make in SUITES.values() for case in make()]
+        return [case for name, make in SUITES.items() if name not in _NOT_PUBLIC for case in make()]
     if suite not in SUITES:
         raise HeadwarpError(f"--suite: expected public, {', '.join(SUITES)}; got {suite!r}")
     return list(SUITES[suite]())
