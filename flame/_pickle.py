@@ -1,9 +1,9 @@
 """A pickle reader that can build arrays, dicts, lists and numbers, and nothing else.
 
-FLAME's files are Python 2 pickles of numpy arrays, chumpy arrays and one scipy matrix. No class or function
-that such a file names is ever imported or called: each of the few expected names stands for an inert record
-of its arguments, any other name ends the reading, and the records become arrays afterwards, checked against
-the bytes that are really there.
+FLAME's files are Python 2 pickles of numpy arrays, chumpy arrays and one scipy matrix; other trackers write
+dicts of numpy arrays and torch tensors. No class or function that such a file names is ever imported or
+called: each of the few expected names stands for an inert record of its arguments, any other name ends the
+reading, and the records become arrays afterwards, checked against the bytes that are really there.
 """
 
 from __future__ import annotations
@@ -12,13 +12,18 @@ import math
 import pickle
 import pickletools
 from collections import OrderedDict
+from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..geom.errors import ModelFileError
 from ._files import NPY_MAGIC, first_line, read_bytes
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _TORCH_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # torch.save's first pickle, before zip files
 _DAMAGE = (TypeError, ValueError, LookupError, AttributeError, OverflowError, MemoryError, RuntimeError)
@@ -70,6 +75,18 @@ class StorageRecord(Record):
     """``torch.storage._load_from_bytes(bytes)``."""
 
 
+class ParameterRecord(Record):
+    """``torch._utils._rebuild_parameter(tensor, requires_grad, hooks)``."""
+
+
+class StorageType(Record):
+    """``torch.FloatStorage`` and its like: a name, from which a file of ``torch.save`` tells the dtype."""
+
+
+class ZipStorageRecord(Record):
+    """A storage of ``torch.save``'s zip: its type, and the bytes that lie beside the pickle."""
+
+
 class Encoded(Record):
     """``_codecs.encode(text, "latin1")``: protocol 2's bytes. A class, as a pickle could alter a function."""
 
@@ -96,6 +113,20 @@ class Reconstructed(Record):
 
 
 _NUMPY = ("numpy.core", "numpy._core")
+_STORAGES = {
+    name: type(f"{name}Storage", (StorageType,), {"dtype": np.dtype(kind)})
+    for name, kind in {
+        "Double": "<f8",
+        "Float": "<f4",
+        "Half": "<f2",
+        "Long": "<i8",
+        "Int": "<i4",
+        "Short": "<i2",
+        "Char": "<i1",
+        "Byte": "<u1",
+        "Bool": "?",
+    }.items()
+}
 _KNOWN: dict[str, object] = {
     "numpy.ndarray": Record,
     "numpy.dtype": DtypeRecord,
@@ -106,7 +137,9 @@ _KNOWN: dict[str, object] = {
     "scipy.sparse.csc.csc_matrix": SparseRecord,
     "scipy.sparse._csc.csc_matrix": SparseRecord,
     "torch._utils._rebuild_tensor_v2": TensorRecord,
+    "torch._utils._rebuild_parameter": ParameterRecord,
     "torch.storage._load_from_bytes": StorageRecord,
+    **{f"torch.{name}Storage": kind for name, kind in _STORAGES.items()},
     "_codecs.encode": Encoded,
     "collections.OrderedDict": OrderedDict,
     **{f"{module}.bytes": EmptyBytes for module in ("__builtin__", "builtins")},
@@ -117,16 +150,25 @@ _KNOWN: dict[str, object] = {
 
 
 class _Reader(pickle.Unpickler):
-    """Looks every name up in the table and nowhere else."""
+    """Looks every name up in the table and nowhere else, and storages in those that the caller has."""
+
+    storages: Mapping[str, bytes]
 
     def find_class(self, module: str, name: str) -> object:
         full = f"{module}.{name}"
         if full not in _KNOWN:
             raise ModelFileError(
-                f"refused: the file asks to run {full}, which no head model needs; "
+                f"refused: the file asks to run {full}, which no head model or fit needs; "
                 "it was not run, do not trust the file"
             )
         return _KNOWN[full]
+
+    def persistent_load(self, pid: object) -> object:
+        """``("storage", type, key, device, count)``, as ``torch.save`` writes."""
+        _, kind, key, *_ = _sequence(pid, 5)
+        if not (isinstance(kind, type) and issubclass(kind, StorageType)) or key not in self.storages:
+            raise ModelFileError(f"refused: a torch storage {key!r} that the file does not hold")
+        return ZipStorageRecord(kind, self.storages[str(key)])
 
 
 def read_pickle(path: Path) -> object:
@@ -139,11 +181,24 @@ def read_pickle(path: Path) -> object:
     """
     data = read_bytes(path)
     try:
-        if not data.startswith(NPY_MAGIC):
-            return _unpickle(data)
-        return _object_array(_unpickle(data[_npy_header_length(data) :]))
+        return unpickle(data)
     except ModelFileError as error:
         raise ModelFileError(f"{path}: {error}") from error.__cause__
+
+
+def unpickle(data: bytes, *, storages: Mapping[str, bytes] | None = None) -> object:
+    """The object in the bytes of a pickle, or of an ``.npy`` of Python objects; see :func:`read_pickle`.
+
+    Args:
+        data: the whole file.
+        storages: of ``torch.save``, by key; None for a pickle that must not name any.
+
+    Raises:
+        ModelFileError: as :func:`read_pickle`, without the file's name.
+    """
+    if data.startswith(NPY_MAGIC):
+        return _object_array(_unpickle(data[_npy_header_length(data) :], None))
+    return _unpickle(data, storages)
 
 
 def to_array(value: object, name: str) -> np.ndarray:
@@ -158,10 +213,12 @@ def to_array(value: object, name: str) -> np.ndarray:
         raise ModelFileError(f"{name}: expected an array, got a damaged one: {first_line(error)}") from error
 
 
-def _unpickle(data: bytes) -> object:
-    _scan(data)
+def _unpickle(data: bytes, storages: Mapping[str, bytes] | None) -> object:
+    _scan(data, _REFUSED_OPCODES if storages is None else _REFUSED_OPCODES - {"BINPERSID"})
+    reader = _Reader(BytesIO(data), encoding="latin1", fix_imports=False)
+    reader.storages = {} if storages is None else storages
     try:
-        return _Reader(BytesIO(data), encoding="latin1", fix_imports=False).load()
+        return reader.load()
     except ModelFileError:
         raise
     # An unpickler fed with nonsense raises nearly anything; nothing but records can have been built by then.
@@ -169,11 +226,11 @@ def _unpickle(data: bytes) -> object:
         raise ModelFileError(f"not a sound pickle: {first_line(error)}") from error
 
 
-def _scan(data: bytes) -> None:
+def _scan(data: bytes, refused: set[str]) -> None:
     """Walks the whole pickle without building anything: complete, lengths true, memo indices plausible."""
     try:
         for count, (opcode, argument, position) in enumerate(pickletools.genops(data)):
-            if opcode.name in _REFUSED_OPCODES:
+            if opcode.name in refused:
                 raise ModelFileError(f"refused: pickle opcode {opcode.name} at byte {position}")
             if (
                 opcode.name in ("PUT", "BINPUT", "LONG_BINPUT")
@@ -185,6 +242,8 @@ def _scan(data: bytes) -> None:
 
 
 def _converted(value: object) -> np.ndarray:
+    if isinstance(value, ParameterRecord):
+        value = value.arguments[0]
     if isinstance(value, ChumpyRecord):
         value = _state(value)["x"]
     if isinstance(value, ArrayRecord):
@@ -243,24 +302,38 @@ def _from_sparse(state: dict[str, object]) -> np.ndarray:
 
 
 def _from_tensor(record: TensorRecord) -> np.ndarray:
-    """Torch reads its own storage, under its own whitelist; the view on it is made here, in its bounds."""
+    """A view on the storage, made here, in its bounds."""
     import torch
 
     storage, offset, size, stride = record.arguments[:4]
-    if not isinstance(storage, StorageRecord) or not isinstance(offset, int):
+    if not isinstance(storage, (StorageRecord, ZipStorageRecord)) or not isinstance(offset, int):
         raise TypeError("its storage is no storage")
-    raw = storage.arguments[0]
+    flat = _zip_storage(storage) if isinstance(storage, ZipStorageRecord) else _legacy_storage(storage)
+    sizes, steps = [int(s) for s in _sequence(size)], [int(s) for s in _sequence(stride)]
+    if math.prod(sizes) > flat.numel():
+        raise ValueError(f"shape {tuple(sizes)} is larger than its {flat.numel()} numbers")
+    return torch.as_strided(flat, sizes, steps, offset).numpy()
+
+
+def _zip_storage(record: ZipStorageRecord) -> Tensor:
+    import torch
+
+    kind, raw = record.arguments
+    return torch.from_numpy(np.frombuffer(raw, kind.dtype).copy())  # type: ignore[attr-defined,call-overload]
+
+
+def _legacy_storage(record: StorageRecord) -> Tensor:
+    """Torch reads what it wrote before it knew zip files, under its own whitelist."""
+    import torch
+
+    raw = record.arguments[0]
     if not isinstance(raw, bytes) or not raw.startswith(_TORCH_MAGIC):
         raise TypeError("its storage was not written by torch.save")
     try:
         loaded = torch.load(BytesIO(raw), map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, EOFError, OSError) as error:
         raise ValueError(first_line(error)) from error
-    flat = torch.as_tensor([], dtype=loaded.dtype).set_(loaded)
-    sizes, steps = [int(s) for s in _sequence(size)], [int(s) for s in _sequence(stride)]
-    if math.prod(sizes) > flat.numel():
-        raise ValueError(f"shape {tuple(sizes)} is larger than its {flat.numel()} numbers")
-    return torch.as_strided(flat, sizes, steps, offset).numpy()
+    return torch.as_tensor([], dtype=loaded.dtype).set_(loaded)
 
 
 def _npy_header_length(data: bytes) -> int:

@@ -1,0 +1,141 @@
+"""Files of ``torch.save`` (a zip with one pickle and its storages), read without running and without torch.
+
+Written, too: a plain zip with a fixed date, so that equal contents are equal bytes, and with the names that
+numpy had before version 2, so that trackers pinned to old releases read it. ``torch.load`` takes it.
+"""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from io import BytesIO
+
+from ..geom.errors import ModelFileError
+from ._files import first_line
+from ._pickle import unpickle
+
+MAX_MEMBERS = 65_535
+_CENTRAL_ENTRY = b"PK\x01\x02"
+_DAMAGE = (
+    OSError,
+    ValueError,
+    EOFError,
+    KeyError,
+    NotImplementedError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+_LAST_OLD_PROTOCOL = 2  # what torch.save writes: Python 2 and 3 read it
+
+
+def is_torch_zip(archive: zipfile.ZipFile) -> bool:
+    """Whether a zip is one of ``torch.save`` (and not an ``.npz``)."""
+    return any(name.rpartition("/")[2] == "data.pkl" for name in archive.namelist())
+
+
+def open_zip(data: bytes, *, limit: int) -> zipfile.ZipFile:
+    """A zip whose members are few and together no larger than ``limit`` bytes, as it declares itself.
+
+    Raises:
+        ModelFileError: damaged, or larger; nothing has been unpacked by then.
+    """
+    if data.count(_CENTRAL_ENTRY) > MAX_MEMBERS:
+        raise ModelFileError(f"expected a zip of at most {MAX_MEMBERS} members, got more")
+    try:
+        archive = zipfile.ZipFile(BytesIO(data))
+    except _DAMAGE as error:
+        raise ModelFileError(f"not a sound zip: {first_line(error)}") from error
+    total = sum(member.file_size for member in archive.infolist())
+    if total > limit:
+        raise ModelFileError(f"expected at most {limit} bytes unpacked, got {total}")
+    return archive
+
+
+def read_member(archive: zipfile.ZipFile, name: str) -> bytes:
+    """The content of one member.
+
+    Raises:
+        ModelFileError: damaged or encrypted.
+    """
+    try:
+        return archive.read(name)
+    except _DAMAGE as error:
+        raise ModelFileError(f"{name}: damaged: {first_line(error)}") from error
+
+
+class _Storages(Mapping[str, bytes]):
+    """Members ``data/KEY``, read when the pickle names them."""
+
+    def __init__(self, archive: zipfile.ZipFile, root: str) -> None:
+        self._archive, self._root = archive, root
+        self._names = {n.removeprefix(root) for n in archive.namelist() if n.startswith(root)}
+
+    def __getitem__(self, key: str) -> bytes:
+        return read_member(self._archive, self._root + key)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+def read_torch(data: bytes, *, limit: int) -> object:
+    """What ``torch.save`` wrote, with a record in place of every array and tensor (`_pickle.to_array`).
+
+    Raises:
+        ModelFileError: damaged, too large, of a big-endian machine, or it names anything but arrays.
+    """
+    archive = open_zip(data, limit=limit)
+    names = [name for name in archive.namelist() if name.rpartition("/")[2] == "data.pkl"]
+    if len(names) != 1:
+        raise ModelFileError(f"expected one data.pkl in a file of torch.save, got {len(names)}")
+    root = names[0].removesuffix("data.pkl")
+    order = f"{root}byteorder"
+    if order in archive.namelist() and read_member(archive, order).strip() != b"little":
+        raise ModelFileError("expected little-endian storages; save the file again on another machine")
+    return unpickle(read_member(archive, names[0]), storages=_Storages(archive, f"{root}data/"))
+
+
+def write_torch(content: object) -> bytes:
+    """A file that ``torch.load`` reads, of dicts, numbers, texts and numpy arrays.
+
+    Since torch 2.6 it asks for ``weights_only=False``, as for any file with numpy arrays.
+    """
+    stream = BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
+        members = {"data.pkl": old_pickle(content), "byteorder": b"little", "version": b"3\n"}
+        for name, member in members.items():
+            archive.writestr(zipfile.ZipInfo(f"archive/{name}", (1980, 1, 1, 0, 0, 0)), member)
+    return stream.getvalue()
+
+
+class _OldNames(pickle._Pickler):  # type: ignore[name-defined,misc]
+    """Writes ``numpy._core``, numpy 2's name, as ``numpy.core``, which every version reads."""
+
+    def save_global(self, obj: object, name: str | None = None) -> None:
+        module = getattr(obj, "__module__", None) or ""
+        if not module.startswith("numpy._core"):
+            super().save_global(obj, name)
+            return
+        old = module.replace("numpy._core", "numpy.core", 1)
+        self.write(pickle.GLOBAL + f"{old}\n{name or obj.__qualname__}\n".encode("ascii"))  # type: ignore[attr-defined]
+        self.memoize(obj)
+
+    dispatch = {  # noqa: RUF012
+        **pickle._Pickler.dispatch,  # type: ignore[attr-defined]
+        type(read_torch): save_global,
+    }
+
+
+def old_pickle(content: object) -> bytes:
+    """A pickle of protocol 2 that old Python, numpy and torch read."""
+    stream = BytesIO()
+    _OldNames(stream, _LAST_OLD_PROTOCOL).dump(content)
+    return stream.getvalue()
