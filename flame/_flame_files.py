@@ -9,10 +9,12 @@ import numpy as np
 
 from ..geom.errors import ModelFileError
 from ._files import read_npy
+from ._flame_version import told_version
 from ._head_data import JOINT_NAMES, HeadData
 from ._pickle import read_pickle, to_array
 
 FLAME_KEYS = ("v_template", "f", "shapedirs", "posedirs", "J_regressor", "kintree_table", "weights")
+_WHOLE = ("f", "kintree_table")
 FLAME_LICENCE = "FLAME model licence, flame.is.tue.mpg.de/modellicense.html (FLAME 2023 Open: CC BY 4.0)"
 FLAME_IDENTITY_COUNT = 300
 EYELID_FILES = ("l_eyelid.npy", "r_eyelid.npy")
@@ -26,7 +28,7 @@ def flame_head(content: Mapping[str, object], path: Path, *, shape_count: int | 
     otherwise.
 
     Raises:
-        ModelFileError: a key is missing, or its shape is not FLAME's.
+        ModelFileError: a key is missing, or has not FLAME's shape or kind of number.
     """
     absent = [key for key in FLAME_KEYS if key not in content]
     if absent:
@@ -46,15 +48,18 @@ def flame_head(content: Mapping[str, object], path: Path, *, shape_count: int | 
         "weights": (count, joints),
     }
     for key, shape in wanted.items():
-        expect_shape(f"{path}: {key}", arrays[key], shape)
+        _check(f"{path}: {key}", arrays[key], shape, whole=key in _WHOLE)
     split = _identity_count(arrays["shapedirs"].shape[2], shape_count, path)
+    _check_weights(f"{path}: weights", arrays["weights"])
+    expressions = arrays["shapedirs"][..., split:]
     return HeadData(
         name="flame",
+        version=told_version(path.name, count, len(arrays["f"]), expressions),
         licence=FLAME_LICENCE,
         template=arrays["v_template"],
         faces=arrays["f"],
         shape_basis=arrays["shapedirs"][..., :split],
-        expression_basis=arrays["shapedirs"][..., split:],
+        expression_basis=expressions,
         pose_basis=arrays["posedirs"],
         joint_regressor=arrays["J_regressor"],
         weights=arrays["weights"],
@@ -108,6 +113,15 @@ def masks_beside(folder: Path, count: int) -> dict[str, np.ndarray]:
     return masks
 
 
+def _check(name: str, values: np.ndarray, shape: tuple[int | None, ...], *, whole: bool) -> None:
+    """Shape and kind of number, none of them NaN."""
+    expect_shape(name, values, shape)
+    if values.dtype.kind not in ("iu" if whole else "fiu"):
+        raise ModelFileError(f"{name}: expected {'whole ' if whole else ''}numbers, got {values.dtype}")
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise ModelFileError(f"{name}: expected finite numbers, got NaN or infinity")
+
+
 def _identity_count(columns: int, given: int | None, path: Path) -> int:
     if given is None and columns <= FLAME_IDENTITY_COUNT:
         raise ModelFileError(
@@ -120,6 +134,12 @@ def _identity_count(columns: int, given: int | None, path: Path) -> int:
             f"{path}: shape_count: expected 0 to {columns} (columns of shapedirs), got {split}"
         )
     return split
+
+
+def _check_weights(name: str, weights: np.ndarray) -> None:
+    if not (np.abs(weights.sum(1) - 1) < 1e-2).all():
+        worst = int(np.abs(weights.sum(1) - 1).argmax())
+        raise ModelFileError(f"{name}: expected rows that sum to 1, row {worst} is {weights[worst].tolist()}")
 
 
 def _parents(table: np.ndarray, path: Path) -> tuple[int, ...]:

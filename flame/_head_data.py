@@ -53,7 +53,8 @@ class HeadData:
     Shapes: ``template (V,3)``, ``faces (F,3)``, ``shape_basis (V,3,S)``, ``expression_basis (V,3,E)``,
     ``joint_regressor (J,V)``, ``weights (V,J)``, ``pose_basis (V,3,9*(J-1))``, ``eyelid_basis (V,3,2)``
     (left, right; closed at 1), ``uv (N,2)``, ``uv_faces (F,3)``, each region mask ``(V,)`` bool, each named
-    expression ``(E,)``. Missing bases are zeros. ``parents[j] < j``, the root's parent is -1.
+    expression ``(E,)``. Missing bases are zeros. ``parents[j] < j``, the root's parent is -1. ``version``
+    is a sentence for people: which release it is, and what that was told by.
     """
 
     name: str
@@ -74,6 +75,7 @@ class HeadData:
     uv: Array | None = None
     uv_faces: Array | None = None
     named_expressions: Mapping[str, Array] = field(default_factory=dict)
+    version: str = ""
 
 
 def checked_arrays(data: HeadData, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:

@@ -31,12 +31,14 @@ from ._flame_landmarks import (
 from ._head_data import ContourTable, HeadData, LandmarkEmbedding
 from ._pickle import read_pickle
 from .model import HeadModel
+from .texture import uv_beside
 
 SCHEMA_VERSION = 1
 HEAD_VARIABLE = "HEADWARP_HEAD"
 _ARRAYS = ("template", "faces", "shape_basis", "expression_basis", "pose_basis", "joint_regressor", "weights")
 _OPTIONAL = ("eyelid_basis", "uv", "uv_faces")
 _TEXTS = ("name", "licence", "model_id")
+_NOTES = ("version",)  # texts that older files lack
 
 
 def load_head(
@@ -59,8 +61,10 @@ def load_head(
 
     Files lying beside a FLAME file are picked up: ``mediapipe_landmark_embedding.npz``,
     ``landmark_embedding.npy``, ``landmark_embedding_with_eyes.npy``, ``flame_static_embedding.pkl``,
-    ``flame_dynamic_embedding.npy``, ``l_eyelid.npy`` with ``r_eyelid.npy``, ``FLAME_masks.pkl``. Of two
-    files for the same landmarks the first in this order wins; ``landmarks[..].origin`` says which it was.
+    ``flame_dynamic_embedding.npy``, ``l_eyelid.npy`` with ``r_eyelid.npy``, ``FLAME_masks.pkl``, and
+    the texture coordinates of ``FLAME_texture.npz`` or an albedo file (`texture`). Of two files for the same
+    landmarks the first in this order wins; ``landmarks[..].origin`` says which it was. ``version`` says what
+    can be told of the release.
 
     Raises:
         ModelFileError: the file is missing, damaged, unsafe or no head; the text says which.
@@ -103,7 +107,7 @@ def save_head_npz(model: HeadModel, path: str | Path) -> Path:
     arrays: dict[str, np.ndarray | Tensor] = {key: getattr(model, key) for key in _ARRAYS}
     optional = {key: getattr(model, key) for key in _OPTIONAL}
     arrays |= {key: value for key, value in optional.items() if value is not None}
-    arrays |= {key: np.array(getattr(model, key)) for key in _TEXTS}
+    arrays |= {key: np.array(getattr(model, key)) for key in (*_TEXTS, *_NOTES)}
     arrays |= {"schema_version": np.array(SCHEMA_VERSION), "parents": np.array(model.parents)}
     arrays |= {"joint_names": np.array(model.joint_names)}
     arrays |= embedding_arrays(model.landmarks, model.contour)
@@ -169,6 +173,7 @@ def _own_head(content: Mapping[str, object], path: Path) -> HeadData:
         uv_faces=plain.get("uv_faces"),
         name=str(plain["name"]),
         licence=str(plain["licence"]),
+        version=str(plain.get("version", "")),
         parents=_parents(plain["parents"], path),
         joint_names=tuple(str(n) for n in plain["joint_names"].ravel()),
         landmarks=stored_embeddings(plain, path),
@@ -194,10 +199,13 @@ def _with_files_beside(head: HeadData, folder: Path) -> HeadData:
     """Landmarks, eyelids and regions that lie in the folder of a FLAME file."""
     files = [folder / name for name in LANDMARK_FILES if (folder / name).is_file()]
     found = _embeddings(files, head, unique=False)
+    uv = uv_beside(folder, len(head.faces))
     return replace(
         head,
         landmarks=found.families,
         contour=found.contour,
+        uv=None if uv is None else uv[0],
+        uv_faces=None if uv is None else uv[1],
         eyelid_basis=eyelids_beside(folder, np.asarray(head.template)),
         region_masks=masks_beside(folder, len(head.template)),
     )

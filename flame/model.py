@@ -100,9 +100,10 @@ class HeadModel(nn.Module):
     Buffers: ``template (V,3)``, ``faces (F,3)`` int64, ``shape_basis (V,3,S)``, ``expression_basis (V,3,E)``,
     ``pose_basis (V,3,9*(J-1))``, ``joint_regressor (J,V)``, ``weights (V,J)``, ``eyelid_basis (V,3,2)``, and
     from these ``joint_template (J,3)``, ``joint_shape_basis (J,3,S)``, ``joint_expression_basis (J,3,E)``.
-    Attributes: ``name``, ``licence``, ``model_id`` (name and 12 hex digits of a sha256 over what gives the
-    parameters their meaning), ``parents``, ``joint_names``, ``landmarks``, ``contour``, ``region_masks``,
-    ``uv``, ``uv_faces``, ``stored_expressions``, ``pose_joints`` (those whose correctives are not all zero).
+    Attributes: ``name``, ``licence``, ``version``, ``model_id`` (name and 12 hex digits of a sha256 over what
+    gives the parameters their meaning), ``parents``, ``joint_names``, ``landmarks``, ``contour``,
+    ``region_masks``, ``uv``, ``uv_faces``, ``stored_expressions``, ``pose_joints`` (those whose correctives
+    are not all zero).
 
     Raises:
         ShapeError: an array has not the shape of :class:`HeadData`, or an index points outside the mesh.
@@ -125,7 +126,7 @@ class HeadModel(nn.Module):
         arrays = checked_arrays(data, dtype)
         for key, value in arrays.items():
             self.register_buffer(key, columns_first(value) if key.endswith("_basis") else value)
-        self.name, self.licence = data.name, data.licence
+        self.name, self.licence, self.version = data.name, data.licence, data.version
         self.parents, self.joint_names = tuple(data.parents), tuple(data.joint_names)
         self.landmarks = checked_landmarks(data.landmarks, len(self.faces), dtype)
         self.contour = checked_contour(data.contour, len(self.faces), dtype)

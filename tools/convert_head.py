@@ -31,9 +31,10 @@ def convert_head(source: Path, output: Path, *, landmarks: Path | None = None) -
     """Convert a head file and say what is in it.
 
     Returns:
-        ``input``, ``output``, ``model_id``, ``licence``, ``vertices``, ``faces``, ``shape``, ``expression``
-        (columns), ``landmarks`` (family -> count), ``regions`` (names), ``eyelids`` (whether the head has
-        them).
+        ``input``, ``output``, ``model_id``, ``licence``, ``version`` (what can be told of the release),
+        ``vertices``, ``faces``, ``shape``, ``expression`` (columns), ``landmarks`` (family -> count),
+        ``landmark_origins`` (family -> whose choice of points), ``contour`` (whose table, or None),
+        ``regions`` (names), ``eyelids`` (whether the head has them).
 
     Raises:
         ModelFileError: the source is refused or the output cannot be written.
@@ -46,11 +47,14 @@ def convert_head(source: Path, output: Path, *, landmarks: Path | None = None) -
         "output": str(output),
         "model_id": model.model_id,
         "licence": model.licence,
+        "version": model.version,
         "vertices": len(model.template),
         "faces": len(model.faces),
         "shape": model.shape_basis.shape[2],
         "expression": model.expression_basis.shape[2],
         "landmarks": {family: len(embedding.indices) for family, embedding in model.landmarks.items()},
+        "landmark_origins": {family: embedding.origin for family, embedding in model.landmarks.items()},
+        "contour": None if model.contour is None else model.contour.origin,
         "regions": sorted(model.region_masks),
         "eyelids": bool(model.eyelid_basis.any()),
     }
@@ -58,12 +62,17 @@ def convert_head(source: Path, output: Path, *, landmarks: Path | None = None) -
 
 def describe(report: Mapping[str, Any]) -> str:
     """What was written, and what a person should mend: a head without landmarks cannot be fitted."""
-    found = ", ".join(f"{family} {count}" for family, count in report["landmarks"].items())
+    origins = report["landmark_origins"]
+    found = ", ".join(
+        f"{family} {count}" + (f" ({origins[family]})" if origins[family] else "")
+        for family, count in report["landmarks"].items()
+    )
     lines = [
         f"{report['output']}: {report['model_id']}",
         f"  {report['vertices']} vertices, {report['shape']} shape and {report['expression']} expression",
         f"  landmarks: {found or 'none: it cannot be fitted; give an embedding with --landmarks FILE'}",
         f"  eyelids: {'yes' if report['eyelids'] else 'no'}; regions: {len(report['regions'])}",
+        *([f"  version: {report['version']}"] if report["version"] else []),
         f"  licence: {report['licence']}",
     ]
     return "\n".join(lines)
