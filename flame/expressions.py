@@ -317,29 +317,38 @@ def named_expressions(model: HeadModel) -> dict[str, Tensor]:
     for name, (moves, still) in expression_targets().items():
         if sum(i in rows for i in moves) < FEWEST_LANDMARKS:
             continue
-        vector = _project(points, basis, rows, moves=moves, still=still)
+        vector = project_displacements(points, basis, rows, moves=moves, still=still)
         found[name] = torch.as_tensor(vector).to(model.expression_basis)
     return found
 
 
-def _project(
+def project_displacements(
     points: np.ndarray,
     basis: np.ndarray,
     rows: Mapping[int, int],
     *,
     moves: Displacements,
     still: tuple[int, ...],
+    contact: bool = True,
 ) -> np.ndarray:
-    """Coefficients (E,) of one expression."""
+    """Coefficients (E,) of one expression; see `named_expressions`.
+
+    Args:
+        points: landmarks (L, 3), metres.
+        basis: the head's expression basis at the landmarks, (L, 3, E).
+        rows: face-mesh number -> row.
+        moves, still: an entry of `expression_targets`.
+        contact: keep the lips in contact; False for a mouth that opens.
+    """
     ids = [i for i in (*moves, *still) if i in rows]
     place = [rows[i] for i in ids]
     target = np.array([moves.get(i, (0.0, 0.0, 0.0)) for i in ids])
     weight = np.array([1.0 if i in moves else LID_WEIGHT if i in _EYES else HOLD_WEIGHT for i in ids])
-    fields = _rigid_fields(points[place])  # (N, 3, 6)
+    fields = rigid_fields(points[place])  # (N, 3, 6)
     design = np.concatenate([basis[place], fields], axis=2) * weight[:, None, None]
-    contact = _lip_contact(basis, rows)
-    system = np.concatenate([design.reshape(-1, design.shape[2]), np.pad(contact, ((0, 0), (0, 6)))])
-    wanted = np.concatenate([(target * weight[:, None]).reshape(-1), np.zeros(len(contact))])
+    lips = _lip_contact(basis, rows if contact else {})
+    system = np.concatenate([design.reshape(-1, design.shape[2]), np.pad(lips, ((0, 0), (0, 6)))])
+    wanted = np.concatenate([(target * weight[:, None]).reshape(-1), np.zeros(len(lips))])
     ridge = np.full(system.shape[1], NOISE**2)
     solution = np.linalg.solve(system.T @ system + np.diag(ridge), system.T @ wanted)
     coefficients = solution[: basis.shape[2]]
@@ -358,7 +367,7 @@ def _lip_contact(basis: np.ndarray, rows: Mapping[int, int]) -> np.ndarray:
     return LIP_CONTACT_WEIGHT * np.array(gaps).reshape(-1, basis.shape[2])
 
 
-def _rigid_fields(points: np.ndarray) -> np.ndarray:
+def rigid_fields(points: np.ndarray) -> np.ndarray:
     """Shifts and rotations about the mean, (N, 3, 6), each a millimetre in size."""
     loose = points - points.mean(axis=0)
     shifts = np.broadcast_to(np.eye(3), (len(points), 3, 3))

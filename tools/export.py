@@ -1,4 +1,4 @@
-"""``headwarp export``: a fit for other programs, by the name of the output: glTF, an OBJ sequence."""
+"""``headwarp export``: a fit for other programs, by the name of the output: glTF, OBJ sequence, ARKit CSV."""
 
 from __future__ import annotations
 
@@ -10,32 +10,33 @@ from typing import Any, Literal
 
 from tyro.conf import Positional
 
-from ..flame.export import gltf, obj
+from ..flame.export import arkit, gltf, obj
 from ..flame.io import load_head
 from ..flame.model import HeadModel
 from ..flame.params import HeadFit
 from ..geom.errors import HeadwarpError
 
-_KINDS = {".glb": "gltf", ".gltf": "gltf", "": "obj"}
-_OPTIONS = {"gltf": ("fps", "texture"), "obj": ("axes", "normals")}
+_KINDS = {".glb": "gltf", ".gltf": "gltf", ".csv": "arkit", "": "obj"}
+_OPTIONS = {"fps": ("gltf", "arkit"), "texture": ("gltf",), "axes": ("obj",), "normals": ("obj",)}
 
 
 @dataclass(frozen=True)
 class Export:
-    """Write a fit as .glb or .gltf (rig, blendshapes, animation), or as a folder of OBJ files.
+    """Write a fit as .glb or .gltf (rig, blendshapes, animation), ARKit .csv, or a folder of OBJ files.
 
     The name of --output decides: X.glb, X.gltf (with X.bin beside it), or a name without a suffix for the
     folder of an OBJ sequence. Metres, the head model's axes: x to the subject's left, y up, z to the
-    front."""
+    front.
+    """
 
     fit: Positional[Path]
     """A fit, as `headwarp fit` writes it."""
     output: Path
-    """X.glb, X.gltf, or a folder."""
+    """X.glb, X.gltf, X.csv, or a folder."""
     head: str | None = None
     """builtin, or a head file; without it, what $HEADWARP_HEAD names, else builtin."""
     fps: float | None = None
-    """glTF: frames a second; without it, those of the fit, else 25."""
+    """glTF, ARKit: frames a second; without it, those of the fit, else 25."""
     texture: Path | None = None
     """glTF: a PNG or JPEG in the head's texture coordinates."""
     axes: Literal["model", "camera"] = "model"
@@ -51,10 +52,12 @@ def run(config: Export) -> dict[str, Any]:
         HeadwarpError: an unknown suffix, an option of another format, or what `export` raises.
     """
     kind = _kind(config.output)
-    for other, names in _OPTIONS.items():
-        wrong = [name for name in names if getattr(config, name) != Export.__dataclass_fields__[name].default]
-        if wrong and other != kind:
-            raise HeadwarpError(f"--{wrong[0]}: belongs to {other}, not to {config.output}; leave it out")
+    for name, kinds in _OPTIONS.items():
+        given = getattr(config, name) != Export.__dataclass_fields__[name].default
+        if given and kind not in kinds:
+            raise HeadwarpError(
+                f"--{name}: belongs to {' and '.join(kinds)}, not to {config.output}; leave it out"
+            )
     return export(
         config.fit,
         config.output,
@@ -76,14 +79,15 @@ def export(
     axes: Literal["model", "camera"] = "model",
     normals: bool = False,
 ) -> dict[str, Any]:
-    """Write a fit for other programs: `write_gltf` or `write_obj_sequence`, by the name of the output.
+    """Write a fit for other programs: `write_gltf`, `write_arkit_csv` or `write_obj_sequence`, by the
+    output's name.
 
     Args:
         fit: a fit, or its file.
-        output: X.glb, X.gltf, or a folder (a name without a suffix).
+        output: X.glb, X.gltf, X.csv, or a folder (a name without a suffix).
         head: the head of the fit: ``"builtin"``, a file, a loaded model; None: ``$HEADWARP_HEAD``, else the
             built-in.
-        fps, texture: see `write_gltf`.
+        fps, texture: see `write_gltf` and `write_arkit_csv`.
         axes, normals: see `write_obj_sequence`.
 
     Returns:
@@ -101,6 +105,8 @@ def export(
     report: Any
     if kind == "gltf":
         report = gltf.write_gltf(model, fit, output, fps=fps, texture=texture)
+    elif kind == "arkit":
+        report = arkit.write_arkit_csv(model, fit, output, fps=fps)
     else:
         report = obj.write_obj_sequence(model, fit, output, axes=axes, normals=normals)
     return {"format": kind, "output": output, **dataclasses.asdict(report)}
@@ -109,7 +115,7 @@ def export(
 def _kind(output: Path) -> str:
     if output.suffix.lower() not in _KINDS:
         hint = "; an OBJ sequence goes into a folder" if output.suffix.lower() == ".obj" else ""
-        raise HeadwarpError(f"--output: expected X.glb, X.gltf or a folder, got {output}{hint}")
+        raise HeadwarpError(f"--output: expected X.glb, X.gltf, X.csv or a folder, got {output}{hint}")
     return _KINDS[output.suffix.lower()]
 
 
@@ -124,9 +130,15 @@ def _make_parent(output: Path) -> None:
 
 def describe(report: Mapping[str, Any]) -> str:
     """What was written, in a line or two."""
+    missed = len(report.get("not_detected", ()))
+    rest = f", {missed} of them without a detected face" if missed else ""
+    if report["format"] == "arkit":
+        return (
+            f"{report['output']}: {report['frames']} frame(s) at {report['fps']:g} fps{rest}\n"
+            f"  explained but for {report['residual_mm']:.2f} of {report['moved_mm']:.2f} mm; "
+            f"always 0: {', '.join(report['unseen'])}"
+        )
     if report["format"] == "obj":
-        missed = len(report["not_detected"])
-        rest = f", {missed} of them without a detected face" if missed else ""
         return f"{report['output']}: {report['frames']} OBJ file(s), {report['axes']} axes, metres{rest}"
     names = [name.rsplit("_", 1)[0] for name in report["morph_targets"]]
     morphs = ", ".join(f"{names.count(name)} {name}" for name in dict.fromkeys(names)) or "none"

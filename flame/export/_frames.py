@@ -1,12 +1,14 @@
-"""What the exports share: the frame rate of a fit, and its frames in portions."""
+"""What the exports share: the frame rate of a fit, checks, frames without a face."""
 
 from __future__ import annotations
 
 import math
 from fractions import Fraction
 
+import torch
+
 from ...geom.errors import HeadwarpError
-from ..params import HeadFit
+from ..params import DETECTED, HeadFit, HeadParams
 
 DEFAULT_FPS = Fraction(25)
 
@@ -31,3 +33,17 @@ def frame_rate(fit: HeadFit, fps: Fraction | float | None = None) -> Fraction:
     if rate <= 0:
         raise HeadwarpError(f"fps: expected a number above 0, got {asked!r}; give one with --fps")
     return rate
+
+
+def check_finite(params: HeadParams) -> None:
+    """Raise HeadwarpError for NaN or infinity; the text names the parameter."""
+    for name, value in vars(params).items():
+        if not torch.isfinite(value).all():
+            raise HeadwarpError(
+                f"export: expected finite parameters, got NaN or infinity in {name!r}; fit again"
+            )
+
+
+def not_detected(fit: HeadFit) -> tuple[int, ...]:
+    """Frames whose face was not seen."""
+    return tuple((fit.status != DETECTED).nonzero()[:, 0].tolist())

@@ -1,7 +1,8 @@
 """glTF's binary side: arrays laid into one buffer, the JSON that says where, and the .glb container.
 
 glTF 2.0 specification, sections 3.6 (buffers, accessors, sparse storage) and 4 (GLB); little-endian
-throughout."""
+throughout.
+"""
 
 from __future__ import annotations
 

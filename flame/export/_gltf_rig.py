@@ -20,11 +20,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...geom.errors import HeadwarpError
 from ...geom.transforms import axis_angle_to_matrix, axis_angle_to_quaternion
 from ..model import HeadModel
 from ..params import HeadParams
 from ..skinning import pose_features
+from ._frames import check_finite
 
 NEGLIGIBLE = 1e-9  # metres: a morph target that never moves a vertex farther is left out
 
@@ -59,7 +59,7 @@ def make_rig(model: HeadModel, params: HeadParams) -> Rig:
     Raises:
         HeadwarpError: a parameter is not finite.
     """
-    _check_finite(params)
+    check_finite(params)
     shape, expression = params.shape.double(), params.expression.double()
     turns = _turns(model, params)  # (T, J, 3)
     matrices = axis_angle_to_matrix(turns)
@@ -91,14 +91,6 @@ def continuous(quaternions: np.ndarray) -> np.ndarray:
     dots = (quaternions[1:] * quaternions[:-1]).sum(-1, keepdims=True)
     signs = np.cumprod(np.where(dots < 0, -1.0, 1.0), axis=0)
     return np.concatenate([quaternions[:1], quaternions[1:] * signs])
-
-
-def _check_finite(params: HeadParams) -> None:
-    for name, value in vars(params).items():
-        if not torch.isfinite(value).all():
-            raise HeadwarpError(
-                f"export: expected finite parameters, got NaN or infinity in {name!r}; fit again"
-            )
 
 
 def _stacked(parts: list[Tensor], empty: tuple[int, ...]) -> np.ndarray:

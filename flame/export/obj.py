@@ -24,6 +24,7 @@ from ...geom.mesh import vertex_normals
 from ..model import HeadModel
 from ..params import STATUS_NAMES, HeadFit, check_model
 from ..posing import posed_points
+from ._frames import not_detected
 
 AxesName = Literal["model", "camera"]
 AXES = {
@@ -87,9 +88,7 @@ def write_obj_sequence(
             header = _header(model, fit, frame, axes=axes)
             text = header + _body(verts, model, normals=normals)
             (temporary / f"{frame:05d}.obj").write_text(text + tail, encoding="ascii")
-    seen = [name == "detected" for name in map(STATUS_NAMES.__getitem__, fit.status.tolist())]
-    missed = tuple(frame for frame, detected in enumerate(seen) if not detected)
-    return ObjReport(folder=folder, frames=fit.frames, axes=axes, not_detected=missed)
+    return ObjReport(folder=folder, frames=fit.frames, axes=axes, not_detected=not_detected(fit))
 
 
 def _posed(model: HeadModel, fit: HeadFit, *, axes: str) -> Iterator[Tensor]:

@@ -175,7 +175,8 @@ def test_small_displacements_are_stored_sparsely(flame, tmp_path):
 @pytest.mark.parametrize(("perspective", "tolerance"), [(True, 0.01), (False, 2.0)])
 def test_the_camera_sees_what_the_fit_says(tmp_path, perspective, tolerance):
     """Pixels through glTF's camera; a weak-perspective fit has a distant pinhole, near enough but not
-    exact."""
+    exact.
+    """
     head = toy_head()
     fit = moving(head, 3, perspective=perspective)
     report = write_gltf(head, fit, tmp_path / "a.glb")

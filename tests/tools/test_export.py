@@ -26,7 +26,13 @@ def fitted(tmp_path: Path) -> tuple[Path, str]:
 
 @pytest.mark.parametrize(
     ("name", "files"),
-    [("x.glb", {"x.glb"}), ("x.gltf", {"x.gltf", "x.bin"}), ("x", {"x"}), ("x.GLB", {"x.GLB"})],
+    [
+        ("x.glb", {"x.glb"}),
+        ("x.gltf", {"x.gltf", "x.bin"}),
+        ("x", {"x"}),
+        ("x.csv", {"x.csv"}),
+        ("x.GLB", {"x.GLB"}),
+    ],
 )
 def test_the_name_decides(fitted, tmp_path, capsys, name, files):
     fit, head = fitted
@@ -52,7 +58,7 @@ def test_options_reach_the_writers(fitted, tmp_path):
         ("x.fbx", {}, r"expected X\.glb, X\.gltf"),
         ("x.obj", {}, "an OBJ sequence goes into a folder"),
         ("x.glb", {"normals": True}, "--normals: belongs to obj"),
-        ("x", {"fps": 3.0}, "--fps: belongs to gltf"),
+        ("x", {"fps": 3.0}, "--fps: belongs to gltf and arkit"),
         ("x.glb", {"fps": -1.0}, "fps: expected a number above 0"),
     ],
 )
