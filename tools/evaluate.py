@@ -17,13 +17,13 @@ from ..flame.model import HeadModel
 from ..flame.params import DETECTED, HeadFit
 from ..flame.residual import ResidualField
 from ..geom.errors import HeadwarpError, MediaError, NoFaceError
+from ..training.data.inputs import names_by_path
 from ..training.metrics import definitions_of
 from ..training.metrics.image import l1, psnr, ssim
 from ..training.metrics.landmarks import akd, akd_l1, missing_face_rate, to_256
 from ..warping.animators import Animator, load_animator
 from .camera import CameraMotion
 from .heads import ready_head
-from .inputs import output_names
 from .portrait import Frame, Portrait, as_frames, portrait_of, to_frame, to_image
 
 BASELINES = ("copy", "similarity", "tps")
@@ -113,7 +113,7 @@ def evaluate(
     failed: dict[str, str] = {}
     rows: list[list[Frame]] = []
     field: ResidualField | None = None  # the same for all clips: one head, one detector
-    named = output_names(clip_paths(Path(clips))).items()
+    named = names_by_path(clip_paths(Path(clips))).items()
     for path, clip_name in tqdm(named, desc="evaluate", unit="clip", disable=None):
         try:
             clip = prepare_clip(path, model, field, stride=stride, share=share)

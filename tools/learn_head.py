@@ -79,7 +79,7 @@ def learn_head(
 
     tracks: list[Float[np.ndarray, "T L 3"]] = []
     failed: dict[str, str] = {}
-    for path in tqdm(expand(map(Path, clips), sequence=False), desc="measure", unit="clip", disable=None):
+    for path in tqdm(expand(map(Path, clips)), desc="measure", unit="clip", disable=None):
         try:
             tracks.append(measured_landmarks(path, frames))
         except HeadwarpError as error:

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Literal
 
 from ...geom.errors import MediaError
 from ._images import check_file, open_image, rotation_deg, upright_size
+from .inputs.listing import PHOTOS, natural_order
 
 if TYPE_CHECKING:
     from av import VideoFrame
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
-_IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".avif"})
 # Named, so that text is never rendered as a terminal, and no playlist makes the demuxer open other files.
 _CONTAINERS = (
     "3gp,aac,aiff,asf,avi,dv,flac,flv,gif,h264,hevc,ivf,m4v,matroska,mjpeg,mov,mp3,mp4,mpeg,mpegts,mpegvideo,mxf,"
@@ -132,18 +132,10 @@ def image_list(path: str | os.PathLike[str]) -> list[Path] | None:
 
 
 def _pictures(paths: list[Path], name: str) -> list[Path]:
-    found = [
-        path for path in paths if path.suffix.lower() in _IMAGE_SUFFIXES and not path.name.startswith(".")
-    ]
+    found = [path for path in paths if path.suffix.lower() in PHOTOS and not path.name.startswith(".")]
     if not found:
-        raise MediaError(f"{name}: holds no pictures (looked for {', '.join(sorted(_IMAGE_SUFFIXES))}).")
-    return sorted(found, key=_natural_order)
-
-
-def _natural_order(path: Path) -> list[tuple[int, str]]:
-    """``frame2`` before ``frame10``."""
-    parts = re.split(r"(\d+)", str(path))
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
+        raise MediaError(f"{name}: holds no pictures (looked for {', '.join(sorted(PHOTOS))}).")
+    return sorted(found, key=natural_order)
 
 
 def is_picture(path: str | os.PathLike[str]) -> bool:

@@ -1,0 +1,130 @@
+"""Tar shards in the layout of WebDataset: each photo or clip in them is an input, read without unpacking."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tarfile
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from ....geom.errors import HeadwarpError, MediaError
+from .types import Input, Member
+
+_BLOCK = 512
+_COPY_BYTES = 1 << 20
+_COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
+
+
+def is_shard(path: str) -> bool:
+    """Whether the name is that of a tar shard, compressed or not."""
+    return path.lower().endswith((".tar", *_COMPRESSED))
+
+
+def shard_members(path: str, suffixes: Collection[str], *, below: str = "") -> Iterator[Input]:
+    """The photos and clips in a shard, one by one; only headers are read.
+
+    Names that lead out of the folder, links and sparse files become inputs with a ``problem``, and so does
+    what follows a damaged place. Other members (``.json``, ``.txt``) belong to them and are left out.
+
+    Args:
+        path: the shard.
+        suffixes: of photos and clips.
+        below: folder of the shard below what was named on the command line.
+    """
+    root = os.path.basename(path)
+    root = root[: root.lower().rindex(".tar")] if ".tar" in root.lower() else os.path.splitext(root)[0]
+    place = f"{below}/{root}" if below else root
+    whole = Input(path, place + ".tar", start=0)
+    if path.lower().endswith(_COMPRESSED):
+        yield _with_problem(
+            whole, f"{path}: is compressed and can only be read from its start; unpack it to .tar"
+        )
+        return
+    try:
+        with open(path, "rb") as file, tarfile.open(fileobj=file, mode="r:") as archive:
+            size = os.fstat(file.fileno()).st_size
+            while (entry := archive.next()) is not None:
+                archive.members.clear()  # else they all stay in memory
+                found = _member(path, place, entry, suffixes, size)
+                if found is not None:
+                    yield found
+            file.seek(archive.offset)
+            if file.read(_BLOCK).strip(b"\0"):  # tarfile takes damage for the end
+                raise tarfile.ReadError("a header does not read")
+    except (tarfile.TarError, OSError, EOFError, ValueError, MemoryError) as error:
+        reason = (getattr(error, "strerror", None) or str(error) or type(error).__name__).lower()
+        yield _with_problem(
+            whole, f"{path}: is damaged ({reason}); what stands before was taken, the rest is lost"
+        )
+
+
+def _member(
+    path: str, place: str, entry: tarfile.TarInfo, suffixes: Collection[str], size: int
+) -> Input | None:
+    """The input of a member; None if it is no photo or clip."""
+    parts = entry.name.replace("\\", "/").split("/")
+    suffix = os.path.splitext(parts[-1])[1].lower()
+    if (
+        entry.isdir()
+        or suffix not in suffixes
+        or any(p.startswith(".") and p not in (".", "..") for p in parts)
+    ):
+        return None
+    member = Member(entry.name, entry.offset_data, entry.size, int(entry.mtime))
+    inside = "/".join(part for part in parts if part not in ("", ".", ".."))
+    found = Input(path, f"{place}/{inside}", place, member)
+    if ".." in parts or entry.name.startswith(("/", "\\")) or parts[0].endswith(":"):
+        return _with_problem(found, f"{found.label}: the name leads out of the shard")
+    if not entry.isreg() or entry.issparse():
+        return _with_problem(found, f"{found.label}: is a link or no plain file")
+    if entry.offset_data + entry.size > size:
+        return _with_problem(found, f"{found.label}: is cut off, the shard ends before it")
+    return found
+
+
+def _with_problem(found: Input, problem: str) -> Input:
+    return Input(found.path, found.place, found.root, found.member, problem=problem)
+
+
+@contextlib.contextmanager
+def opened(found: Input, folder: Path) -> Iterator[Path]:
+    """A path at which the input can be read: its own, or a copy of the shard's member that is removed again.
+
+    Args:
+        found: the input.
+        folder: for the copy.
+
+    Raises:
+        MediaError: the input has a problem, or the shard cannot be read.
+    """
+    if found.problem is not None:
+        raise MediaError(found.problem)
+    if found.member is None:
+        yield Path(found.path)
+        return
+    copy = folder / f"member{os.path.splitext(found.member.name)[1]}"
+    try:
+        _copy(found.path, found.member, copy)
+        yield copy
+    except HeadwarpError as error:  # named after the copy, which nobody knows
+        text = str(error).replace(os.fspath(copy), found.label)
+        raise type(error)(text) from error
+    finally:
+        copy.unlink(missing_ok=True)
+
+
+def _copy(path: str, member: Member, target: Path) -> None:
+    try:
+        file = open(path, "rb")  # noqa: SIM115 (closed below; only its opening is the shard's fault)
+    except OSError as error:
+        raise MediaError(f"{path}: cannot be opened ({(error.strerror or str(error)).lower()})") from error
+    with file, target.open("wb") as copy:
+        file.seek(member.offset)
+        left = member.size
+        while left:
+            data = file.read(min(left, _COPY_BYTES))
+            if not data:
+                raise MediaError(f"{path}:{member.name}: is cut off, the shard ends before it")
+            copy.write(data)
+            left -= len(data)
