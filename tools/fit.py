@@ -2,44 +2,67 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import math
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import numpy as np
 from tyro.conf import Positional
 
-from ..flame.detect import detect_faces, detector_names, get_detector
+from ..flame.detect import detector_names, get_detector
 from ..flame.fitting import FitConfig, SolverConfig
 from ..flame.model import HeadModel
-from ..flame.params import HeadFit
+from ..flame.params import SCHEMA_VERSION, HeadFit
 from ..geom.errors import HeadwarpError
+from ..training.data.atomic import write_json
+from ..training.data.inputs import Input, is_numbered, list_inputs, output_names
+from ..training.data.jobs import JobConfig, open_manifest, publishing, run_jobs
+from ..training.data.provenance import sha256_of
 from .faces import find_face, find_faces, fit_face, fit_faces
-from .fit_clip import ClipOptions, fit_to_files
+from .fit_clip import ClipOptions
+from .fit_jobs import Entries, FitWork, fit_jobs, manifest_remarks
 from .fit_report import describe, summary
 from .heads import head_notes, ready_head
-from .inputs import check_folder, expand, is_numbered, output_names
+from .inputs import check_folder
 from .portrait import as_frames
 
 __all__ = ["Fit", "describe", "fit", "fit_all", "run"]
 PROTOCOL = ("landmarks", "face", "all_faces", "focal", "sigma", "smooth", "provenance")
+NEUTRAL = frozenset(
+    {
+        "input",
+        "output",
+        "head",
+        "sequence",
+        "recursive",
+        "workers",
+        "engine",
+        "address",
+        "retry_failed",
+        "restart",
+    }
+)
+"""Options on which no output depends (the head counts by its model_id)."""
 
 
 @dataclass(frozen=True)
 class Fit:
     """Fit a head to photos, videos and folders: NAME.npz each, and report.json.
 
-    A folder stands for the photos and videos in it. Inputs that share a name get longer ones: x.mp4 and x.jpg
-    become x_mp4.npz and x_jpg.npz. An input that fails is reported and the others go on.
+    A folder stands for the photos, videos and .tar shards in it or, if there are none, in the folders below,
+    whose tree the outputs keep; a .tar stands for its members, a .csv for its rows (path, and as wanted name,
+    start, stop, face). Inputs that share a name get longer ones: x.mp4 and x.jpg become x_mp4.npz and
+    x_jpg.npz. An input that fails is reported and the others go on. Run again, the command goes on where it
+    stopped: manifest.jsonl in the output folder knows what is done.
     """
 
     input: Positional[tuple[Path, ...]]
-    """Photos, videos, folders of them, or quoted patterns."""
+    """Photos, videos, folders of them, quoted patterns, .tar shards, or .csv lists."""
     output: Path
-    """Folder for the fits, report.json, and overlays/NAME.png."""
+    """Folder for the fits, report.json, manifest.jsonl, and overlays/NAME.png."""
     head: str | None = None
     """builtin, or a head file; without it, what $HEADWARP_HEAD names, else builtin."""
     landmarks: str = "mediapipe"
@@ -56,10 +79,22 @@ class Fit:
     """Weight of evenness in time; 0 fits every frame alone, with one shape."""
     sequence: bool = False
     """Take a folder, or a pattern, of numbered pictures as one clip."""
+    recursive: bool = False
+    """Take folders with all folders below them."""
     overlay: bool = True
     """Draw the fitted mesh over a frame of every input."""
     provenance: bool = True
     """Say in the overlays how they were made."""
+    workers: int = 1
+    """Processes that fit at the same time; 1 works in this one, more are watched and replaced if they die."""
+    engine: Literal["local", "ray"] = "local"
+    """ray takes the workers of a Ray cluster that sees the same files."""
+    address: str | None = None
+    """The Ray cluster; without it, the one that $RAY_ADDRESS names, else a new one on this machine."""
+    retry_failed: bool = False
+    """Try inputs again that failed in an earlier run."""
+    restart: bool = False
+    """Make everything anew, with other options if wanted; the old manifest is kept as manifest-N.jsonl."""
 
 
 def fit(
@@ -141,36 +176,70 @@ def run(config: Fit) -> dict[str, Any]:
     Raises:
         HeadwarpError: nothing can be done at all: the head, the detector, an option or the folder is wrong.
     """
-    from tqdm import tqdm
-
-    from ..training.data.atomic import write_json
-
-    inputs = expand(config.input, sequence=config.sequence)
-    _check(config, inputs)
-    check_folder(config.output)
-    started = time.perf_counter()
-    model = ready_head(config.head)
-    _start_detector(config.landmarks)
-    startup = time.perf_counter() - started
-    names = output_names(inputs)
-    bar = tqdm(names.items(), desc="fit", unit="input", disable=None if len(names) > 1 else True)
-    options = _clip_options(config)
-    clips = [fit_to_files(path, name, options, model, folder=config.output) for path, name in bar]
-    numbered = [path for path in config.input if not config.sequence and is_numbered(path)]
-    report = summary(
-        clips,
-        messages=[
-            *head_notes(model),
-            *(f"{path}: numbered pictures; --sequence takes them as one clip" for path in numbered),
-        ],
-        protocol={"head": model.model_id, **{key: getattr(config, key) for key in PROTOCOL}},
-        startup=startup,
+    output = config.output
+    listing = list_inputs(
+        config.input, recursive=config.recursive, sequence=config.sequence, exclude=config.output
     )
-    write_json(config.output / "report.json", report)
+    inputs = list(listing)
+    _check(config, inputs)
+    jobs = JobConfig(config.workers, config.engine, config.address, config.retry_failed)
+    check_folder(output)
+    model = ready_head(config.head)
+    fingerprint = _fingerprint(config, model)
+    with open_manifest(
+        output / "manifest.jsonl", kind="fit", fingerprint=fingerprint, restart=config.restart
+    ) as manifest:
+        names = output_names(inputs, base=output, known=manifest.keys_by_source())
+        done = run_jobs(
+            fit_jobs(inputs, names, output),
+            FitWork(_clip_options(config), model, output, replace=config.restart),
+            manifest=manifest,
+            config=jobs,
+            total=len(inputs),
+            label="fit",
+        )
+        report = summary(
+            Entries(manifest, inputs, names),
+            messages=[*head_notes(model), *_remarks(config), *manifest_remarks(manifest, done)],
+            protocol={"head": model.model_id, **{key: getattr(config, key) for key in PROTOCOL}},
+            startup=done.startup_seconds,
+        )
+        with publishing(output) as folder:
+            write_json(folder / "report.json", report)
     return report
 
 
-def _check(config: Fit, inputs: Sequence[Path]) -> None:
+def _remarks(config: Fit) -> list[str]:
+    """What may have been meant otherwise."""
+    numbered = [path for path in config.input if not config.sequence and is_numbered(path)]
+    return [f"{path}: numbered pictures; --sequence takes them as one clip" for path in numbered]
+
+
+def _fingerprint(config: Fit, model: HeadModel) -> dict[str, Any]:
+    """All that the outputs depend on beside the inputs; an option that is added counts unless it is named."""
+    options = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    kept = {name: value for name, value in options.items() if name not in NEUTRAL}
+    if config.landmarks not in detector_names():
+        kept["landmarks"] = sha256_of(config.landmarks)
+    return {
+        "head": model.model_id,
+        "head_landmarks": _landmark_digest(model),
+        "fit_schema": SCHEMA_VERSION,
+        **kept,
+    }
+
+
+def _landmark_digest(model: HeadModel) -> str:
+    """Stands for the points of the head that are fitted: its files may have given them, or drawing it."""
+    digest = hashlib.sha256()
+    for family, points in sorted(model.landmarks.items()):
+        digest.update(family.encode())
+        for values in (points.indices, points.faces):
+            digest.update(values.long().numpy().tobytes())
+    return digest.hexdigest()[:12]
+
+
+def _check(config: Fit, inputs: Sequence[Input]) -> None:
     """Raise HeadwarpError for options that make no sense."""
     for name, value, least in (("sigma", config.sigma, 0.0), ("focal", config.focal, 0.0)):
         if value is not None and not (math.isfinite(value) and value > least):
@@ -198,10 +267,3 @@ def _clip_options(config: Fit) -> ClipOptions:
         overlay=config.overlay,
         provenance=config.provenance,
     )
-
-
-def _start_detector(landmarks: str) -> None:
-    """Raise what is wrong with the detector before all else; load its networks outside the clock."""
-    get_detector(landmarks)
-    if landmarks == "mediapipe":
-        detect_faces(np.zeros((64, 64, 3), np.uint8))

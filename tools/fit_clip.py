@@ -30,6 +30,8 @@ class ClipOptions:
         landmarks: a detector's name, or a file of landmarks.
         face: rank of the face; None for the first: the largest confirmed one.
         all_faces: fit every face track.
+        start: first frame.
+        stop: index after the last frame; None for all.
         fitting: of the fitter.
         overlay: draw the mesh over a frame.
         provenance: say in the overlay how it was made.
@@ -38,6 +40,8 @@ class ClipOptions:
     landmarks: str = "mediapipe"
     face: int | None = None
     all_faces: bool = False
+    start: int = 0
+    stop: int | None = None
     fitting: FitConfig = field(default_factory=FitConfig)
     overlay: bool = True
     provenance: bool = True
@@ -66,38 +70,41 @@ class Followed:
 def fit_to_files(
     path: Path, name: str, options: ClipOptions, model: HeadModel, *, folder: Path
 ) -> dict[str, Any]:
-    """Fit one input and write ``folder/NAME.npz`` and its overlay.
+    """Fit one input and write ``folder/NAME.npz`` and ``folder/overlays/NAME.png``.
 
     With ``all_faces`` the first face goes to NAME.npz, every other one to NAME.faceK.npz, K its rank; what
     turns out to be no face is told in the messages.
 
+    Args:
+        path: the photo or clip.
+        name: of the outputs, folders by ``/``.
+        options: how it is fitted.
+        model: the head.
+        folder: where outputs go.
+
     Returns:
-        The input's entry in the report, the further faces in its ``others``; ``ok`` is False where it
-        failed, and ``error`` says why.
+        The input's `facts`, with ``name`` and the files ``output`` and ``overlay`` seen from ``folder``, and
+        the further faces in ``others``.
+
+    Raises:
+        MediaError: the file cannot be read.
+        NoFaceError: no face, or none of the rank asked for.
+        HeadwarpError: landmarks that do not belong to the input, or nothing can be written.
     """
-    try:
-        followed = follow(path, options)
-        ranks = range(len(followed.choice.tracks)) if options.all_faces else [followed.choice.rank]
-        entries, refused = [], []
-        for rank in ranks:
-            try:
-                fitted = fit_followed(followed, rank, options, model)
-            except NoFaceError as error:
-                refused.append((rank, error))
-                continue
-            place = folder / (f"{name}.face{rank}" if entries else name)
-            entries.append({"name": place.name, **_write(path, fitted, options, model, place=place)})
-        if not entries:
-            raise refused[0][1]
-    except HeadwarpError as error:
-        text = str(error)
-        reason = text if path.name in text else f"{path}: {text}"
-        return {"name": name, "input": path, "ok": False, "error": reason}
-    return {
-        "input": path,
-        "ok": True,
-        **_joined(entries, [f"face {rank} left out: {error}" for rank, error in refused]),
-    }
+    followed = follow(path, options)
+    ranks = range(len(followed.choice.tracks)) if options.all_faces else [followed.choice.rank]
+    entries, refused = [], []
+    for rank in ranks:
+        try:
+            fitted = fit_followed(followed, rank, options, model)
+        except NoFaceError as error:
+            refused.append((rank, error))
+            continue
+        own = f"{name}.face{rank}" if entries else name
+        entries.append({"name": own, **_write(path, fitted, options, model, name=own, folder=folder)})
+    if not entries:
+        raise refused[0][1]
+    return _joined(entries, [f"face {rank} left out: {error}" for rank, error in refused])
 
 
 def _joined(entries: list[dict[str, Any]], refused: list[str]) -> dict[str, Any]:
@@ -135,7 +142,7 @@ def follow(path: Path, options: ClipOptions) -> Followed:
     from ..training.data.media import VideoReader, read_ahead
 
     started = time.perf_counter()
-    with VideoReader(path) as reader:
+    with VideoReader(path, start=options.start, stop=options.stop) as reader:
         opening = time.perf_counter() - started
         decoding = _Clock(reader)
         with contextlib.closing(read_ahead(decoding)) as ahead:
@@ -195,19 +202,17 @@ def _shown(frames: Iterable[Frame], name: str, count: int | None) -> Iterable[Fr
 
 
 def _write(
-    path: Path, fitted: Fitted, options: ClipOptions, model: HeadModel, *, place: Path
+    path: Path, fitted: Fitted, options: ClipOptions, model: HeadModel, *, name: str, folder: Path
 ) -> dict[str, Any]:
     """Write the fit and the overlay of one face; returns where, and the `facts`."""
-    target = place.with_name(f"{place.name}.npz")
+    output, overlay = f"{name}.npz", f"overlays/{name}.png" if options.overlay else None
     try:
-        fitted.fit.save(target)
+        fitted.fit.save(folder / output)
     except OSError as error:
-        raise HeadwarpError(f"{target}: cannot be written ({error.strerror or error})") from error
-    overlay = None
-    if options.overlay:
-        overlay = place.parent / "overlays" / f"{place.name}.png"
-        _overlay(path, fitted, options, model, target=overlay)
-    return {"output": target, "overlay": overlay, **facts(fitted)}
+        raise HeadwarpError(f"{folder / output}: cannot be written ({error.strerror or error})") from error
+    if overlay is not None:
+        _overlay(path, fitted, options, model, target=folder / overlay)
+    return {"output": output, "overlay": overlay, **facts(fitted)}
 
 
 def _overlay(path: Path, fitted: Fitted, options: ClipOptions, model: HeadModel, *, target: Path) -> None:
@@ -215,7 +220,7 @@ def _overlay(path: Path, fitted: Fitted, options: ClipOptions, model: HeadModel,
 
     seen = np.flatnonzero((fitted.fit.status == DETECTED).numpy())
     index = int(seen[np.abs(seen - (fitted.fit.frames - 1) / 2).argmin()])
-    frame = _frame_at(path, index, seek=not fitted.damaged)
+    frame = _frame_at(path, options.start + index, seek=not fitted.damaged)
     picture = fit_overlay(frame, fitted.fit.select([index]), model, fitted.choice, index)
     write_overlay(target, picture, path if options.provenance else None)
 

@@ -100,7 +100,7 @@ def refused(words: list[str], capsys) -> str:
     assert error.startswith("headwarp ")
     assert "internal error" not in error
     left = sorted(p.name for p in Path("out").rglob("*") if p.is_file()) if Path("out").exists() else []
-    assert left == (["report.json"] if words[0] == "fit" and left else [])
+    assert left == (["manifest.jsonl", "report.json"] if words[0] == "fit" and left else [])
     return error
 
 

@@ -22,7 +22,6 @@ from headwarp.geom.errors import HeadwarpError, NoFaceError
 from headwarp.tools.cli import main
 from headwarp.tools.fit import fit
 from headwarp.tools.fit_report import jitter
-from headwarp.tools.inputs import expand, is_numbered, output_names
 from headwarp.training.data.provenance import ENHANCED, read_provenance
 
 
@@ -44,62 +43,6 @@ def landmark_file(folder: Path, points: np.ndarray) -> Path:
 
 def report_of(folder: Path) -> dict:
     return json.loads((folder / "report.json").read_text())
-
-
-# names
-
-
-def test_names_are_stems_until_two_share_one():
-    paths = [Path(p) for p in ("a/x.mp4", "b/x.jpg", "a/y.png")]
-    assert list(output_names(paths).values()) == ["x_mp4", "x_jpg", "y"]
-
-
-def test_names_take_the_folder_where_the_suffix_is_not_enough():
-    paths = [Path(p) for p in ("a/x.mp4", "b/x.mp4", "c/X.MP4")]
-    assert list(output_names(paths).values()) == ["a_x_mp4", "b_x_mp4", "c_X_mp4"]
-
-
-def test_names_are_numbered_at_last_and_differ_in_more_than_capitals():
-    paths = [Path(p) for p in ("1/a/x.mp4", "2/a/x.mp4", "3/A/X.mp4")]
-    names = list(output_names(paths).values())
-    assert names == ["a_x_mp4", "a_x_mp4_2", "A_X_mp4_3"]
-    assert len({name.lower() for name in names}) == 3
-
-
-def test_a_longer_name_that_is_taken_gets_a_number():
-    paths = [Path(p) for p in ("x_mp4.png", "x.mp4", "x.jpg")]
-    assert len(set(output_names(paths).values())) == 3
-
-
-def test_names_do_not_depend_on_the_order():
-    paths = [Path(p) for p in ("a/x.mp4", "b/x.jpg", "a/y.png")]
-    assert output_names(paths[::-1]) == output_names(paths)
-
-
-def test_a_folder_stands_for_its_photos_and_clips(tmp_path):
-    for name in ("f10.png", "f2.png", "z.mp4", ".hidden.png", "note.txt", "sub.png"):
-        path = tmp_path / name
-        path.mkdir() if name == "sub.png" else path.write_bytes(b"x")
-    found = expand([tmp_path, tmp_path / "f2.png"], sequence=False)
-    assert [path.name for path in found] == ["f2.png", "f10.png", "z.mp4"]
-    assert expand([tmp_path], sequence=True) == [tmp_path]
-
-
-def test_a_pattern_stands_for_what_it_matches(tmp_path):
-    for name in ("a1.png", "a2.png", "b.png"):
-        (tmp_path / name).write_bytes(b"x")
-    assert [path.name for path in expand([tmp_path / "a*.png"], sequence=False)] == ["a1.png", "a2.png"]
-    nothing = tmp_path / "c*.png"
-    assert expand([nothing], sequence=False) == [nothing]
-
-
-def test_numbered_pictures_are_recognised(tmp_path):
-    for number in range(8):
-        (tmp_path / f"frame_{number:03d}.png").write_bytes(b"x")
-    assert is_numbered(tmp_path)
-    (tmp_path / "other.png").write_bytes(b"x")
-    assert not is_numbered(tmp_path)
-    assert not is_numbered(tmp_path / "other.png")
 
 
 # the command, with a perfect detector
@@ -156,7 +99,7 @@ def test_the_report_has_the_promised_keys_and_is_the_one_of_json(tmp_path, posed
     assert 0 < face.pop("size") < 128
     assert face == {"face": 0, "track": 0, "confirmed": True, "span": [0, 6], "frames": 6}
     assert (entry["face"], entry["track"], entry["span"]) == (0, 0, [0, 6])
-    assert sorted(p.name for p in out.iterdir()) == ["c.npz", "overlays", "report.json"]
+    assert sorted(p.name for p in out.iterdir()) == ["c.npz", "manifest.jsonl", "overlays", "report.json"]
     assert [p.name for p in (out / "overlays").iterdir()] == ["c.png"]
 
 
@@ -303,7 +246,8 @@ def test_one_that_fails_is_recorded_and_the_others_go_on(tmp_path, capsys):
     assert shown.err == f"headwarp fit: {report['failed']['grey']}\n"
     assert str(blank) in shown.err
     assert "2 of 3 input(s), 5 frame(s)" in shown.out
-    assert sorted(p.name for p in out.iterdir()) == ["overlays", "p_mp4.npz", "p_png.npz", "report.json"]
+    made = ["manifest.jsonl", "overlays", "p_mp4.npz", "p_png.npz", "report.json"]
+    assert sorted(p.name for p in out.iterdir()) == made
 
 
 @needs_mediapipe

@@ -23,6 +23,17 @@ def run(folder: Path, names: list[str], work: ToyWork | None = None, **options) 
         return run_jobs(jobs, work or ToyWork(), manifest=manifest, config=JobConfig(**options))
 
 
+def counts(done: int, failed: int, skipped: int, deaths: int, *, failed_before: int = 0) -> Summary:
+    return Summary(
+        done=done,
+        failed=failed,
+        skipped=skipped,
+        failed_before=failed_before,
+        deaths=deaths,
+        startup_seconds=0.0,
+    )
+
+
 def records(folder: Path) -> dict:
     with open_manifest(folder / "manifest.jsonl", kind="toy", fingerprint={"size": 1}) as manifest:
         return {record.key: record for record in manifest.records()}
@@ -34,7 +45,7 @@ def everything_in(folder: Path) -> list[str]:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_every_job_has_its_files_and_its_record(tmp_path, workers):
-    assert run(tmp_path, NAMES, workers=workers) == Summary(done=4, failed=1, skipped=0, deaths=0)
+    assert run(tmp_path, NAMES, workers=workers) == counts(4, 1, 0, 0)
     made = [f"sub/{name}.txt" for name in ("a", "b", "c", "d")]
     assert everything_in(tmp_path) == ["manifest.jsonl", *made]
     assert [path for path in tmp_path.iterdir() if path.name.startswith(".")] == []
@@ -59,7 +70,7 @@ def test_what_is_done_is_not_done_again(tmp_path):
     marks.mkdir()
     work, out = ToyWork(marks=marks), tmp_path / "out"
     run(out, ["a", "fails"], work)
-    assert run(out, ["a", "fails", "b"], work) == Summary(done=1, failed=0, skipped=2, deaths=0)
+    assert run(out, ["a", "fails", "b"], work) == counts(1, 0, 2, 0, failed_before=1)
     assert marks_of(marks) == ["a", "b", "fails"]
     assert run(out, ["a", "fails", "b"], work, retry_failed=True).failed == 1
     assert marks_of(marks) == ["a", "b", "fails", "fails"]
@@ -70,7 +81,7 @@ def test_a_missing_or_cut_output_is_made_again(tmp_path, harm):
     run(tmp_path, ["a", "b"])
     output = tmp_path / "sub" / "a.txt"
     output.unlink() if harm == "missing" else output.write_text("mad")
-    assert run(tmp_path, ["a", "b"]) == Summary(done=1, failed=0, skipped=1, deaths=0)
+    assert run(tmp_path, ["a", "b"]) == counts(1, 0, 1, 0)
     assert output.read_text() == "made of a"
     assert len(records(tmp_path)) == 2
 
@@ -86,7 +97,7 @@ def test_a_changed_input_or_another_one_of_the_same_name_is_done(tmp_path):
 
 def test_a_job_that_kills_its_workers_is_given_up_and_the_rest_is_done(tmp_path):
     summary = run(tmp_path, ["a", "dies", "b", "c"], workers=2)
-    assert summary == Summary(done=3, failed=1, skipped=0, deaths=3)
+    assert summary == counts(3, 1, 0, 3)
     found = records(tmp_path)
     assert found["key-dies"].error == "3 workers died over it (killed by SIGKILL; out of memory?)"
     assert everything_in(tmp_path) == ["manifest.jsonl", "sub/a.txt", "sub/b.txt", "sub/c.txt"]

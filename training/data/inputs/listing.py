@@ -97,9 +97,8 @@ class _Listing:
             with os.scandir(folder) as scan:
                 entries = [entry for entry in scan if not entry.name.startswith(".")]
                 folders = sorted((e.name for e in entries if e.is_dir()), key=natural_order)
-                files = sorted(
-                    (e.name for e in entries if _is_wanted(e.name) and e.is_file()), key=natural_order
-                )
+                wanted = (e.name for e in entries if _is_wanted(e.name) and e.is_file())
+                files = sorted(wanted, key=natural_order)
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             yield Input(folder, place or root, root, problem=f"{folder}: cannot be listed ({reason})")
@@ -147,7 +146,7 @@ def _is_wanted(name: str) -> bool:
 def _plain_name(path: str) -> str:
     """The name of a file; of a pattern its letters, or the folder's name if it has none."""
     folder, name = os.path.split(os.path.abspath(path))
-    if glob.has_magic(path):
+    if glob.has_magic(path) and not os.path.exists(path):
         stem, suffix = os.path.splitext(name)
         name = re.sub(r"[^\w.()+@#-]+", "", stem)
         name = name + suffix if name else os.path.basename(folder)

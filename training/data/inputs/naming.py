@@ -18,7 +18,7 @@ _LONGEST = 200  # bytes of a name's part; file systems take 255, and suffixes fo
 def output_names(
     inputs: Sequence[Input], *, base: str | os.PathLike[str] = ".", known: Mapping[str, str] | None = None
 ) -> list[str]:
-    """A name for every input, its parts joined by ``/``; no two alike whatever a file system makes of capitals.
+    """A name for every input, its parts joined by ``/``; no two alike, even where capitals do not count.
 
     The place without its suffix: a tree stays a tree. Where several share it, place_suffix; where that is not
     enough, the named folder's name before it; then some letters that stand for the whole path. A stem

@@ -37,26 +37,26 @@ def shard_members(path: str, suffixes: Collection[str], *, below: str = "") -> I
     place = f"{below}/{root}" if below else root
     whole = Input(path, place + ".tar", start=0)
     if path.lower().endswith(_COMPRESSED):
-        yield _with_problem(
-            whole, f"{path}: is compressed and can only be read from its start; unpack it to .tar"
-        )
+        yield _with_problem(whole, f"{path}: is compressed, its members cannot be reached; unpack it to .tar")
         return
     try:
         with open(path, "rb") as file, tarfile.open(fileobj=file, mode="r:") as archive:
-            size = os.fstat(file.fileno()).st_size
+            size, empty = os.fstat(file.fileno()).st_size, True
             while (entry := archive.next()) is not None:
                 archive.members.clear()  # else they all stay in memory
                 found = _member(path, place, entry, suffixes, size)
                 if found is not None:
+                    empty = False
                     yield found
             file.seek(archive.offset)
             if file.read(_BLOCK).strip(b"\0"):  # tarfile takes damage for the end
                 raise tarfile.ReadError("a header does not read")
+            if empty:
+                yield _with_problem(whole, f"{path}: holds no photo or clip")
     except (tarfile.TarError, OSError, EOFError, ValueError, MemoryError) as error:
         reason = (getattr(error, "strerror", None) or str(error) or type(error).__name__).lower()
-        yield _with_problem(
-            whole, f"{path}: is damaged ({reason}); what stands before was taken, the rest is lost"
-        )
+        text = f"{path}: is damaged ({reason}); what stands before the damage was taken, nothing behind it"
+        yield _with_problem(whole, text)
 
 
 def _member(
@@ -65,11 +65,8 @@ def _member(
     """The input of a member; None if it is no photo or clip."""
     parts = entry.name.replace("\\", "/").split("/")
     suffix = os.path.splitext(parts[-1])[1].lower()
-    if (
-        entry.isdir()
-        or suffix not in suffixes
-        or any(p.startswith(".") and p not in (".", "..") for p in parts)
-    ):
+    hidden = any(part.startswith(".") and part not in (".", "..") for part in parts)
+    if entry.isdir() or suffix not in suffixes or hidden:
         return None
     member = Member(entry.name, entry.offset_data, entry.size, int(entry.mtime))
     inside = "/".join(part for part in parts if part not in ("", ".", ".."))

@@ -9,7 +9,7 @@ from .types import Call, Event, Job, Work
 
 
 class InlinePool:
-    """One worker that is this process; it is opened with the first job."""
+    """One worker that is this process."""
 
     def __init__(self, work: Work, *, staging: Path) -> None:
         self._work, self._staging = work, staging
@@ -17,7 +17,9 @@ class InlinePool:
         self._job: Job | None = None
 
     def fill(self) -> None:
-        """Nothing has to be started."""
+        """Open the work."""
+        if self._call is None:
+            self._call = self._work.open()
 
     @property
     def idle(self) -> bool:
@@ -31,10 +33,8 @@ class InlinePool:
     def wait(self) -> Event:
         """Do the job."""
         job, self._job = self._job, None
-        if job is None:
-            raise RuntimeError("wait: no job was submitted")
-        if self._call is None:
-            self._call = self._work.open()
+        if job is None or self._call is None:
+            raise RuntimeError("wait: expected a job submitted to a pool that was filled, got none")
         return Event(job, outcome=attempt(self._call, job, self._staging))
 
     def close(self) -> None:

@@ -14,6 +14,8 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
+from tqdm import tqdm
+
 from ....geom.errors import HeadwarpError
 from ._attempt import attempt
 from ._lock import Inherited
@@ -140,6 +142,9 @@ def _serve(connection: Connection, lock: Inherited, pickled: bytes, staging: Pat
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the parent decides
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ.update(ONE_THREAD)  # before anything that reads them is imported
+    tqdm.set_lock(
+        threading.RLock()
+    )  # its own lock is one between processes, which a killed one leaves behind
     try:
         call = pickle.loads(pickled).open()
     except HeadwarpError as error:

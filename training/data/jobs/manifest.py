@@ -66,9 +66,9 @@ class Manifest:
             return False
         return entry.intact if entry.ok else not retry_failed
 
-    def any_done(self) -> bool:
-        """Whether some job was done."""
-        return any(entry.ok for entry in self._entries.values())
+    def is_done(self, key: str) -> bool:
+        """Whether the job's latest record says that it was done."""
+        return key in self._entries and self._entries[key].ok
 
     def records(self, keys: Iterable[str] | None = None) -> Iterator[Record]:
         """Latest records of the given keys, or of all, read from the file one by one; unknown keys are passed

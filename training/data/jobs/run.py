@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -65,7 +66,7 @@ def run_jobs(
     finally:
         pool.close()
         clear_staging(manifest.folder)
-    return Summary(done=run.done, failed=run.failed, skipped=run.skipped, deaths=run.deaths)
+    return run.summary()
 
 
 def _pool(work: Work, *, manifest: Manifest, config: JobConfig, staging: Path, total: int | None) -> Pool:
@@ -94,18 +95,31 @@ class _Run:
 
     def __init__(self, manifest: Manifest, config: JobConfig) -> None:
         self.manifest, self.config = manifest, config
-        self.done = self.failed = self.skipped = self.deaths = 0
+        self.done = self.failed = self.skipped = self.failed_before = self.deaths = 0
+        self._startup = 0.0
         self._again: deque[Job] = deque()
         self._deaths_over: Counter[str] = Counter()
+
+    def summary(self) -> Summary:
+        return Summary(
+            done=self.done,
+            failed=self.failed,
+            skipped=self.skipped,
+            failed_before=self.failed_before,
+            deaths=self.deaths,
+            startup_seconds=self._startup,
+        )
 
     def all_of(self, jobs: Iterator[Job], pool: Pool, bar: Any) -> None:
         """Give out jobs until none is left and none is under way."""
         under_way = 0
         job = self._next(jobs, bar)
+        started = time.perf_counter()
         if job is not None:
             pool.fill()
         while job is not None or under_way:
             if job is not None and pool.idle:
+                self._startup = self._startup or time.perf_counter() - started
                 pool.submit(job)
                 under_way += 1
                 job = self._next(jobs, bar)
@@ -127,6 +141,7 @@ class _Run:
             if not self.manifest.is_settled(job, retry_failed=self.config.retry_failed):
                 return job
             self.skipped += 1
+            self.failed_before += not self.manifest.is_done(job.key)
             bar.n += 1
             bar.initial = bar.n - self.done - self.failed  # what was there is no speed
         return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -139,10 +139,14 @@ class Summary:
         done: jobs done in this run.
         failed: jobs that failed in this run.
         skipped: jobs that were done, or had failed, before.
+        failed_before: those of them that had failed.
         deaths: workers that died and were replaced.
+        startup_seconds: until the first worker was ready; 0 if nothing was left to do.
     """
 
     done: int
     failed: int
     skipped: int
+    failed_before: int
     deaths: int
+    startup_seconds: float = field(compare=False)
