@@ -93,7 +93,8 @@ def fit_to_files(
     """
     followed = follow(path, options)
     ranks = range(len(followed.choice.tracks)) if options.all_faces else [followed.choice.rank]
-    entries, refused = [], []
+    entries: list[dict[str, Any]] = []
+    refused: list[tuple[int, NoFaceError]] = []
     for rank in ranks:
         try:
             fitted = fit_followed(followed, rank, options, model)

@@ -43,7 +43,7 @@ def shard_members(path: str, suffixes: Collection[str], *, below: str = "") -> I
         with open(path, "rb") as file, tarfile.open(fileobj=file, mode="r:") as archive:
             size, empty = os.fstat(file.fileno()).st_size, True
             while (entry := archive.next()) is not None:
-                archive.members.clear()  # else they all stay in memory
+                archive.members.clear()  # type: ignore[attr-defined]  # else they all stay in memory
                 found = _member(path, place, entry, suffixes, size)
                 if found is not None:
                     empty = False
