@@ -121,4 +121,5 @@ def _embedding(indices: np.ndarray, faces: np.ndarray, bary: np.ndarray) -> Land
         indices=torch.from_numpy(indices.astype(np.int64)),
         faces=torch.from_numpy(faces.astype(np.int64)),
         bary=torch.from_numpy(bary),
+        origin="rendered",
     )

@@ -32,6 +32,19 @@ class LandmarkEmbedding:
     bary: Tensor
     origin: str = ""
 
+    def completed_by(self, other: LandmarkEmbedding) -> LandmarkEmbedding:
+        """These landmarks, and those of another embedding of the family that are not among them."""
+        missing = ~torch.isin(other.indices, self.indices)
+        if not missing.any():
+            return self
+        pairs = [
+            (self.indices, other.indices),
+            (self.faces, other.faces),
+            (self.bary, other.bary.to(self.bary)),
+        ]
+        origin = f"{self.origin or 'given'} + {other.origin or 'given'}"
+        return LandmarkEmbedding(*(torch.cat([a, b[missing]]) for a, b in pairs), origin)
+
 
 @dataclass(frozen=True)
 class ContourTable:

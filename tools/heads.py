@@ -7,6 +7,7 @@ from pathlib import Path
 from weakref import WeakKeyDictionary, WeakSet
 
 from ..flame.io import load_head
+from ..flame.landmarks import FACE_OVAL
 from ..flame.model import HeadModel, with_landmarks
 from ..flame.render_embedding import RenderedEmbedding, render_embedding
 from ..geom.errors import MissingDependencyError, NoFaceError
@@ -21,9 +22,10 @@ _DRAWN: WeakSet[HeadModel] = WeakSet()
 def ready_head(head: str | Path | HeadModel | None = None) -> HeadModel:
     """A head that can be fitted: what `load_head` loads, or a loaded one.
 
-    Where it has no face-mesh landmarks (a FLAME pickle without an embedding file) they are found by drawing
-    it (`render_embedding`), once a process for a model, which is logged. Nothing is written. A head with
-    other landmarks (iBUG's 68) is returned as it is where that fails.
+    Where it has no face-mesh landmarks (a FLAME pickle without an embedding file), or none on the rim of the
+    face (FLAME's own 105 leave out cheeks and jaw, without which a face has no width), they are found by
+    drawing it (`render_embedding`), once a process for a model, which is logged. Its own stay as they are.
+    Nothing is written. A head with some landmarks is returned as it is where that fails.
 
     Args:
         head: ``"builtin"``, a file, a loaded head; None: what ``$HEADWARP_HEAD`` names, else the built-in.
@@ -34,7 +36,7 @@ def ready_head(head: str | Path | HeadModel | None = None) -> HeadModel:
         MissingDependencyError: it has no landmarks, and the mediapipe detector is not installed.
     """
     model = head if isinstance(head, HeadModel) else load_head(head)
-    if FAMILY in model.landmarks:
+    if FAMILY in model.landmarks and set(FACE_OVAL) <= set(model.landmarks[FAMILY].indices.tolist()):
         return model
     if model not in _READY:
         try:
@@ -52,7 +54,9 @@ def _completed(model: HeadModel) -> HeadModel:
         _MADE[model.model_id] = render_embedding(model)
         _LOG.warning("%s", _note(model))
     made = _MADE[model.model_id]
-    twin = with_landmarks(model, {"ibug68": made.ibug68, FAMILY: made.mediapipe} | model.landmarks)
+    found = {"ibug68": made.ibug68, FAMILY: made.mediapipe}
+    both = {k: v.completed_by(found[k]) if k in found else v for k, v in model.landmarks.items()}
+    twin = with_landmarks(model, found | both)
     _DRAWN.add(twin)
     return twin
 
@@ -62,10 +66,16 @@ def head_notes(model: HeadModel) -> list[str]:
     return [_note(model)] if model in _DRAWN else []
 
 
+def _lack(model: HeadModel) -> str:
+    own = model.landmarks.get(FAMILY)
+    few = own is not None and not own.origin.startswith("rendered")
+    return "no face-mesh landmarks of the rim of the face" if few else "no face-mesh landmarks"
+
+
 def _note(model: HeadModel) -> str:
     numbers = _MADE[model.model_id].numbers()
     return (
-        f"head {model.model_id}: no face-mesh landmarks in its files; found by drawing it from "
+        f"head {model.model_id}: {_lack(model)} in its files; found by drawing it from "
         f"{numbers['views']} sides (a face in {numbers['views_with_face']}, spread "
         f"{numbers['spread_mm_median']:.1f} mm); `headwarp convert landmarks` keeps them in a file"
     )

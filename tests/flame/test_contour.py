@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from flame_export import flame_content, write_deca_file, write_head_as_flame
-from flame_schema import write_flame_pickle
+from flame_export import write_deca_file, write_head_as_flame
+from flame_schema import flame_arrays_of, write_flame_pickle
 from ray_casting import hidden_by_rays
 from torch import Tensor
 
@@ -45,9 +45,9 @@ def flame(
 ) -> HeadModel:
     """The built-in geometry as a FLAME file, with a contour table in DECA's embedding."""
     folder = tmp_path_factory.mktemp("flame")
-    write_flame_pickle(folder / "flame.pkl", flame_content(builtin, shape_count=87, expression_count=69))
+    write_flame_pickle(folder / "flame.pkl", flame_arrays_of(builtin))
     write_deca_file(folder / "landmark_embedding.npy", builtin, sign=request.param)
-    return load_head(folder / "flame.pkl", shape_count=87)
+    return load_head(folder / "flame.pkl")
 
 
 def turned(

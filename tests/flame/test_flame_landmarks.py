@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from flame_export import FLAME_105, flame_content, write_deca_file
-from flame_schema import flame_arrays, write_flame_pickle, write_landmark_files
+from flame_export import FLAME_105, write_deca_file
+from flame_schema import flame_arrays, flame_arrays_of, write_flame_pickle, write_landmark_files
 
 from headwarp.flame._flame_landmarks import read_embeddings
 from headwarp.flame.io import load_head, save_head_npz
@@ -106,7 +106,7 @@ def test_vhaps_70_points_rest_on_the_static_contour(tmp_path: Path, flame: Path,
 
 def test_irises_are_found_on_the_eyeballs(tmp_path: Path, builtin: HeadModel) -> None:
     """FLAME's 105 points have lids and no iris; the pupils are the foremost points of the eyeballs."""
-    write_flame_pickle(tmp_path / "flame.pkl", flame_content(builtin, shape_count=87, expression_count=69))
+    write_flame_pickle(tmp_path / "flame.pkl", flame_arrays_of(builtin))
     embedding = builtin.landmarks["mediapipe"]
     points = {
         "lmk_face_idx": embedding.faces[list(FLAME_105)].numpy(),
@@ -114,7 +114,7 @@ def test_irises_are_found_on_the_eyeballs(tmp_path: Path, builtin: HeadModel) ->
         "landmark_indices": np.array(FLAME_105),
     }
     np.savez(tmp_path / "mediapipe_landmark_embedding.npz", **points)
-    head = load_head(tmp_path / "flame.pkl", shape_count=87)
+    head = load_head(tmp_path / "flame.pkl")
     found = head.landmarks["mediapipe"]
     assert found.origin == "flame-mediapipe+irises"
     assert found.indices.tolist() == [*FLAME_105, 468, 473]
@@ -127,7 +127,7 @@ def test_irises_are_found_on_the_eyeballs(tmp_path: Path, builtin: HeadModel) ->
         assert (place(found, number) - place(embedding, number)).norm() < 1e-4
     points["landmark_indices"] = np.arange(105)  # not the lids: nothing to measure a gaze against
     np.savez(tmp_path / "mediapipe_landmark_embedding.npz", **points)
-    assert len(load_head(tmp_path / "flame.pkl", shape_count=87).landmarks["mediapipe"].indices) == 105
+    assert len(load_head(tmp_path / "flame.pkl").landmarks["mediapipe"].indices) == 105
 
 
 FACE, BARY = "lmk_faces_idx", "lmk_bary_coords"

@@ -460,3 +460,14 @@ def test_empty_batches_are_allowed(head: HeadModel) -> None:
 
 def test_parents_are_flames() -> None:
     assert FLAME_PARENTS == (-1, 0, 1, 1, 1)
+
+
+def test_an_embedding_is_completed_by_another() -> None:
+    one = LandmarkEmbedding(torch.tensor([3, 1]), torch.tensor([0, 1]), torch.eye(3)[:2], "deca")
+    two = LandmarkEmbedding(torch.tensor([1, 5]), torch.tensor([7, 8]), torch.eye(3)[1:].double())
+    both = one.completed_by(two)
+    assert both.indices.tolist() == [3, 1, 5]
+    assert both.faces.tolist() == [0, 1, 8]
+    assert torch.equal(both.bary, torch.eye(3))
+    assert both.origin == "deca + given"
+    assert both.completed_by(one) is both

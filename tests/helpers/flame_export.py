@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from flame_schema import ROOT_PARENT, write_flame_pickle
+from flame_schema import flame_arrays_of, write_flame_pickle
 
 from headwarp.flame.landmarks import (
     LEFT_BROW,
@@ -24,33 +24,10 @@ FLAME_105 = (*RIGHT_BROW, *LEFT_BROW, *RIGHT_EYE_RIM, *LEFT_EYE_RIM, *NOSE, *LIP
 Beside = Literal["", "mediapipe", "deca"]
 
 
-def flame_content(
-    head: HeadModel, *, shape_count: int = 300, expression_count: int = 100
-) -> dict[str, np.ndarray]:
-    """The arrays of a head under FLAME's keys, its bases padded with zero columns to FLAME's sizes."""
-
-    def padded(basis: np.ndarray, count: int) -> np.ndarray:
-        return np.concatenate([basis, np.zeros((*basis.shape[:2], count - basis.shape[2]))], 2)
-
-    arrays = {key: value.double().numpy() for key, value in head.state_dict().items()}
-    parents = np.array([[ROOT_PARENT, *head.parents[1:]], np.arange(len(head.parents))], dtype=np.uint32)
-    shape, expression = arrays["shape_basis"], arrays["expression_basis"]
-    return {
-        "v_template": arrays["template"],
-        "f": head.faces.numpy().astype(np.uint32),
-        "shapedirs": np.concatenate([padded(shape, shape_count), padded(expression, expression_count)], 2),
-        "posedirs": arrays["pose_basis"],
-        "J_regressor": arrays["joint_regressor"],
-        "kintree_table": parents,
-        "weights": arrays["weights"],
-        "J": arrays["joint_regressor"] @ arrays["template"],
-    }
-
-
 def write_head_as_flame(folder: Path, head: HeadModel, *, beside: Beside = "mediapipe") -> Path:
     """A folder with ``generic_model.pkl``, the eyelids, one embedding file or none; returns the pickle."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_flame_pickle(folder / "generic_model.pkl", flame_content(head))
+    write_flame_pickle(folder / "generic_model.pkl", flame_arrays_of(head))
     for side, name in enumerate(("l_eyelid", "r_eyelid")):
         np.save(folder / f"{name}.npy", head.eyelid_basis[..., side].double().numpy())
     if beside == "mediapipe":

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from face_pictures import needs_mediapipe, portrait
+from flame_export import FLAME_105, write_head_as_flame
 from flame_schema import flame_arrays_of, write_flame_pickle
 
 import headwarp
@@ -59,6 +60,19 @@ def test_other_landmarks_of_the_head_are_kept(flame_file):
     ready = ready_head(with_landmarks(load_head(flame_file), {"ibug68": own}))
     assert torch.equal(ready.landmarks["ibug68"].faces, own.faces)
     assert "mediapipe" in ready.landmarks
+
+
+@needs_mediapipe
+def test_flames_105_points_are_completed_by_the_rim_of_the_face(tmp_path, forgotten):
+    """They say nothing about cheeks and jaw: a face fitted to them alone has no width."""
+    ready = ready_head(write_head_as_flame(tmp_path, load_head("builtin"), beside="mediapipe"))
+    embedding, exact = ready.landmarks["mediapipe"], load_head("builtin").landmarks["mediapipe"]
+    assert embedding.origin == "flame-mediapipe+irises + rendered"
+    assert sorted(embedding.indices.tolist()) == list(range(478))
+    own = embedding.indices[:105]
+    assert own.tolist() == list(FLAME_105)
+    assert torch.equal(embedding.faces[:105], exact.faces[own]), "the file's own stay"
+    assert head_notes(ready)[0].split(":")[1].startswith(" no face-mesh landmarks of the rim of the face in")
 
 
 @pytest.mark.parametrize("problem", [MissingDependencyError("no mediapipe"), NoFaceError("no face")])
