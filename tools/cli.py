@@ -30,6 +30,7 @@ COMMANDS: dict[str, str] = {
     "learn-head": "learn_head:LearnHead",
     "convert head": "convert_head:ConvertHead",
     "convert landmarks": "convert_landmarks:ConvertLandmarks",
+    "convert fit": "convert_fit:ConvertFit",
     "export": "export:Export",
     "bench": "bench:Bench",
     "info": "info:Info",

@@ -33,6 +33,7 @@ from ..params import HeadFit
 from . import deca, emoca, headwarp, metrical, nerf_dataset, pixel3dmm, smirk, vhap
 from ._bridge import largest_difference
 from ._content import Content
+from ._files import whole_folder
 from ._source import Source, find_source
 from ._tree import shapes
 from ._types import Format, Reading, ReadOptions, WriteOptions, Writing
@@ -50,6 +51,7 @@ __all__ = [
     "largest_difference",
     "read_fit",
     "sniff",
+    "whole_folder",
     "write_fit",
 ]
 

@@ -90,7 +90,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
     """
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise ModelFileError(f"{path}: expected no such folder or an empty one; name another or remove it")
-    temporary = path.with_name(f".{path.name[:80]}.{secrets.token_hex(4)}.tmp")
+    temporary = path.with_name(f".{path.name[:80]}-{secrets.token_hex(4)}")
     try:
         temporary.mkdir(parents=True)
         yield temporary
