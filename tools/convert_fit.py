@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from ..flame.params import HeadFit
 
 DATASET = "vhap-dataset"
-EXPORTED = {".glb": "gltf", ".gltf": "gltf"}
-"""Formats of `headwarp export`, which are written and not read."""
+EXPORTED = {".glb": "gltf", ".gltf": "gltf", ".csv": "arkit", "": "obj"}
+"""Suffix -> format of `headwarp export`, which are written and not read."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class ConvertFit:
     """Turn other trackers' files into fits and fits into their files, or move a fit to another head.
 
     Formats: headwarp (ours), vhap, vhap-dataset (transforms.json, for GaussianAvatars), deca, emoca, smirk,
-    metrical, pixel3dmm; and gltf, obj, as `headwarp export` writes them. Those of other trackers hold
+    metrical, pixel3dmm; and gltf, arkit, obj, as `headwarp export` writes them. Those of other trackers hold
     FLAME's parameters and need the FLAME file they belong to. What a format cannot hold is said, and by how
     many pixels what was written differs.
     """
@@ -63,7 +63,8 @@ def run(config: ConvertFit) -> dict[str, Any]:
     Returns:
         ``input``, ``input_format``, ``output``, ``format``, ``model_id``, ``frames``, ``missing``,
         ``written`` (records, or files with ``--each``), ``pixel_difference`` (between the fit and what was
-        written, largest of any vertex, read back; None with ``--each``), ``notes``.
+        written, largest of any vertex, read back; None where it is not read), ``notes``; ``transfer`` with
+        ``--to-head``, ``export`` for formats of `headwarp export`.
 
     Raises:
         HeadwarpError: the input is none of the formats, the head is not its, the output's format is not
@@ -74,7 +75,7 @@ def run(config: ConvertFit) -> dict[str, Any]:
 
     source = sniff(config.input)
     target = config.format or _named_by_output(config, source)
-    if target not in (*EXPORTED.values(), "obj"):
+    if target not in EXPORTED.values():
         get_format(target)
     _check(config, target)
     head = load_head(config.head)
@@ -85,6 +86,7 @@ def run(config: ConvertFit) -> dict[str, Any]:
         return {**facts, **_write_each(config, reading, head)}
     if config.to_head is not None:
         fit, head = _carried_over(fit, head, config.to_head)
+        facts["transfer"] = fit.report.get("transfer")
     if target not in FORMATS:
         return {**facts, **_export(config, fit, head, notes=reading.notes)}
     options = WriteOptions(focal=config.focal, tolerance_px=config.tolerance, masks=config.masks)
@@ -98,6 +100,9 @@ def describe(report: Mapping[str, Any]) -> str:
         f"{report['output']}: {report['format']}, {report['written']} of {report['frames']} frames",
         f"  from {report['input']} ({report['input_format']}), head {report['model_id']}",
     ]
+    if report.get("transfer"):
+        moved = report["transfer"]
+        lines.append(f"  moved from {moved['from']}: surfaces {moved['rms_mm']:.2g} mm apart")
     if report["pixel_difference"] is not None:
         lines.append(f"  largest difference of a vertex: {report['pixel_difference']:.3g} px")
     return "\n".join([*lines, *(f"  note: {note}" for note in report["notes"])])
@@ -113,7 +118,7 @@ def _named_by_output(config: ConvertFit, source: str | None) -> str:
         return "vhap"
     if config.each or ours:
         return "headwarp"
-    if suffix in EXPORTED:
+    if suffix and suffix in EXPORTED:
         return EXPORTED[suffix]
     fitting = [name for name, known in FORMATS.items() if suffix in known.output and name != "headwarp"]
     if len(fitting) == 1:
@@ -128,6 +133,10 @@ def _check(config: ConvertFit, target: str) -> None:
         raise HeadwarpError(
             "--each: writes our own fits for the input's own head; leave out --format, --to-head"
         )
+    named = config.output.suffix.lower()
+    if target in EXPORTED.values() and EXPORTED.get(named) != target:
+        wanted = " or ".join(suffix or "no suffix" for suffix, kind in EXPORTED.items() if kind == target)
+        raise HeadwarpError(f"--output: {target} expects a name with {wanted}, got {config.output}")
     if config.clip is not None and target != DATASET:
         raise HeadwarpError(f"--clip: belongs to --format {DATASET}, the output is {target}; leave it out")
     if config.masks and config.clip is None:
@@ -139,10 +148,16 @@ def _check(config: ConvertFit, target: str) -> None:
 
 
 def _carried_over(fit: HeadFit, head: HeadModel, to_head: str) -> tuple[HeadFit, HeadModel]:
+    """The fit with the parameters of another head, which are found where both have the same points."""
+    import torch
+
     from ..flame.io import load_head
     from ..flame.transfer import transfer_fit
+    from .heads import ready_head
 
     target = load_head(to_head)
+    if not torch.equal(head.faces, target.faces) or len(fit.landmark_indices):
+        head, target = ready_head(head), ready_head(target)
     return transfer_fit(fit, head, target), target
 
 

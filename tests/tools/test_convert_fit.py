@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from flame_fits import flame_fit, with_status
 from flame_schema import flame_arrays, write_flame_pickle
-from toy_fit import toy_fit
+from toy_fit import toy_fit, varied
 from toy_head import toy_head
 
-from headwarp.flame.formats import FORMATS, largest_difference, write_fit
+from headwarp.flame.formats import FORMATS, largest_difference, read_fit, write_fit
 from headwarp.flame.io import load_head, save_head_npz
 from headwarp.flame.params import HeadFit
+from headwarp.flame.posing import project_head
 from headwarp.geom.errors import HeadwarpError
 from headwarp.tools import cli
 from headwarp.tools.convert_fit import ConvertFit, describe, run
@@ -188,3 +189,55 @@ def test_a_fit_for_every_photo_keeps_every_shape(tmp_path, flame, head):
 def test_gltf_goes_to_export(tmp_path, flame, fit_file):
     report = run(ConvertFit(fit_file, tmp_path / "x.glb", head=str(flame)))
     assert (report["format"], (tmp_path / "x.glb").read_bytes()[:4]) == ("gltf", b"glTF")
+
+
+def test_an_exported_format_and_its_name_agree(tmp_path, flame, fit_file):
+    with pytest.raises(HeadwarpError, match=r"--output: arkit expects a name with \.csv, got .*x\.glb"):
+        run(ConvertFit(fit_file, tmp_path / "x.glb", "arkit", head=str(flame)))
+
+
+def test_to_head_makes_a_flame_fit_of_another_heads(tmp_path):
+    """A head in FLAME's schema with the toy head's mesh: the surfaces agree, so do the pixels."""
+    toy = toy_head()
+    save_head_npz(toy, tmp_path / "toy.npz")
+    count = len(toy.template)
+    dirs = np.zeros((count, 3, 400))
+    dirs[:, :, :6], dirs[:, :, 300:305] = 2 * toy.shape_basis.numpy(), -toy.expression_basis.numpy()
+    arrays = flame_arrays(rows=12, columns=13) | {
+        "v_template": toy.template.double().numpy(),
+        "f": toy.faces.numpy().astype(np.uint32),
+        "shapedirs": dirs,
+        "posedirs": np.zeros((count, 3, 36)),
+        "J_regressor": toy.joint_regressor.double().numpy(),
+        "weights": toy.weights.double().numpy(),
+    }
+    write_flame_pickle(tmp_path / "flame.pkl", arrays)
+    embedding = toy.landmarks["mediapipe"]
+    np.savez(
+        tmp_path / "mediapipe_landmark_embedding.npz",
+        landmark_indices=embedding.indices.numpy(),
+        lmk_face_idx=embedding.faces.numpy(),
+        lmk_b_coords=embedding.bary.double().numpy(),
+    )
+    bare = ("neck", "eyes", "eyelids")
+    moving = {name: value for name, value in varied(toy, 3).items() if name not in bare}
+    path = toy_fit(toy, 3, **moving).save(tmp_path / "fit.npz")
+    report = run(
+        ConvertFit(
+            path,
+            tmp_path / "d",
+            "vhap-dataset",
+            head=str(tmp_path / "toy.npz"),
+            to_head=str(tmp_path / "flame.pkl"),
+        )
+    )
+    assert report["model_id"].startswith("flame-")
+    assert report["transfer"]["rms_mm"] < 0.1
+    assert "moved from toy-" in describe(report)
+    flame = load_head(tmp_path / "flame.pkl")
+    back = read_fit(tmp_path / "d", flame).fit
+    first, second = (
+        project_head(model, fit.params, fit.camera)[..., :2]
+        for model, fit in ((toy, HeadFit.load(path)), (flame, back))
+    )
+    assert float((first - second).norm(dim=-1).max()) < 0.3
