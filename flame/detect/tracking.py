@@ -23,6 +23,7 @@ from .mediapipe import (
     as_detection,
     find_boxes,
     find_short_range,
+    find_turned,
     find_without_detector,
     iou,
     is_confirmed,
@@ -204,7 +205,7 @@ class FaceTracker:
             if sure is not None:
                 fresh.append(_Answer(landmarks, score, confirmed=sure))
         if not answers and not fresh:
-            others = find_short_range(frame) or (find_without_detector(frame) if slow else [])
+            others = find_short_range(frame) or (_find_slowly(frame) if slow else [])
             fresh = [_Answer(face.landmarks, face.score, face.confirmed) for face in others]
         self._admit_fresh(fresh, answers)
         self._confirm_doubtful(frame, answers)
@@ -266,6 +267,10 @@ def _follow(frame: np.ndarray, face: _Followed, config: TrackerConfig, *, still:
         elif _possible(face, landmarks, config):
             return _Answer(landmarks, score)
     return None
+
+
+def _find_slowly(frame: np.ndarray) -> list[Detection]:
+    return find_turned(frame) or find_without_detector(frame)
 
 
 def _regions(face: _Followed, *, every: bool) -> Iterator[Roi]:

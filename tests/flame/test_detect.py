@@ -9,7 +9,6 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,20 +16,18 @@ import pytest
 from face_pictures import (
     astronaut,
     blank,
-    frames_of,
     moved,
     needs_mediapipe,
     noise,
     portrait,
-    read_photo,
     sway,
 )
 
 from headwarp.flame import detect
-from headwarp.flame.detect import Detection, Track, detect_faces, get_detector, track_clip
+from headwarp.flame.detect import Track, detect_faces, get_detector, track_clip
 from headwarp.flame.detect import mediapipe as faces
 from headwarp.flame.detect._graphs import Roi, block_mean, crop_to_roi, engine, landmark_points, turn
-from headwarp.flame.detect.tracking import FaceTracker, TrackerConfig, collect_tracks, difference
+from headwarp.flame.detect.tracking import FaceTracker, TrackerConfig, difference
 from headwarp.geom.errors import HeadwarpError, NoFaceError, ShapeError
 
 NOSE, RIGHT_EYE, LEFT_EYE, CHIN = 1, 33, 263, 152
@@ -481,47 +478,3 @@ def test_a_part_of_a_track_is_a_clip_of_its_own() -> None:
     assert (part.length, part.frames.tolist(), part.number) == (6, [0, 1, 5], 3)
     np.testing.assert_array_equal(part.landmarks, track.landmarks[4:10])
     assert track.cut(6, 9).span == (0, 0)
-
-
-# --- private pictures ---
-
-
-@needs_mediapipe
-@pytest.mark.parametrize(
-    ("name", "count", "confirmed"),
-    [
-        ("dev/photos/p08_full_profile.jpg", 1, 1),
-        ("dev/photos/p16_two_small_faces.jpg", 2, 2),
-        ("dev/photos/p17_cut_face.jpg", 1, 1),
-        ("dev/photos/p18_group_six.jpg", 6, 6),
-        ("dev/photos/p19_stage_small_face.png", 1, 1),
-        ("dev/photos/p20_no_face_grass.jpg", 0, 0),
-        ("ood/o03_terracotta.jpg", 1, 1),
-        ("ood/o08_dog.jpg", 1, 0),
-        ("ood/o10_cat.jpg", 0, 0),
-    ],
-)
-def test_hard_photos(test_data: Path, name: str, count: int, confirmed: int) -> None:
-    found: list[Detection] = detect_faces(read_photo(test_data / name))
-    assert (len(found), sum(face.confirmed for face in found)) == (count, confirmed)
-
-
-@needs_mediapipe
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "name", ["c08_fullbody_small_face", "c14_profile_to_front_glasses", "c17_strong_yaw"]
-)
-@pytest.mark.parametrize("max_faces", [1, 4])
-def test_hard_clips_are_never_lost(test_data: Path, name: str, max_faces: int) -> None:
-    frames = frames_of(test_data / f"dev/clips/{name}.mp4")
-    track = collect_tracks(FaceTracker(TrackerConfig(max_faces=max_faces)), frames)[0]
-    assert track.confirmed
-    assert track.present.mean() >= 0.99
-
-
-@needs_mediapipe
-@pytest.mark.slow
-def test_no_track_crosses_a_cut(test_data: Path) -> None:
-    tracks = track_clip(frames_of(test_data / "dev/clips/c24_cuts_crowd_noface.mp4"))
-    for cut in (20, 82, 211):
-        assert not any(track.span[0] < cut < track.span[1] for track in tracks)
