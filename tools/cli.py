@@ -27,6 +27,7 @@ COMMANDS: dict[str, str] = {
     "edit": "edit:Edit",
     "animate": "animate:Animate",
     "evaluate": "evaluate:Evaluate",
+    "prepare": "prepare:Prepare",
     "learn-head": "learn_head:LearnHead",
     "convert head": "convert_head:ConvertHead",
     "convert landmarks": "convert_landmarks:ConvertLandmarks",

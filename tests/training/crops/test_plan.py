@@ -140,7 +140,7 @@ def test_runs_and_tubes_of_one_box() -> None:
     ("change", "text"),
     [
         ({"window": "x"}, "window: expected one of"),
-        ({"size": 255}, "--size: expected an even number of pixels, 16 or more, got 255"),
+        ({"size": 255}, "--size: expected an even number of pixels from 16 to 4096, got 255"),
         ({"size": 8}, "--size"),
         ({"min_frames": 0}, "--min-frames, --max-frames: expected 1 <= least <= most, got 0 and 1024"),
         ({"max_frames": 63}, "got 64 and 63"),

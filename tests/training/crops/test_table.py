@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from headwarp.geom.errors import MediaError
-from headwarp.training.data.crops.table import CropRow, read_table, write_table
+from headwarp.training.data.crops.table import CropRow, VideoRecord, read_table, rows_of, write_table
 
 ROW = CropRow(
     video_id="talk#anna",
@@ -32,8 +33,11 @@ ROW = CropRow(
 
 def test_round_trip(tmp_path: Path) -> None:
     other = replace(ROW, start=0, end=5, clip="", dropped="short", bbox=(0, -5, 300, 295), audio=False)
-    write_table(tmp_path / "metadata.csv", [ROW, other])
-    assert read_table(tmp_path / "metadata.csv") == (other, ROW)
+    write_table(tmp_path / "metadata.csv", iter([ROW, other]))
+    assert read_table(tmp_path / "metadata.csv") == (ROW, other)
+    record = VideoRecord("talk", (ROW, other), 1200, ROW.fps, ("a note",))
+    assert tuple(rows_of(json.loads(json.dumps(record.facts())))) == record.rows
+    assert record.clips == (ROW,)
 
 
 def test_the_columns_of_vox_metadata_come_first(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ class CropConfig:
     max_frames: int = 1024
     min_box: int | None = None
     border: Border = "drop"
-    max_pad: float = 0.25
+    max_pad: float = 0.1
     bridge: int = 5
     fps: Fraction | None = None
 
@@ -57,8 +57,8 @@ class CropConfig:
 def check_config(config: CropConfig) -> None:
     """Raise HeadwarpError for a config that makes no sense; the text names the option."""
     get_window(config.window)
-    if config.size < 16 or config.size % 2:
-        raise HeadwarpError(f"--size: expected an even number of pixels, 16 or more, got {config.size}")
+    if not 16 <= config.size <= 4096 or config.size % 2:
+        raise HeadwarpError(f"--size: expected an even number of pixels from 16 to 4096, got {config.size}")
     if not 1 <= config.min_frames <= config.max_frames:
         got = f"{config.min_frames} and {config.max_frames}"
         raise HeadwarpError(f"--min-frames, --max-frames: expected 1 <= least <= most, got {got}")

@@ -10,7 +10,7 @@ import csv
 import dataclasses
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -18,7 +18,7 @@ from typing import Any, get_type_hints
 from ....geom.errors import MediaError
 from ..atomic import atomic_path
 
-__all__ = ["CropRow", "VideoRecord", "read_table", "write_table"]
+__all__ = ["CropRow", "VideoRecord", "read_table", "rows_of", "write_table"]
 
 _MOST_BYTES = 1 << 30
 
@@ -73,7 +73,6 @@ class VideoRecord:
 
     Attributes:
         video: its name in the dataset.
-        source: the file it came from.
         rows: clips and dropped stretches, by track and time.
         frames: frames read.
         fps: frames a second of the clips.
@@ -81,7 +80,6 @@ class VideoRecord:
     """
 
     video: str
-    source: str
     rows: tuple[CropRow, ...]
     frames: int
     fps: float
@@ -92,18 +90,27 @@ class VideoRecord:
         """The rows that are clips."""
         return tuple(row for row in self.rows if not row.dropped)
 
+    def facts(self) -> dict[str, Any]:
+        """The record in what JSON can hold; :func:`rows_of` reads the rows back."""
+        return dataclasses.asdict(self)
+
+
+def rows_of(facts: Mapping[str, Any]) -> Iterator[CropRow]:
+    """The rows of :meth:`VideoRecord.facts`, after a way through JSON."""
+    for row in facts["rows"]:
+        yield CropRow(**{**row, "bbox": tuple(row["bbox"])})
+
 
 def write_table(path: str | os.PathLike[str], rows: Iterable[CropRow]) -> None:
-    """Write the rows as CSV, sorted by video, identity and time, whole or not at all.
+    """Write the rows as CSV, in their order and as they come, whole or not at all.
 
     Raises:
         HeadwarpError: the file cannot be written.
     """
-    ordered = sorted(rows, key=lambda row: (row.video_id, row.start, row.end, row.track))
     with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(_columns())
-        writer.writerows([_text(getattr(row, name)) for name in _columns()] for row in ordered)
+        writer.writerows([_text(getattr(row, name)) for name in _columns()] for row in rows)
 
 
 def read_table(path: str | os.PathLike[str]) -> tuple[CropRow, ...]:

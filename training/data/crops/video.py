@@ -119,7 +119,7 @@ def prepare_video(
         if not row.dropped
     ]
     write_clips(path, cuts, seen, line, size=config.crop.size, audio=config.audio, crf=config.crf)
-    return VideoRecord(name, os.fspath(path), rows, len(seen.times), float(line.fps), _notes(seen, line))
+    return VideoRecord(name, rows, len(seen.times), float(line.fps), _notes(seen, line))
 
 
 def _stretches(

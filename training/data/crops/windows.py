@@ -156,7 +156,7 @@ def squared(box: Box, increase: float) -> Square:
 
 
 def placed(
-    square: Square, box: Box, *, size: tuple[int, int], border: Border = "drop", max_pad: float = 0.25
+    square: Square, box: Box, *, size: tuple[int, int], border: Border = "drop", max_pad: float = 0.1
 ) -> Square | None:
     """The square as it is cut from a picture, or None where the border forbids it.
 
