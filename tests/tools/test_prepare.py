@@ -25,7 +25,7 @@ from headwarp.training.data.inputs import Input
 from headwarp.training.data.media import probe
 from headwarp.training.data.vox import list_clips
 
-LITTLE = ("--size", "64", "--min-frames", "6", "--min-box", "40")
+LITTLE = ("--size", "128", "--min-frames", "6", "--min-box", "40")
 
 
 def files_in(folder: Path) -> dict[str, bytes]:
@@ -70,7 +70,7 @@ def test_a_dataset(footage: Path, tmp_path: Path, capsys: pytest.CaptureFixture)
     rows = {row.identity: row for row in read_table(output / "metadata.csv")}
     assert [rows["anna"].audio, rows["bert"].audio] == [True, False]
     assert [probe(clip.path).has_audio for clip in clips] == [True, False]
-    assert [(probe(clip.path).width, probe(clip.path).frames) for clip in clips] == [(64, 10), (64, 8)]
+    assert [(probe(clip.path).width, probe(clip.path).frames) for clip in clips] == [(128, 10), (128, 8)]
     assert json.loads((output / "report.json").read_text())["partitions"] == {"test": 1, "train": 1}
     assert not [name for name in files_in(output) if "/." in f"/{name}"]
 

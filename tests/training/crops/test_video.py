@@ -24,7 +24,7 @@ from headwarp.training.data.media import probe
 from headwarp.training.data.vox import parse_name
 
 FACE = (0, 130.0, 90.0, 190.0, 150.0)  # track, box of the points
-CROP = CropConfig(window="heser", size=144, min_box=64, min_frames=10)
+CROP = CropConfig(window="heser", size=128, min_box=64, min_frames=10)
 CONFIG = PrepareConfig(crop=CROP)
 
 
@@ -55,7 +55,7 @@ def test_cuts_are_exact_to_the_frame_and_the_sample(tmp_path: Path, sound_codec:
         assert len(samples) / rate == pytest.approx(row.frames / 25, abs=0.05)
         assert parse_name(Path(row.clip).name).start == row.start
         info = probe(tmp_path / "out" / row.clip)
-        assert (info.width, info.height, info.fps, info.frames) == (144, 144, 25, row.frames)
+        assert (info.width, info.height, info.fps, info.frames) == (128, 128, 25, row.frames)
 
 
 def test_running_again_writes_the_same_bytes(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_several_people_at_once(tmp_path: Path) -> None:
     for row in record.clips:
         clip = decode_clip(tmp_path / "out" / row.clip)
         expected = [
-            cut_out(numbered(i), Square(*row.bbox[:2], row.bbox[2] - row.bbox[0]), 144) for i in range(60)
+            cut_out(numbered(i), Square(*row.bbox[:2], row.bbox[2] - row.bbox[0]), 128) for i in range(60)
         ]
         errors = [mean_error(a, b) for a, b in zip(clip, expected[row.start : row.end], strict=True)]
         assert max(errors) < 3
