@@ -82,7 +82,8 @@ def prepare_video(
     """Cut the clips of one video into ``output/train`` and ``output/test``.
 
     The file is read twice, once to follow the faces and once to cut; memory does not grow with its length but
-    for a box and a time a frame. Running it again writes the same clips. Each is whole or not there.
+    for a box and a time a frame. Each clip is whole or not there. Running it again writes the same clips,
+    byte for byte where the size is a multiple of 128 (x264 is not repeatable at some other widths).
 
     Args:
         path: a video, an animation, or a folder of numbered pictures.
