@@ -15,6 +15,7 @@ from ..flame.io import load_head
 from ..flame.model import HeadModel
 from ..flame.params import HeadFit
 from ..geom.errors import HeadwarpError
+from ._info_meshes import grouped
 
 _KINDS = {".glb": "gltf", ".gltf": "gltf", ".csv": "arkit", "": "obj"}
 _OPTIONS = {"fps": ("gltf", "arkit"), "texture": ("gltf",), "axes": ("obj",), "normals": ("obj",)}
@@ -140,8 +141,7 @@ def describe(report: Mapping[str, Any]) -> str:
         )
     if report["format"] == "obj":
         return f"{report['output']}: {report['frames']} OBJ file(s), {report['axes']} axes, metres{rest}"
-    names = [name.rsplit("_", 1)[0] for name in report["morph_targets"]]
-    morphs = ", ".join(f"{names.count(name)} {name}" for name in dict.fromkeys(names)) or "none"
+    morphs = grouped(report["morph_targets"]) or "none"
     lines = [
         f"{report['output']}: {report['frames']} frame(s) at {report['fps']:g} fps, "
         f"{report['vertices']} vertices",

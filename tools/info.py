@@ -2,38 +2,43 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-import numpy as np
 from tyro.conf import Positional
 
 from ..geom.errors import HeadwarpError, MediaError
+from ._info_arrays import explain_npy, explain_pickle, explain_zip, opened, tracked, tracker_or_none
+from ._info_meshes import explain_glb, explain_obj, explain_obj_folder, explain_other_mesh
+from ._info_packs import BLOCK, explain_safetensors, explain_tar, is_tar, safetensors_header
+from ._info_texts import explain_csv, explain_json
 
-_PICKLE_SUFFIXES = (".pkl", ".pickle")
-_HEAD_KEYS = {"template", "v_template"}
-_FIT_KEYS = {"convention", "model_id"}
-_DAMAGE = (OSError, ValueError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error)
+_PICKLES = (".pkl", ".pickle")
+_MESHES = (".ply", ".stl", ".off")
 
 
 @dataclass(frozen=True)
 class Info:
-    """Say what is in a file: a fit, a head model, arrays, a photo or a clip."""
+    """Say what is in a file: fit, head, other trackers' files, export, manifest, shard, photo or clip.
+
+    Only headers are read where they tell enough, and nothing inside a file is ever run.
+    """
 
     file: Positional[Path]
-    """The file, or a folder of pictures."""
+    """The file, or a folder: of pictures, of OBJ files, of another tracker, or an output folder."""
 
 
 def run(config: Info) -> dict[str, Any]:
     """The kind of a file and what belongs to that kind.
 
     Returns:
-        ``file``, ``kind`` (``fit``, ``head``, ``arrays``, ``photo`` or ``video``) and the kind's own entries.
+        ``file``, ``kind`` and the kind's own entries. Kinds: ``fit``, ``head``, ``landmark embedding``,
+        ``region masks``, ``texture space``, ``arrays``; other trackers' by their titles; ``glTF``, ``OBJ
+        mesh``, ``OBJ sequence``, ``PLY mesh`` and so on; ``ARKit blendshapes (Live Link Face)``, ``pose
+        track``, ``CSV``; ``manifest of ..``, ``report of ..``, ``JSON``; ``tar shard``, ``checkpoint``,
+        ``safetensors``; ``photo``, ``video``.
 
     Raises:
         HeadwarpError: missing, damaged, or none of these kinds.
@@ -41,17 +46,8 @@ def run(config: Info) -> dict[str, Any]:
     path = config.file
     if not path.exists():
         raise HeadwarpError(f"{path}: no such file; sought in {path.absolute().parent}")
-    if path.is_file():
-        with _opened(path) as file:
-            magic = file.read(8)
-        if magic.startswith(b"PK\x03\x04"):
-            return {"file": path, **_archive(path)}
-        if magic.startswith(b"\x93NUMPY"):
-            with _opened(path) as file:
-                return {"file": path, "kind": "arrays", "arrays": {path.stem: _array_header(path, file)}}
-        if magic.startswith(b"\x80") or path.suffix.lower() in _PICKLE_SUFFIXES:
-            return {"file": path, **_head(path)}
-    return {"file": path, **_medium(path)}
+    explained = _folder(path) if path.is_dir() else _file(path)
+    return {"file": path, **explained}
 
 
 def describe(report: Mapping[str, Any]) -> str:
@@ -67,84 +63,45 @@ def describe(report: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _opened(path: Path) -> IO[bytes]:
-    try:
-        return path.open("rb")
-    except OSError as error:
-        raise HeadwarpError(f"{path}: cannot be read: {error.strerror or error}") from error
+def _file(path: Path) -> dict[str, Any]:
+    """By the first bytes, then by the suffix."""
+    with opened(path) as file:
+        head = file.read(BLOCK)
+    suffix = path.suffix.lower()
+    if head.startswith(b"PK\x03\x04"):
+        return explain_zip(path)
+    if head.startswith(b"\x93NUMPY"):
+        return explain_npy(path)
+    if head.startswith(b"glTF"):
+        return explain_glb(path)
+    if head.startswith(b"MATLAB 5.0"):
+        return tracked(path)
+    if is_tar(head):
+        return explain_tar(path)
+    size = safetensors_header(head)
+    if size is not None:
+        return explain_safetensors(path, size)
+    if head.startswith(b"\x80") or suffix in _PICKLES:
+        return explain_pickle(path)
+    if head.lstrip()[:1] in (b"{", b"["):
+        return explain_json(path)
+    by_suffix = {".csv": explain_csv, ".obj": explain_obj, **dict.fromkeys(_MESHES, explain_other_mesh)}
+    return by_suffix.get(suffix, _medium)(path)
 
 
-def _archive(path: Path) -> dict[str, Any]:
-    """What an ``.npz`` holds; only the headers of its arrays are read to tell the kind."""
-    arrays = {}
-    try:
-        with zipfile.ZipFile(path) as archive:
-            for name in archive.namelist():
-                with archive.open(name) as member:
-                    arrays[name.removesuffix(".npy")] = _array_header(path, member)
-    except _DAMAGE as error:
-        raise HeadwarpError(f"{path}: not a sound .npz file: {error}") from error
-    if _HEAD_KEYS & arrays.keys():
-        return {**_head(path), "arrays": arrays}
-    if arrays.keys() >= _FIT_KEYS:
-        return {**_fit(path), "arrays": arrays}
-    return {"kind": "arrays", "arrays": arrays}
+def _folder(path: Path) -> dict[str, Any]:
+    explained = _output_folder(path) or explain_obj_folder(path) or tracker_or_none(path)
+    return explained or _medium(path)
 
 
-def _array_header(path: Path, file: IO[bytes]) -> str:
-    """Type and shape of one stored array, such as ``float32 (478, 3)``."""
-    try:
-        version = np.lib.format.read_magic(file)
-        reader = (
-            np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        )
-        shape, _, dtype = reader(file)
-    except ValueError as error:
-        raise HeadwarpError(f"{path}: expected arrays of numpy, got something else: {error}") from error
-    return f"{'Python objects (not read)' if dtype.hasobject else dtype} {shape}"
-
-
-def _fit(path: Path) -> dict[str, Any]:
-    from ..flame.params import CONVENTION, SCHEMA_VERSION, STATUS_NAMES, HeadFit
-
-    fit = HeadFit.load(path)
-    counted = Counter(int(status) for status in fit.status)
-    camera = type(fit.camera).__name__
-    return {
-        "kind": "fit",
-        "frames": fit.frames,
-        **{name: counted[number] for number, name in enumerate(STATUS_NAMES)},
-        "size": f"{fit.size[1]} x {fit.size[0]}",
-        "model_id": fit.model_id,
-        "camera": camera,
-        "landmarks": len(fit.landmark_indices),
-        "schema_version": SCHEMA_VERSION,
-        "convention": CONVENTION,
-        "report": dict(fit.report),
-    }
-
-
-def _head(path: Path) -> dict[str, Any]:
-    """A FLAME file or one of ours, read by the reader that builds arrays and nothing else."""
-    from ..flame.io import load_head
-
-    head = load_head(path)
-    named = head.named_expressions if "mediapipe" in head.landmarks else head.stored_expressions
-    families = {name: len(embedding.indices) for name, embedding in head.landmarks.items()}
-    return {
-        "kind": "head",
-        "name": head.name,
-        "model_id": head.model_id,
-        "licence": head.licence,
-        "vertices": len(head.template),
-        "faces": len(head.faces),
-        "shape_count": head.shape_basis.shape[-1],
-        "expression_count": head.expression_basis.shape[-1],
-        "joints": ", ".join(head.joint_names),
-        "landmarks": families or "none: pass landmark embeddings to fit with this head",
-        "regions": ", ".join(head.region_masks) or None,
-        "named_expressions": ", ".join(named) or None,
-    }
+def _output_folder(path: Path) -> dict[str, Any] | None:
+    """The output folder of a run, by its manifest, else by its report; None for another folder."""
+    for pattern in ("*.jsonl", "report.json"):
+        for file in sorted(path.glob(pattern)):
+            explained = explain_json(file)
+            if explained["kind"].startswith(("manifest of", "report of")):
+                return {**explained, "kind": f"output folder: {explained['kind']}", "read": file.name}
+    return None
 
 
 def _medium(path: Path) -> dict[str, Any]:
@@ -154,7 +111,7 @@ def _medium(path: Path) -> dict[str, Any]:
     try:
         info = probe(path)
     except MediaError as error:
-        hint = "expected a fit, a head model, an array file, a photo or a clip"
+        hint = "expected a fit, a head model, an array file, a mesh, a photo or a clip"
         raise HeadwarpError(f"{str(error).rstrip('.')}; {hint}") from error
     provenance = read_provenance(path) if path.is_file() else None
     return {

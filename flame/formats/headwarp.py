@@ -16,7 +16,9 @@ from ._types import Format, Reading, ReadOptions, WriteOptions, Writing
 
 
 def matches(source: Source, content: Content) -> bool:
-    """An ``.npz`` with a schema version and a convention."""
+    """An ``.npz`` with a schema version and a convention; a folder of several is not one fit."""
+    if source.path.is_dir():
+        return False
     return content.container == "npz" and holds(content.tree, "schema_version", "convention", "expression")
 
 
