@@ -9,6 +9,7 @@ AlbedoMM's have licences of their own.
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -21,6 +22,7 @@ from torch import Tensor
 from ..geom.errors import ModelFileError, ShapeError
 from ._flame_files import expect_shape
 from ._npz_stream import member_names, read_member
+from .model import HeadModel
 
 # Picked up where they lie beside a FLAME file, for their texture coordinates; the first wins.
 TEXTURE_FILES = ("FLAME_texture.npz", "albedoModel2020_FLAME_albedoPart.npz", "FLAME_albedo_from_BFM.npz")
@@ -115,6 +117,28 @@ def load_texture(
         specular = [_in_rgb(values, scale, order) for values in _stored(path, ("specMU", "specPC"), count)]
     uv, uv_faces = _coordinates(path, names)
     return TextureSpace(name, *colours, uv, uv_faces, name == "albedo-mm", order, *specular)
+
+
+def with_texture_coordinates(model: HeadModel, space: TextureSpace) -> HeadModel:
+    """The head, arrays shared, with the texture's own coordinates; the head itself where the file has none.
+
+    Raises:
+        ModelFileError: the texture is of another mesh, or neither has coordinates.
+    """
+    if space.uv is None or space.uv_faces is None:
+        if model.uv is None:
+            raise ModelFileError(
+                f"texture: head {model.model_id} has no texture coordinates, nor has the file"
+            )
+        return model
+    if len(space.uv_faces) != len(model.faces):
+        raise ModelFileError(
+            f"texture: expected one of {len(model.faces)} triangles, like head {model.model_id}, "
+            f"got {len(space.uv_faces)}"
+        )
+    twin = copy.copy(model)
+    twin.uv, twin.uv_faces = space.uv.to(model.template), space.uv_faces.to(model.faces)
+    return twin
 
 
 def uv_beside(folder: Path, face_count: int) -> tuple[np.ndarray, np.ndarray] | None:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..flame.model import HeadModel
+from ..geom.flow import sample
 from ..geom.mesh import vertex_normals
 from ..geom.rasterizer import Fragments, interpolate, rasterize
 from ..geom.shading import head_light
@@ -88,6 +89,15 @@ def texture_coordinates(view: View) -> Float[Tensor, "2 H W"]:
     corners = uv[uv_faces[view.fragments.face[0].clamp(min=0).long()]]  # (H, W, 3, 2)
     mean = (corners * view.fragments.bary[0, ..., None]).sum(2)  # (H, W, 2)
     return mean.permute(2, 0, 1) * view.covered  # (2, H, W)
+
+
+def painted(view: View, texture: Float[Tensor, "1 3 h w"]) -> Picture:
+    """A texture of the head's own coordinates on the mesh under a lamp at the camera; black where empty."""
+    u, v = texture_coordinates(view)  # (H, W) each
+    height, width = texture.shape[2:]
+    places = torch.stack([u * width, (1 - v) * height])[None]  # v points up; (1, 2, H, W)
+    colours = sample(texture, places, padding_mode="border")[0]
+    return colours * (0.35 + 0.65 * shaded(view)) * view.covered
 
 
 def uv_picture(coordinates: Float[Tensor, "2 H W"], covered: Float[Tensor, "1 H W"]) -> Picture:

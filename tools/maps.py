@@ -27,12 +27,14 @@ class Origin:
         visibility: 1 where the source picture shows the vertex, ``(1, V)``.
         full: displacement in pixels that is drawn in full colour.
         photo: the source picture, ``(1, 3, H, W)``; for textures.
+        skin: a texture of the head's own coordinates, ``(1, 3, h, w)``, in place of the source picture.
     """
 
     verts: Float[Tensor, "1 V 3"]
     visibility: Float[Tensor, "1 V"]
     full: float
     photo: Float[Tensor, "1 3 H W"] | None = None
+    skin: Float[Tensor, "1 3 h w"] | None = None
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,8 @@ def _visible(view: View, origin: Origin) -> Tensor:
 
 
 def _textured(view: View, origin: Origin) -> Maps:
+    if origin.skin is not None:
+        return {"image": draw.painted(view, origin.skin), "known": view.covered}
     assert origin.photo is not None
     known = _visible(view, origin)
     photo = warp(origin.photo, _flow(view, origin).flow)[0]
@@ -126,7 +130,7 @@ MODES: Mapping[str, Mode] = {
         _textured,
         lambda view, maps, _: maps["image"],
         "image: RGB in [0, 1] of the source picture on the mesh, grey where the source does not show it, "
-        "0 where empty; known: 1 where it does",
+        "0 where empty; known: 1 where it does. Of a texture file: its mean under a lamp at the camera",
     ),
 }
 """Name on the command line -> what it measures and how it is drawn."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import os
 import time
@@ -20,6 +21,7 @@ from ..flame.model import HeadModel
 from ..flame.params import DETECTED, MISSING, HeadFit, check_model
 from ..flame.posing import posed_vertices, retarget
 from ..flame.residual import ResidualField, corrected
+from ..flame.texture import TextureSpace, load_texture, with_texture_coordinates
 from ..geom.displacement import mesh_radius, source_visibility
 from ..geom.errors import HeadwarpError
 from .draw import Picture, View, blend, region_names, view_of
@@ -55,7 +57,7 @@ class Render:
     over: Path | None = None
     """Photo or clip to draw over: the picture that was fitted."""
     texture: Path | None = None
-    """Photo or clip that the source fit belongs to; for --mode textured."""
+    """Photo or clip that the source fit belongs to, or a FLAME texture file (.npz); for --mode textured."""
     size: int | None = None
     """Longer side of the result in pixels; without it, that of the fitted picture."""
     frame: int | None = None
@@ -113,7 +115,7 @@ def render(
         source: fit whose first detected frame displacement, visibility and textures start from, and whose
             shape is used; None for the fit itself.
         over: picture(s) to draw over, as `headwarp.fit` takes them: one for all frames, or one a frame.
-        texture: the picture that the source belongs to, for ``textured``.
+        texture: the picture that the source belongs to, or a texture space or its file, for ``textured``.
         size: longer side of the result in pixels; None for that of the fitted picture.
         frame: only this frame.
 
@@ -158,7 +160,10 @@ def make_scene(
         raise HeadwarpError(
             "--mode displacement: one frame does not move; name the pose it starts from: --source FIT"
         )
-    photo = _photo(texture, start, 0 if source is not None else number) if mode == "textured" else None
+    space = _texture_space(texture) if mode == "textured" else None
+    model = model if space is None else with_texture_coordinates(model, space)
+    needs_photo = mode == "textured" and space is None
+    photo = _photo(texture, start, 0 if source is not None else number) if needs_photo else None
     if source is not None:
         chosen = retarget(model, start, chosen)
     if size is not None and size != max(fitted_size):
@@ -167,6 +172,9 @@ def make_scene(
     moving = mode in ("displacement", "visibility", "textured")
     body = start if moving else None
     origin = _origin(model, start, chosen, field, photo)
+    if space is not None:
+        mean = space.sample()
+        origin = dataclasses.replace(origin, skin=mean ** (1 / 2.2) if space.linear else mean)
     return Scene(model, chosen, field, mode, origin, body, frame, fitted_size)
 
 
@@ -191,6 +199,14 @@ def _start(fit: HeadFit, model: HeadModel, source: HeadFit | str | Path | None) 
     seen = torch.nonzero(given.status == DETECTED)[:, 0]
     number = int(seen[0]) if len(seen) else 0
     return given.select([number]), number
+
+
+def _texture_space(texture: Any) -> TextureSpace | None:
+    """A texture space, or one read from the file that was given; None for pictures."""
+    if isinstance(texture, TextureSpace):
+        return texture
+    named = isinstance(texture, (str, Path)) and Path(texture).suffix.lower() == ".npz"
+    return load_texture(texture, count=1) if named else None
 
 
 def _photo(texture: Any, start: HeadFit, number: int) -> Float[Tensor, "1 3 H W"]:

@@ -18,6 +18,7 @@ from toy_head import toy_head
 import headwarp
 from headwarp.flame.io import load_head, save_head_npz
 from headwarp.flame.params import MISSING
+from headwarp.flame.texture import TextureSpace
 from headwarp.geom.errors import HeadwarpError, ModelFileError
 from headwarp.tools._stacks import write_stacks
 from headwarp.tools.cli import main
@@ -182,6 +183,35 @@ def test_the_texture_follows_the_head(toy):
     fit = posed_fit(toy, [0.0, 0.0], shift=[(0.0, 0.0), (6.0, 0.0)])
     moved = list(render(fit, head=toy, mode="textured", texture=photo))[1]
     assert np.abs(moved[40:56, 56:72].astype(int) - photo[40:56, 50:66].astype(int)).max() <= 1
+
+
+def test_a_texture_space_is_drawn_by_the_heads_coordinates(builtin, tmp_path):
+    """Red above the middle of the texture and green below it, where v is 1 at the top."""
+    mean = torch.zeros(4, 4, 3)
+    mean[:2, :, 0], mean[2:, :, 1] = 1.0, 1.0
+    space = TextureSpace("flame", mean, torch.zeros(4, 4, 3, 1))
+    fit = posed_fit(builtin)
+    maps = next(measure(make_scene(fit, mode="textured", head=builtin, texture=space)))
+    v = next(measure(make_scene(fit, mode="uv", head=builtin)))["uv"][1]
+    image, covered = maps["image"], maps["known"][0] > 0
+    above, below = covered & (v > 0.7), covered & (v < 0.3)
+    assert min(int(above.sum()), int(below.sum())) > 50
+    assert (image[0] > 0.3)[above].all()
+    assert not image[1][above].any()
+    assert (image[1] > 0.3)[below].all()
+    assert not image[:, ~covered].any()
+    np.savez(tmp_path / "skin.npz", mean=255 * mean.numpy()[..., ::-1], tex_dir=np.zeros((4, 4, 3, 2)))
+    drawn = first(fit, builtin, mode="textured", texture=tmp_path / "skin.npz")
+    assert np.abs(drawn / 255 - image.permute(1, 2, 0).numpy()).max() < 0.01
+    other = dataclasses.replace(space, uv=torch.zeros(3, 2), uv_faces=torch.zeros(7, 3, dtype=torch.int64))
+    with pytest.raises(ModelFileError, match=r"texture: expected one of \d+ triangles, .* got 7"):
+        make_scene(fit, mode="textured", head=builtin, texture=other)
+
+
+def test_a_head_and_a_texture_without_coordinates_are_an_error(toy):
+    space = TextureSpace("bfm", torch.zeros(4, 4, 3), torch.zeros(4, 4, 3, 1))
+    with pytest.raises(ModelFileError, match="has no texture coordinates, nor has the file"):
+        make_scene(posed_fit(toy), mode="textured", head=toy, texture=space)
 
 
 def test_frames_without_a_face_are_empty(toy, clip_fit):
