@@ -6,10 +6,10 @@ import contextlib
 import dataclasses
 import itertools
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +20,9 @@ from ..geom.errors import HeadwarpError, NoFaceError
 from .faces import FaceChoice, find_face, fit_face
 from .fit_report import Fitted, facts, notes
 from .portrait import Frame
+
+if TYPE_CHECKING:
+    from ..training.data.media import VideoReader
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,9 @@ class Followed:
 
     Attributes:
         choice: its faces, and the one asked for.
-        source: what its file is: ``kind`` and ``fps``, for the report of a fit.
+        source: what its file is, for the report of a fit: ``kind``, ``fps``, ``start`` where it was not
+            fitted from its first frame, and ``times`` (seconds from the start of the clip, a frame each)
+            where frames are not evenly spaced.
         damaged: pictures or packets that were passed over.
         truncated: None, or a sentence on where it ends before its header says.
         seconds: ``decode`` and ``detect`` that either took, in threads of their own, and their ``total`` wall
@@ -145,14 +150,19 @@ def follow(path: Path, options: ClipOptions) -> Followed:
     started = time.perf_counter()
     with VideoReader(path, start=options.start, stop=options.stop) as reader:
         opening = time.perf_counter() - started
-        decoding = _Clock(reader)
+        decoding = _Decoding(reader)
         with contextlib.closing(read_ahead(decoding)) as ahead:
             waiting = _Clock(_shown(ahead, path.name, reader.info.frames))
             choice = find_face(waiting, landmarks=options.landmarks, face=options.face)
         info, damaged, truncated = reader.info, reader.damaged, reader.truncated
     total = time.perf_counter() - started
     seconds = {"decode": opening + decoding.seconds, "detect": total - opening - waiting.seconds}
-    source = {"kind": info.kind, "fps": None if info.fps is None else str(info.fps)}
+    source: dict[str, Any] = {"kind": info.kind, "fps": None if info.fps is None else str(info.fps)}
+    if options.start:
+        source["start"] = options.start
+    times = uneven_times(decoding.times)
+    if times is not None:
+        source["times"] = times
     return Followed(choice, source, damaged, truncated, {**seconds, "total": total})
 
 
@@ -192,6 +202,41 @@ class _Clock:
             yield frame
             started = time.perf_counter()
         self.seconds += time.perf_counter() - started
+
+
+class _Decoding(_Clock):
+    """The frames of a reader, how long it took, and when each is due."""
+
+    def __init__(self, reader: VideoReader) -> None:
+        super().__init__(reader)
+        self._reader = reader
+        self.times: list[float | None] = []
+
+    def __iter__(self) -> Iterator[Frame]:
+        for frame in super().__iter__():
+            self.times.append(self._reader.time)
+            yield frame
+
+
+def uneven_times(times: Sequence[float | None]) -> list[float] | None:
+    """The times of a clip of variable frame rate, in seconds to the microsecond; None where a rate says it
+    all, or the file does not.
+
+    Even are times within a quarter of a frame, or 2 ms, of an even grid: containers round them.
+
+    Example:
+        >>> uneven_times([0.0, 0.033, 0.067, 0.1])
+        >>> uneven_times([0.0, 0.04, 0.2, 0.24])
+        [0.0, 0.04, 0.2, 0.24]
+    """
+    known = [time for time in times if time is not None]
+    if len(known) < max(len(times), 3):
+        return None
+    grid = np.linspace(known[0], known[-1], len(known))
+    allowed = max(0.002, 0.25 * abs(grid[1] - grid[0]))
+    if np.abs(np.array(known) - grid).max() <= allowed:
+        return None
+    return [round(time, 6) for time in known]
 
 
 def _shown(frames: Iterable[Frame], name: str, count: int | None) -> Iterable[Frame]:

@@ -58,7 +58,7 @@ def notes(
 ) -> Iterator[str]:
     """What a person should know about an input that was fitted."""
     if damaged:
-        yield f"{damaged} damaged pictures or packets were passed over; they have no record"
+        yield f"{damaged} pictures or packets are damaged; those that do not decode have no record"
     if truncated:
         yield f"{truncated} The frames before were fitted."
     count = len(choice.tracks)

@@ -125,36 +125,47 @@ def _side(found: FaceBox) -> float:
 def mesh_at(image: np.ndarray, roi: Roi, *, passes: int = 2) -> tuple[np.ndarray, float]:
     """Run the mesh on a region, then on the region its landmarks give; the last pass that sees a face counts.
 
+    There are ``passes`` of them, and up to three more while the region moves.
+
     Returns:
         Landmarks (478, 3) float32 px and presence in [0, 1].
     """
     graphs: Engine = engine()
     landmarks, score = graphs.mesh(image, roi)
-    for _ in range(passes - 1):
-        if score < PRESENCE:
+    for done in range(1, passes + 3):
+        following = roi_from_landmarks(landmarks)
+        if score < PRESENCE or (done >= passes and _settled(roi, following)):
             break
-        again, again_score = graphs.mesh(image, roi_from_landmarks(landmarks))
+        roi = following
+        again, again_score = graphs.mesh(image, roi)
         if again_score < PRESENCE:
             break
         landmarks, score = again, again_score
     return landmarks, score
 
 
+def _settled(roi: Roi, following: Roi) -> bool:
+    """Whether the landmarks read from a region would be about the same from the region that they give."""
+    shift = math.hypot(following.x - roi.x, following.y - roi.y) / roi.side
+    turned = abs(math.remainder(following.angle - roi.angle, math.tau))
+    return shift <= 0.04 and 1 / 1.06 <= following.side / roi.side <= 1.06 and turned <= 0.2
+
+
 def mesh_following(image: np.ndarray, roi: Roi) -> tuple[np.ndarray, float]:
     """Run the mesh on a region, and up to twice more while the landmarks say that the region lags behind
     the face.
 
-    A region that is off by more than 0.04 of its side, or by 1.06 in size, gives landmarks drawn to its
-    middle: in a clip with a quick nod they were off by up to 28 % of the face with presence 1.0, with this
-    rule by 0.8 % (against the mesh repeated until it settles). A face that moves slowly costs one pass.
+    A region that is off by more than 0.04 of its side, by 1.06 in size or by 0.2 radians gives landmarks
+    drawn to its middle: in a clip with a quick nod they were off by up to 28 % of the face with presence 1.0,
+    with this rule by 0.8 % (against the mesh repeated until it settles). A face that moves slowly costs one
+    pass.
     """
     landmarks, score = engine().mesh(image, roi)
     for _ in range(2):
-        again = roi_from_landmarks(landmarks)
-        shift = math.hypot(again.x - roi.x, again.y - roi.y) / roi.side
-        if score < PRESENCE or (shift <= 0.04 and 1 / 1.06 <= again.side / roi.side <= 1.06):
+        following = roi_from_landmarks(landmarks)
+        if score < PRESENCE or _settled(roi, following):
             break
-        roi = again
+        roi = following
         landmarks, score = engine().mesh(image, roi)
     return landmarks, score
 

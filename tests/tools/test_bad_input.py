@@ -139,6 +139,16 @@ def _truncated_clip(path: Path) -> None:
     path.write_bytes(data[: len(data) // 2])
 
 
+def _no_frames(path: Path) -> None:
+    """A container with a video stream and nothing in it."""
+    import av
+
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 96, 128, "yuv420p"
+        container.start_encoding()
+
+
 BROKEN: dict[str, Callable[[Path], None]] = {
     "missing.png": lambda path: None,
     "missing.mp4": lambda path: None,
@@ -146,6 +156,8 @@ BROKEN: dict[str, Callable[[Path], None]] = {
     "empty.mp4": _empty,
     "letter.png": _text,
     "letter.mp4": _text,
+    "zeros.mp4": lambda path: path.write_bytes(bytes(5000)) and None,
+    "no_frames.mkv": _no_frames,
     "half.jpg": _truncated_photo,
     "half.mp4": _truncated_clip,
     "sound.mp4": lambda path: write_sound(path, 0.5) and None,
@@ -336,6 +348,35 @@ def test_unusual_frame_rates_are_kept(here, fps):
     from headwarp.training.data.media import probe
 
     assert (probe("o.mp4").fps, probe("o.mp4").frames) == (fps, 4)
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_a_variable_frame_rate_gives_a_record_and_a_time_for_every_frame(here, suffix):
+    milliseconds = [0, 40, 80, 300, 340, 900, 940, 2000]
+    write_clip(Path(f"c.{suffix}"), sway(8), pts_ms=milliseconds)
+    assert main(["fit", f"c.{suffix}", "--output", "out", "--no-overlay"]) == 0
+    found = HeadFit.load("out/c.npz")
+    assert found.frames == 8
+    assert found.report["times"] == pytest.approx([ms / 1000 for ms in milliseconds], abs=1e-3)
+
+
+def test_a_constant_rate_needs_no_times(here):
+    assert main(["fit", CLIP, "--output", "out", "--no-overlay"]) == 0
+    assert "times" not in HeadFit.load("out/clip.npz").report
+
+
+def _lying(quarters: int) -> list[np.ndarray]:
+    return [np.ascontiguousarray(np.rot90(frame, quarters)) for frame in sway(3)]
+
+
+@pytest.mark.parametrize(("tagged", "roll"), [(True, 0), (False, 90)])
+def test_a_clip_that_lies_on_its_side(here, tagged, roll):
+    """With a display matrix it is shown upright; without one the person lies, and is fitted lying."""
+    write_clip(Path("c.mp4"), _lying(3), rotation=90 if tagged else 0)
+    assert main(["fit", "c.mp4", "--output", "out", "--no-overlay"]) == 0
+    found = HeadFit.load("out/c.npz")
+    assert (found.frames, found.report["detected"]) == (3, 3)
+    assert head_pose(found.params)[:, 2].tolist() == pytest.approx([roll] * 3, abs=10)
 
 
 # outputs, heads and fits

@@ -24,7 +24,6 @@ from headwarp.geom.errors import NoFaceError
 from headwarp.tools.cli import main
 from headwarp.tools.faces import placed
 from headwarp.tools.fit import fit, fit_all
-from headwarp.tools.inputs import output_names
 
 SIZE = (96, 128)
 LENGTH = 12
@@ -157,11 +156,6 @@ def test_outside_its_span_a_fit_is_missing_and_holds_still(head):
 def test_one_face_and_all_exclude_each_other(tmp_path, capsys):
     assert main(["fit", "a.png", "--output", str(tmp_path), "--face", "1", "--all-faces"]) == 1
     assert "--face 1 and --all-faces exclude each other" in capsys.readouterr().err
-
-
-def test_no_input_takes_the_name_of_another_ones_face():
-    names = output_names([Path("x.mp4"), Path("x.face1.mp4"), Path("x.Face2.mp4")])
-    assert list(names.values()) == ["x", "x_face1", "x_Face2"]
 
 
 @needs_mediapipe

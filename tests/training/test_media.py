@@ -49,6 +49,15 @@ def test_frame_rate_is_exact_in_both_directions(tmp_path: Path, fps: Fraction) -
     assert info.duration == pytest.approx(float(12 / fps), abs=1e-3)
 
 
+def test_frames_of_an_animation_are_due_when_those_before_have_been_shown(tmp_path: Path) -> None:
+    pictures = [Image.fromarray(picture(32, 40, seed=seed)) for seed in range(4)]
+    durations = [100, 40, 400, 100]
+    pictures[0].save(tmp_path / "a.gif", save_all=True, append_images=pictures[1:], duration=durations)
+    for start, due in ((0, [0.0, 0.1, 0.14, 0.54]), (2, [0.14, 0.54])):
+        with VideoReader(tmp_path / "a.gif", start=start) as reader:
+            assert [reader.time for _ in reader] == pytest.approx(due)
+
+
 def test_exact_fps() -> None:
     assert exact_fps(24000 / 1001) == Fraction(24000, 1001)
     assert exact_fps(29.97) == Fraction(2997, 100)

@@ -133,11 +133,19 @@ class VideoReader:
         elif self.info.kind == "photo":
             yield from [read_image(self._path)][window.start :]
         else:
-            with open_image(self._path) as image:
-                stop = min(window.stop or self.info.frames or 0, self.info.frames or 0)
-                for index in range(window.start, stop, window.stride):
-                    image.seek(index)
-                    yield to_rgb_array(image)
+            yield from self._animation(health)
+
+    def _animation(self, health: Health) -> Iterator[Frame]:
+        due = 0.0  # seconds; each picture of an animation says how long it stays
+        with open_image(self._path) as image:
+            stop = min(self._window.stop or self.info.frames or 0, self.info.frames or 0)
+            for index in range(stop):
+                image.seek(index)
+                frame = to_rgb_array(image) if self._window.wants(index) else None
+                if frame is not None:
+                    health.time = due
+                    yield frame
+                due += float(image.info.get("duration") or 0) / 1000
 
     def _folder_picture(self, path: Path, health: Health) -> Iterator[Frame]:
         """The picture, or nothing where it is damaged."""
