@@ -67,6 +67,14 @@ class SparseRecord(Record):
     """``scipy.sparse.csc_matrix``; the state is a dict."""
 
 
+class RowSparseRecord(SparseRecord):
+    """``scipy.sparse.csr_matrix``."""
+
+
+class CoordinateRecord(SparseRecord):
+    """``scipy.sparse.coo_matrix``: row, col, data; in later versions coords, data."""
+
+
 class TensorRecord(Record):
     """``torch._utils._rebuild_tensor_v2(storage, offset, size, stride, ...)``."""
 
@@ -134,8 +142,9 @@ _KNOWN: dict[str, object] = {
     **{f"{core}.multiarray.scalar": ScalarRecord for core in _NUMPY},
     **{f"{core}.numeric._frombuffer": BufferRecord for core in _NUMPY},
     "chumpy.ch.Ch": ChumpyRecord,
-    "scipy.sparse.csc.csc_matrix": SparseRecord,
-    "scipy.sparse._csc.csc_matrix": SparseRecord,
+    **{f"scipy.sparse.{_}csc.csc_matrix": SparseRecord for _ in ("", "_")},
+    **{f"scipy.sparse.{_}csr.csr_matrix": RowSparseRecord for _ in ("", "_")},
+    **{f"scipy.sparse.{_}coo.coo_matrix": CoordinateRecord for _ in ("", "_")},
     "torch._utils._rebuild_tensor_v2": TensorRecord,
     "torch._utils._rebuild_parameter": ParameterRecord,
     "torch.storage._load_from_bytes": StorageRecord,
@@ -255,7 +264,7 @@ def _converted(value: object) -> np.ndarray:
     if isinstance(value, ScalarRecord):
         return _from_bytes(value.arguments[1], value.arguments[0], (), "C")
     if isinstance(value, SparseRecord):
-        return _from_sparse(_state(value))
+        return _from_sparse(value)
     if isinstance(value, TensorRecord):
         return _from_tensor(value)
     if isinstance(value, (int, float)):
@@ -289,14 +298,20 @@ def _to_dtype(record: object) -> np.dtype:
     return dtype.newbyteorder("<" if order == "<" else ">")
 
 
-def _from_sparse(state: dict[str, object]) -> np.ndarray:
-    from scipy.sparse import csc_matrix
+def _from_sparse(record: SparseRecord) -> np.ndarray:
+    from scipy.sparse import coo_matrix, csc_matrix, csr_matrix
 
+    state = _state(record)
     shape = tuple(int(s) for s in _sequence(state.get("_shape", state.get("shape")), 2))
-    data, indices, indptr = (_converted(state[k]) for k in ("data", "indices", "indptr"))
     if shape[0] * shape[1] > 10_000_000:
         raise ValueError(f"sparse shape {shape} is too large for a joint regressor")
-    matrix = csc_matrix((data, indices, indptr), shape=shape)
+    data = _converted(state["data"])
+    if isinstance(record, CoordinateRecord):
+        places = state["coords"] if "coords" in state else (state["row"], state["col"])
+        rows, columns = (_converted(part) for part in _sequence(places, 2))
+        return coo_matrix((data, (rows, columns)), shape=shape).toarray()
+    kind = csr_matrix if isinstance(record, RowSparseRecord) else csc_matrix
+    matrix = kind((data, _converted(state["indices"]), _converted(state["indptr"])), shape=shape)
     matrix.check_format(full_check=True)
     return matrix.toarray()
 

@@ -36,6 +36,7 @@ from .posing import project_head
 HALF = (CONTOUR_BINS + 1) // 2  # bins 0 .. 39 lead one way, 40 .. 78 the other
 ROW = 32  # candidates on the section of the mesh
 TOLERANCE = 0.02  # of the candidates' root mean square distance from their centre: about 1.5 mm
+COVER = 0.025  # metres above the topmost paths: the brow hides them in a head that bows
 MIDDLE = 0.003  # metres: nearer to the middle plane a path runs upwards, not sideways
 
 Array = NDArray[np.float64]
@@ -47,20 +48,31 @@ class ContourCandidates:
 
     Attributes:
         faces: ``(17, C)``; bary: ``(17, C, 3)``. Column 0 is the rest.
-        patch: triangles ``(P, 3)`` over the flattened candidates: the part of the face they cover.
+        cover_faces: ``(2, C)``; cover_bary: ``(2, C, 3)``: paths above the first and the last, never chosen.
+        patch: triangles ``(P, 3)`` over all paths, flattened, the cover's last: the face between them.
         slack: how far inside the outline a point rests when the template is seen from the front, ``(17,)`` in
             units of the candidates' spread: 0, or a fraction of a millimetre. So near it is not hidden.
     """
 
     faces: Int[Tensor, "17 C"]
     bary: Float[Tensor, "17 C 3"]
+    cover_faces: Int[Tensor, "2 C"]
+    cover_bary: Float[Tensor, "2 C 3"]
     patch: Int[Tensor, "P 3"]
     slack: Float[Tensor, " 17"]
 
+    def every(self, step: int) -> ContourCandidates:
+        """The rest and every so many of the candidates behind it."""
+        paths = {n: getattr(self, n)[:, ::step] for n in ("faces", "bary", "cover_faces", "cover_bary")}
+        return dataclasses.replace(self, **paths, patch=torch.from_numpy(_patch(paths["faces"].shape[1])))
+
     def points(self, model: HeadModel, verts: Float[Tensor, "T V 3"]) -> Float[Tensor, "T 17 C 3"]:
         """Their places on posed vertices, in the frame and unit of these."""
-        corners = verts[:, model.faces[self.faces].to(verts.device)]  # (T, 17, C, 3, 3)
-        return torch.einsum("tkcij,kci->tkcj", corners, self.bary.to(verts))
+        return _places(model, verts, self.faces, self.bary)
+
+    def cover(self, model: HeadModel, verts: Float[Tensor, "T V 3"]) -> Float[Tensor, "T 2 C 3"]:
+        """The places of the cover."""
+        return _places(model, verts, self.cover_faces, self.cover_bary)
 
 
 @dataclass(frozen=True)
@@ -77,6 +89,11 @@ class Contour:
     bary: Float[Tensor, "T 17 3"]
     choice: Int[Tensor, "T 17"]
     visible: Bool[Tensor, "T 17"]
+
+
+def _places(model: HeadModel, verts: Tensor, faces: Tensor, bary: Tensor) -> Tensor:
+    corners = verts[:, model.faces[faces].to(verts.device)]  # (T, K, C, 3, 3)
+    return torch.einsum("tkcij,kci->tkcj", corners, bary.to(verts))
 
 
 def contour_candidates(model: HeadModel) -> ContourCandidates | None:
@@ -108,7 +125,8 @@ def first_visible(
     """
     flat = candidates.flatten(1, 2)
     spread = (flat - flat.mean(1, keepdim=True)).square().sum(-1).mean(1).sqrt()  # (T,)
-    hidden = occluded_points(flat, verts, faces, tolerance=TOLERANCE * float(spread.mean()))
+    unit = spread[:, None, None].clamp(min=1e-9)  # of its own frame: no frame depends on another
+    hidden = occluded_points(flat / unit, verts / unit, faces, tolerance=TOLERANCE)
     seen = ~hidden.unflatten(1, candidates.shape[1:3])
     visible = seen.any(2)
     choice = torch.where(visible, seen.int().argmax(2), candidates.shape[2] - 1)
@@ -118,17 +136,14 @@ def first_visible(
 
 
 def choose_on_patch(
-    options: ContourCandidates, points: Float[Tensor, "T 17 C 3"]
+    options: ContourCandidates, points: Float[Tensor, "T 17 C 3"], cover: Float[Tensor, "T 2 C 3"]
 ) -> tuple[Int[Tensor, "T 17"], Bool[Tensor, "T 17"]]:
-    """:func:`first_visible` where nothing but the projected candidates is at hand: they hide each other.
+    """:func:`first_visible` where nothing but the projected candidates and their cover is at hand.
 
-    They cover the face from ear to ear below the eyes. What else may hide them (an ear, a nose beyond 50
-    degrees) is not seen; else it agrees with the whole mesh to a step or two of a path.
+    They span the face from ear to ear below the brows and hide each other. What else may hide them (an ear, a
+    nose beyond 50 degrees) is not seen; else it agrees with the whole mesh to a step or two of a path.
     """
-    tested = points.clone()  # the topmost paths lie on the rim of the patch: they are tested a little below
-    for rim, inner in ((0, 1), (CONTOUR_COUNT - 1, CONTOUR_COUNT - 2)):
-        tested[:, rim] = 0.9 * points[:, rim] + 0.1 * points[:, inner]
-    return first_visible(tested, points.flatten(1, 2), options.patch, options.slack)
+    return first_visible(points, torch.cat([points, cover], 1).flatten(1, 2), options.patch, options.slack)
 
 
 def choose_contour(model: HeadModel, projected: Float[Tensor, "T V 3"]) -> Contour:
@@ -202,8 +217,14 @@ def _made(model: HeadModel) -> ContourCandidates | None:
     paths = [_with_row(verts, mesh, faces, bary) for faces, bary in starts]
     faces = torch.from_numpy(np.stack([path[0] for path in paths]))
     bary = torch.from_numpy(np.stack([path[1] for path in paths])).to(model.template.dtype)
+    cover = [_above(verts, mesh, paths[k], faces.shape[1]) for k in (0, CONTOUR_COUNT - 1)]
     strict = ContourCandidates(
-        faces, bary, torch.from_numpy(_patch(faces.shape[1])), torch.zeros(CONTOUR_COUNT)
+        faces,
+        bary,
+        torch.from_numpy(np.stack([path[0] for path in cover])),
+        torch.from_numpy(np.stack([path[1] for path in cover])).to(bary),
+        torch.from_numpy(_patch(faces.shape[1])),
+        torch.zeros(CONTOUR_COUNT),
     )
     return dataclasses.replace(strict, slack=_slack(model, strict))
 
@@ -260,6 +281,14 @@ def _with_row(verts: Array, mesh: NDArray[np.int64], faces: NDArray[np.int64], b
     return np.concatenate([faces, more_faces]), np.concatenate([bary, more_bary])
 
 
+def _above(verts: Array, mesh: NDArray[np.int64], path: _Path, columns: int) -> _Path:
+    """A path across the brow, above the topmost one of its side."""
+    raised = path[1][0] @ verts[mesh[path[0][0]]] + np.array([0.0, COVER, 0.0])
+    start = verts[np.square(verts - raised).sum(1).argmin()]
+    row = max(plane_sections(verts, mesh, point=start, normal=np.array([0.0, 1, 0])), key=_forward)
+    return row.at(np.linspace(0, _to_the_middle(row), columns))
+
+
 def _forward(row: Section) -> float:
     """How far the first centimetres of a way lead out of the face."""
     walked = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(row.points, axis=0), axis=1))])
@@ -275,8 +304,9 @@ def _to_the_middle(row: Section) -> float:
 
 def _patch(columns: int) -> NDArray[np.int64]:
     """Triangles between neighbouring paths; the middle one, which runs upwards, has none."""
-    middle = CONTOUR_COUNT // 2
-    rows = np.array([k for k in range(CONTOUR_COUNT - 1) if middle not in (k, k + 1)])
-    corner = (rows[:, None] * columns + np.arange(columns - 1)).ravel()
-    lower = np.stack([corner, corner + 1, corner + columns], -1)
-    return np.concatenate([lower, np.stack([corner + columns + 1, corner + columns, corner + 1], -1)])
+    middle, last = CONTOUR_COUNT // 2, CONTOUR_COUNT - 1
+    pairs = [(k, k + 1) for k in range(last) if middle not in (k, k + 1)]
+    above, below = np.array([*pairs, (last + 1, 0), (last + 2, last)]).T * columns
+    column = np.arange(columns - 1)
+    a, b = ((start[:, None] + column).ravel() for start in (above, below))
+    return np.concatenate([np.stack([a, a + 1, b], -1), np.stack([b + 1, b, a + 1], -1)])

@@ -210,3 +210,39 @@ def test_a_tensor_larger_than_its_storage_is_refused(tmp_path: Path) -> None:
             _pickle.to_array(_pickle.TensorRecord(storage, offset, size, stride), "x")
     whole = _pickle.to_array(_pickle.TensorRecord(storage, 1, (3,), (1,)), "x")
     assert whole.tolist() == [1.0, 2.0, 3.0]
+
+
+@pytest.mark.parametrize("kind", ["csc", "csr", "coo"])
+@pytest.mark.parametrize("old_module", [True, False])
+def test_joint_regressors_of_any_sparse_kind(
+    tmp_path: Path, arrays: dict[str, np.ndarray], kind: str, old_module: bool
+) -> None:
+    """As scipy writes them, and under the module names of before 2022."""
+    import scipy.sparse
+
+    matrix = getattr(scipy.sparse, f"{kind}_matrix")(arrays["J_regressor"])
+    stated = pickle.dumps(
+        {"J_regressor": matrix, "weights_prior": matrix, "J_regressor_prior": None}, protocol=2
+    )
+    if old_module:
+        assert f"cscipy.sparse._{kind}\n".encode() in stated
+        stated = stated.replace(f"cscipy.sparse._{kind}\n".encode(), f"cscipy.sparse.{kind}\n".encode())
+    (tmp_path / "sparse.pkl").write_bytes(stated)
+    content = _pickle.read_pickle(tmp_path / "sparse.pkl")
+    np.testing.assert_array_equal(_pickle.to_array(content["J_regressor"], "J"), arrays["J_regressor"])
+
+
+def test_sparse_places_outside_the_matrix_are_refused(tmp_path: Path) -> None:
+    import scipy.sparse
+
+    matrix = scipy.sparse.coo_matrix((np.ones(2), ([0, 1], [0, 1])), shape=(2, 2))
+    for name in ("row", "col"):
+        bad = pickle.loads(pickle.dumps(matrix))
+        bad.coords = (
+            tuple(np.array([0, 9], np.int32) for _ in range(2))
+            if name == "row"
+            else (np.array([0, -3], np.int32), np.array([0, 1], np.int32))
+        )
+        (tmp_path / "x.pkl").write_bytes(pickle.dumps(bad, protocol=2))
+        with pytest.raises(ModelFileError, match="x: expected an array"):
+            _pickle.to_array(_pickle.read_pickle(tmp_path / "x.pkl"), "x")

@@ -1,0 +1,42 @@
+"""The jaw contour of 68 detected points as landmarks that slide: what the solver needs to fit them."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+
+from ..contour import CONTOUR_COUNT, ContourCandidates, choose_on_patch, contour_candidates
+from ..model import HeadModel, LandmarkEmbedding
+from .moving import MovingLandmarks
+
+MOST_COLUMNS = 36  # of a path: a step every 3 mm
+
+
+def contour_landmarks(head: HeadModel) -> MovingLandmarks | None:
+    """iBUG's points 0 .. 16 of a head, each resting until the face itself hides it; None without a contour.
+
+    Hidden is what the candidates' own surface hides (`contour.choose_on_patch`), since a solver poses
+    landmarks and never the whole mesh. A point whose whole path is hidden is left out of that frame.
+    """
+    options = contour_candidates(head)
+    if options is None:
+        return None
+    options = options.every(-(-options.faces.shape[1] // MOST_COLUMNS))
+    faces = torch.cat([options.faces, options.cover_faces]).flatten()
+    bary = torch.cat([options.bary, options.cover_bary]).flatten(0, 1)
+    candidates = LandmarkEmbedding(torch.arange(len(faces)), faces, bary, "contour")
+
+    def choose(points: Float[np.ndarray, "T M 3"]) -> Int[np.ndarray, "T 17"]:
+        return _rows(options, points)
+
+    return MovingLandmarks(torch.arange(CONTOUR_COUNT), candidates, choose)
+
+
+def _rows(options: ContourCandidates, points: np.ndarray) -> np.ndarray:
+    """Rows among the flattened candidates, -1 where a point has no visible one."""
+    columns = options.faces.shape[1]
+    posed = torch.from_numpy(np.ascontiguousarray(points)).unflatten(1, (-1, columns))
+    choice, visible = choose_on_patch(options, posed[:, :CONTOUR_COUNT], posed[:, CONTOUR_COUNT:])
+    rows = torch.arange(CONTOUR_COUNT) * columns + choice
+    return torch.where(visible, rows, -1).numpy()
