@@ -199,7 +199,7 @@ def test_the_patch_alone_chooses_nearly_the_same(builtin: HeadModel, pitch: floa
     frames, rows = torch.arange(19)[:, None], torch.arange(17)
     apart = (points[frames, rows, choice] - points[frames, rows, whole])[..., :2].norm(dim=-1)
     assert apart.max() < 6.0, "millimetres in the picture"
-    assert apart.square().mean().sqrt() < 0.7
+    assert apart.square().mean().sqrt() < 1.0
 
 
 def test_paths_lead_forward_and_inward(builtin: HeadModel, flame: HeadModel) -> None:
