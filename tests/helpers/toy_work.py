@@ -29,9 +29,9 @@ class ToyWork:
         return self.call
 
     def call(self, argument: Any, folder: Path) -> dict[str, Any]:
-        time.sleep(self.seconds)
         if self.marks is not None:
             (self.marks / f"{argument}.{os.getpid()}.{time.time_ns()}").touch()
+        time.sleep(self.seconds)
         path = folder / "sub" / f"{argument}.txt"
         path.parent.mkdir()
         path.write_text("half of it")

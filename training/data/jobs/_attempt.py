@@ -10,10 +10,8 @@ from pathlib import Path
 
 from ....geom.errors import HeadwarpError
 from ..atomic import plain
-from ._staging import HIDDEN, is_disk_trouble, publish, work_folder
+from ._staging import is_disk_trouble, publish, work_folder
 from .types import Call, Facts, Job, Outcome
-
-_RANDOM = re.compile(re.escape(HIDDEN) + r"[/\\][0-9a-f]{8}[/\\][0-9a-f]{8}[/\\]")
 
 
 def attempt(call: Call, job: Job, staging: Path) -> Outcome:
@@ -29,7 +27,7 @@ def attempt(call: Call, job: Job, staging: Path) -> Outcome:
         facts, outputs = _made(call, job, staging)
     except Exception as error:  # noqa: BLE001 (a bug met by one input must not keep the others from being done)
         seconds = time.perf_counter() - started
-        return Outcome(None, {}, seconds, error=_reason(error), fatal=is_disk_trouble(error))
+        return Outcome(None, {}, seconds, error=_reason(error, staging), fatal=is_disk_trouble(error))
     return Outcome(facts, outputs, time.perf_counter() - started)
 
 
@@ -41,7 +39,7 @@ def _made(call: Call, job: Job, staging: Path) -> tuple[Facts, dict[str, int]]:
         return facts, publish(made, staging.parent.parent)
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, staging: Path) -> str:
     """A sentence without the random names of hidden folders, which would differ from run to run."""
     if os.environ.get("HEADWARP_DEBUG") == "1":
         traceback.print_exception(error)
@@ -53,4 +51,6 @@ def _reason(error: Exception) -> str:
         text = "out of memory"
     else:
         text = f"internal error: {type(error).__name__}: {error}; HEADWARP_DEBUG=1 shows the traceback"
-    return _RANDOM.sub("", text)
+    for folder in (os.fspath(staging), os.path.realpath(staging)):
+        text = re.sub(re.escape(folder) + r"[/\\][0-9a-f]{8}[/\\]", "", text)
+    return text

@@ -7,27 +7,18 @@ import multiprocessing
 import os
 import pickle
 import signal
-import sys
 import threading
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
-from tqdm import tqdm
-
 from ....geom.errors import HeadwarpError
 from ._attempt import attempt
 from ._lock import Inherited
+from ._worker import open_work
 from .types import Event, Job, Outcome, Work
 
-ONE_THREAD = {
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "NUMBA_NUM_THREADS": "1",
-    "TQDM_DISABLE": "1",  # the parent shows the progress
-}
 START_ATTEMPTS = 5
 _JOIN_SECONDS = 5.0
 
@@ -141,21 +132,13 @@ def _serve(connection: Connection, lock: Inherited, pickled: bytes, staging: Pat
     """The life of a worker: open the work, do jobs, end with the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the parent decides
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    os.environ.update(ONE_THREAD)  # before anything that reads them is imported
-    tqdm.set_lock(
-        threading.RLock()
-    )  # its own lock is one between processes, which a killed one leaves behind
-    try:
-        call = pickle.loads(pickled).open()
-    except HeadwarpError as error:
-        return connection.send(str(error))
-    except Exception as error:  # noqa: BLE001 (told by the parent, in one sentence)
-        return connection.send(f"workers: cannot be opened: {type(error).__name__}: {error}")
-    _keep_to_one_thread()
-    connection.send(None)
+    opened = open_work(pickled)
+    connection.send(opened if isinstance(opened, str) else None)
+    if isinstance(opened, str):
+        return
     with contextlib.suppress(EOFError, OSError):  # the parent has gone
         while True:
-            connection.send(attempt(call, connection.recv(), staging))
+            connection.send(attempt(opened, connection.recv(), staging))
 
 
 def _end_with_parent() -> None:
@@ -164,9 +147,3 @@ def _end_with_parent() -> None:
     if parent is not None:
         parent.join()
         os._exit(1)
-
-
-def _keep_to_one_thread() -> None:
-    torch = sys.modules.get("torch")
-    if torch is not None:
-        torch.set_num_threads(1)

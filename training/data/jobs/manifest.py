@@ -44,7 +44,7 @@ class Manifest:
         self.damaged = 0
         self._entries: dict[str, Entry] = {}
         self._end = 0
-        self._synced = time.monotonic()
+        self._synced, self._unsynced = time.monotonic(), False
         self._scan()
 
     def __len__(self) -> int:
@@ -97,17 +97,19 @@ class Manifest:
             if os.write(self.descriptor, data) != len(data):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             if time.monotonic() - self._synced > SYNC_SECONDS:
-                self.sync()
+                self.sync()  # those before
         except OSError as error:
             with contextlib.suppress(OSError):
                 os.ftruncate(self.descriptor, self._end)
             raise unwritable(self.path, error) from error
         self._end += len(data)
+        self._unsynced = True
 
     def sync(self) -> None:
-        """Bring the lines to the disk itself."""
-        os.fsync(self.descriptor)
-        self._synced = time.monotonic()
+        """Bring new lines to the disk itself."""
+        if self._unsynced:
+            os.fsync(self.descriptor)
+            self._synced, self._unsynced = time.monotonic(), False
 
     def _scan(self) -> None:
         """Read every line once; cut off the last one if it is not whole."""
