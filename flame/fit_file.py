@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..geom.cameras import Perspective, WeakPerspective
 from ..geom.errors import ModelFileError
+from ._files import write_npz
 from .params import CONVENTION, SCHEMA_VERSION, HeadFit, HeadParams, report_json
 
 PARAMETERS = ("shape", "expression", "rotation", "translation", "neck", "jaw", "eyes", "eyelids")
@@ -40,23 +41,17 @@ def fit_arrays(fit: HeadFit) -> dict[str, np.ndarray]:
 
 
 def save_fit(fit: HeadFit, path: str | Path) -> Path:
-    """Write a fit atomically: a temporary file beside the target, then a rename. Equal fits give equal
-    bytes.
-    """
-    import os
-    import tempfile
+    """Write a fit, whole or not at all. Equal fits give equal bytes.
 
+    Raises:
+        ModelFileError: the folder cannot be written, or the disk is full.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".npz")
     try:
-        with os.fdopen(handle, "wb") as stream:
-            np.savez_compressed(stream, allow_pickle=False, **fit_arrays(fit))
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ModelFileError(f"{path}: its folder cannot be made: {error.strerror or error}") from error
+    write_npz(path, fit_arrays(fit))
     return path
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from ..flame.fitting import FitConfig
 from ..flame.model import HeadModel
 from ..flame.params import DETECTED
-from ..geom.errors import HeadwarpError, NoFaceError
+from ..geom.errors import NoFaceError
 from .faces import FaceChoice, find_face, fit_face
 from .fit_report import Fitted, facts, notes
 from .portrait import Frame
@@ -252,10 +252,7 @@ def _write(
 ) -> dict[str, Any]:
     """Write the fit and the overlay of one face; returns where, and the `facts`."""
     output, overlay = f"{name}.npz", f"overlays/{name}.png" if options.overlay else None
-    try:
-        fitted.fit.save(folder / output)
-    except OSError as error:
-        raise HeadwarpError(f"{folder / output}: cannot be written ({error.strerror or error})") from error
+    fitted.fit.save(folder / output)
     if overlay is not None:
         _overlay(path, fitted, options, model, target=folder / overlay)
     return {"output": output, "overlay": overlay, **facts(fitted)}
