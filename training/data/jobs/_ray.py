@@ -58,7 +58,7 @@ class RayPool:
         self._connected_here = not ray.is_initialized()
         if self._connected_here:
             _connect(ray, address or os.environ.get("RAY_ADDRESS"), size)
-        self._actor = ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)(_Actor)
+        self._actor: Any = ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)(_Actor)
         self._arguments = (ray.put(pickle.dumps(work)), os.path.abspath(staging), os.getcwd())
         self._workers: list[_Worker] = []
         self._failed_starts = 0
