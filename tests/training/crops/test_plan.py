@@ -26,12 +26,13 @@ def plan(boxes: np.ndarray, config: CropConfig = CONFIG, breaks: tuple[int, ...]
     marks = np.zeros(len(boxes), bool)
     marks[list(breaks)] = True
     return [
-        (item.tube.start, item.tube.end, item.dropped) for item in plan_track(boxes, marks, config, size=SIZE)
+        (item.tube.start, item.tube.end, item.dropped)
+        for item in plan_track(boxes, boxes, marks, config, size=SIZE)
     ]
 
 
 def test_a_still_face_is_one_clip() -> None:
-    (item,) = plan_track(still(20), np.zeros(20, bool), CONFIG, size=SIZE)
+    (item,) = plan_track(still(20), still(20), np.zeros(20, bool), CONFIG, size=SIZE)
     assert (item.tube.start, item.tube.end, item.tube.missing, item.dropped) == (0, 20, 0, "")
     assert item.square.box == (390, 390, 510, 510)  # a tenth of the side all round
 
@@ -46,7 +47,7 @@ def test_drift_is_measured_from_the_first_box() -> None:
     boxes = still(40) + np.arange(40)[:, None] * [3.0, 0, 3, 0]
     # overlap (100 - d) / (100 + d) falls below a quarter beyond d = 60: with frame 21
     assert plan(boxes) == [(0, 21, ""), (21, 40, "")]
-    first, second = plan_track(boxes, np.zeros(40, bool), CONFIG, size=SIZE)
+    first, second = plan_track(boxes, boxes, np.zeros(40, bool), CONFIG, size=SIZE)
     assert first.tube.box.tolist() == [400, 400, 560, 500]
     assert second.tube.box.tolist() == [463, 400, 617, 500]
 
@@ -64,7 +65,7 @@ def test_the_longest_clip() -> None:
 def test_gaps() -> None:
     boxes = still(30)
     boxes[10:12] = np.nan
-    (item,) = plan_track(boxes, np.zeros(30, bool), CONFIG, size=SIZE)
+    (item,) = plan_track(boxes, boxes, np.zeros(30, bool), CONFIG, size=SIZE)
     assert (item.tube.start, item.tube.end, item.tube.missing) == (0, 30, 2)
     assert plan(boxes, replace(CONFIG, bridge=1)) == [(0, 10, ""), (12, 30, "")]
     boxes[:3] = boxes[-3:] = np.nan
@@ -88,7 +89,7 @@ def test_a_gap_before_a_jump_belongs_to_no_clip() -> None:
 
 
 def test_small() -> None:
-    item = plan_track(still(10), np.zeros(10, bool), replace(CONFIG, min_box=101), size=SIZE)[0]
+    item = plan_track(still(10), still(10), np.zeros(10, bool), replace(CONFIG, min_box=101), size=SIZE)[0]
     assert (item.dropped, item.detail) == ("small", "box of 100 px, expected 101")
     assert plan(still(10), replace(CONFIG, min_box=100)) == [(0, 10, "")]
     assert plan(still(10), replace(CONFIG, min_box=None, size=256)) == [(0, 10, "small")]
@@ -96,12 +97,17 @@ def test_small() -> None:
 
 def test_border() -> None:
     boxes = still(10, x=5)
-    item = plan_track(boxes, np.zeros(10, bool), CONFIG, size=SIZE)[0]
+    item = plan_track(boxes, boxes, np.zeros(10, bool), CONFIG, size=SIZE)[0]
     assert (item.dropped, item.detail) == ("border", "window -5 390 115 510 in a picture of 1000 x 1000")
     assert plan(still(10, x=10)) == [(0, 10, "")]
-    padded = plan_track(boxes, np.zeros(10, bool), replace(CONFIG, border="pad"), size=SIZE)[0]
+    padded = plan_track(boxes, boxes, np.zeros(10, bool), replace(CONFIG, border="pad"), size=SIZE)[0]
     assert padded.square.box == (-5, 390, 115, 510)
-    moved = plan_track(boxes, np.zeros(10, bool), replace(CONFIG, border="shift"), size=SIZE)[0]
+    narrow = replace(CONFIG, border="shift")
+    beyond = plan_track(boxes - [20, 0, 20, 0], boxes, np.zeros(10, bool), narrow, size=SIZE)[0]
+    assert beyond.square.box == (0, 390, 120, 510)  # the face is in it, not all of the box
+    beyond = plan_track(boxes, boxes - [10, 0, 10, 0], np.zeros(10, bool), narrow, size=SIZE)[0]
+    assert beyond.dropped == "border"
+    moved = plan_track(boxes, boxes, np.zeros(10, bool), replace(CONFIG, border="shift"), size=SIZE)[0]
     assert moved.square.box == (0, 390, 120, 510)
 
 
@@ -113,7 +119,7 @@ def test_every_box_is_in_one_clip_whose_window_holds_it(seed: int) -> None:
     boxes = still(count) + np.cumsum(rng.normal(0, 12, (count, 1)), axis=0)
     boxes[rng.random(count) < 0.2] = np.nan
     breaks = rng.random(count) < 0.05
-    planned = plan_track(boxes, breaks, replace(CONFIG, border="pad", max_pad=1.0), size=SIZE)
+    planned = plan_track(boxes, boxes, breaks, replace(CONFIG, border="pad", max_pad=1.0), size=SIZE)
     covered = np.zeros(count, int)
     for item in planned:
         tube = item.tube
@@ -132,7 +138,7 @@ def test_every_box_is_in_one_clip_whose_window_holds_it(seed: int) -> None:
 
 def test_runs_and_tubes_of_one_box() -> None:
     assert runs(np.array([True]), np.array([True]), 0) == [(0, 1)]
-    (tube,) = tubes(still(1), (0, 1), min_iou=0.25, max_frames=1)
+    (tube,) = tubes(still(1), still(1), (0, 1), min_iou=0.25, max_frames=1)
     assert (tube.start, tube.end) == (0, 1)
 
 

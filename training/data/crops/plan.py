@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from ....geom.errors import HeadwarpError
-from .windows import Border, Box, Square, get_window, iou, placed, squared, union
+from .windows import Border, Box, Square, get_window, iou, placed, squared
 
 __all__ = ["CropConfig", "Planned", "Tube", "check_config", "plan_track", "runs", "tubes"]
 
@@ -80,13 +80,15 @@ class Tube:
     Attributes:
         start: position of the first picture.
         end: position after the last.
-        box: union of the boxes.
+        box: union of the window's boxes.
+        face: union of the boxes of the 68 points.
         missing: pictures in it without a box.
     """
 
     start: int
     end: int
     box: Box
+    face: Box
     missing: int
 
     @property
@@ -141,35 +143,47 @@ def runs(
 
 
 def tubes(
-    boxes: Float[np.ndarray, "N 4"], run: tuple[int, int], *, min_iou: float, max_frames: int
+    boxes: Float[np.ndarray, "N 4"],
+    faces: Float[np.ndarray, "N 4"],
+    run: tuple[int, int],
+    *,
+    min_iou: float,
+    max_frames: int,
 ) -> Iterator[Tube]:
     """Divide a stretch so that every box overlaps the first of its tube by ``min_iou`` at least.
 
     Args:
-        boxes: a row for every position, NaN where there is none.
+        boxes: the window's, a row for every position, NaN where there is none.
+        faces: those of the 68 points.
         run: (start, end) of the stretch, a box at both ends.
         min_iou: least overlap.
         max_frames: most pictures of a tube.
     """
     start = last = run[0]
-    first = whole = boxes[start]
+    first = boxes[start]
     for position in range(run[0] + 1, run[1]):
         box = boxes[position]
         if np.isnan(box[0]):
             continue
         if position - start >= max_frames or iou(first, box) < min_iou:
-            yield _tube(boxes, start, last + 1, whole)  # what is missing before this box belongs to no tube
-            start, first, whole = position, box, box
-        last, whole = position, union(whole, box)
-    yield _tube(boxes, start, last + 1, whole)
+            yield _tube(boxes, faces, start, last + 1)  # what is missing before this box belongs to no tube
+            start, first = position, box
+        last = position
+    yield _tube(boxes, faces, start, last + 1)
 
 
-def _tube(boxes: np.ndarray, start: int, end: int, whole: Box) -> Tube:
-    return Tube(start, end, whole, int(np.isnan(boxes[start:end, 0]).sum()))
+def _tube(boxes: np.ndarray, faces: np.ndarray, start: int, end: int) -> Tube:
+    there = ~np.isnan(boxes[start:end, 0])
+    box, face = (
+        np.concatenate([rows[start:end][there][:, :2].min(axis=0), rows[start:end][there][:, 2:].max(axis=0)])
+        for rows in (boxes, faces)
+    )
+    return Tube(start, end, box, face, int((~there).sum()))
 
 
 def plan_track(
     boxes: Float[np.ndarray, "N 4"],
+    faces: Float[np.ndarray, "N 4"],
     breaks: Bool[np.ndarray, " N"],
     config: CropConfig,
     *,
@@ -178,7 +192,8 @@ def plan_track(
     """The clips of one face.
 
     Args:
-        boxes: a row for every position, NaN where the face is absent.
+        boxes: the window's, a row for every position, NaN where the face is absent.
+        faces: those of the 68 points.
         breaks: positions at which a shot begins, or time jumps.
         config: how clips are cut.
         size: (H, W) of the video.
@@ -188,7 +203,7 @@ def plan_track(
     """
     planned = []
     for run in runs(~np.isnan(boxes[:, 0]), breaks, config.bridge):
-        for tube in tubes(boxes, run, min_iou=config.iou, max_frames=config.max_frames):
+        for tube in tubes(boxes, faces, run, min_iou=config.iou, max_frames=config.max_frames):
             planned.append(_judged(tube, config, size))
     return planned
 
@@ -200,7 +215,7 @@ def _judged(tube: Tube, config: CropConfig, size: tuple[int, int]) -> Planned:
     longer = float((tube.box[2:] - tube.box[:2]).max())
     if longer < config.least_box:
         return Planned(tube, square, "small", f"box of {longer:.0f} px, expected {config.least_box}")
-    final = placed(square, tube.box, size=size, border=config.border, max_pad=config.max_pad)
+    final = placed(square, tube.face, size=size, border=config.border, max_pad=config.max_pad)
     if final is None:
         x0, y0, x1, y1 = square.box
         return Planned(

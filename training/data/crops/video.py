@@ -20,7 +20,7 @@ from .rate import Timeline, timeline
 from .shots import ShotConfig
 from .table import CropRow, VideoRecord
 from .watch import Seen, watch
-from .windows import get_window
+from .windows import get_window, reached
 
 __all__ = ["PrepareConfig", "check_prepare", "partition_of", "prepare_video"]
 
@@ -103,7 +103,6 @@ def prepare_video(
     name = clean_part(video if video is not None else Path(path).stem)
     seen = watch(
         path,
-        get_window(config.crop.window),
         start_tracker=start_tracker or (lambda: FaceTracker(config.tracker)),
         shots=config.shots,
         start=frames[0],
@@ -129,11 +128,12 @@ def _stretches(
     """The clips and dropped stretches of all tracks; ``names`` are the video's and the person's."""
     size = (seen.info.height, seen.info.width)
     breaks = _breaks(line, seen.cuts)
-    planned = [
-        (track, plan if face.confirmed else _unconfirmed(plan))
-        for track, face in sorted(seen.faces.items())
-        for plan in plan_track(face.rows(len(seen.times))[line.sources], breaks, config.crop, size=size)
-    ]
+    window = get_window(config.crop.window)
+    planned = []
+    for track, face in sorted(seen.faces.items()):
+        faces = face.rows(len(seen.times))[line.sources]
+        for plan in plan_track(reached(faces, window), faces, breaks, config.crop, size=size):
+            planned.append((track, plan if face.confirmed else _unconfirmed(plan)))
     video, person = names
     if config.identity == "track":
         return [_Stretch(track, plan, f"{video}-{track:02d}") for track, plan in planned]

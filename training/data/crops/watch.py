@@ -12,7 +12,7 @@ from ....flame.detect.tracking import Steps
 from ....geom.errors import MediaError
 from ..media import MediaInfo, VideoReader
 from .shots import ShotConfig, ShotWatcher, shot_cuts
-from .windows import Box, Window, face_box
+from .windows import Box, face_box
 
 __all__ = ["FaceTrack", "Seen", "watch"]
 
@@ -23,7 +23,7 @@ class FaceTrack:
 
     Attributes:
         frames: numbers of the frames with the face.
-        boxes: its box in each of them, as the window measures it.
+        boxes: the box of its 68 points in each of them.
         confirmed: whether a detector, not the landmarks alone, found a face at least once.
     """
 
@@ -63,7 +63,6 @@ class Seen:
 
 def watch(
     path: str | os.PathLike[str],
-    window: Window,
     *,
     start_tracker: Callable[[], Steps],
     shots: ShotConfig,
@@ -89,7 +88,7 @@ def watch(
                 if found.track is not None:
                     face = faces.setdefault(found.track, FaceTrack())
                     face.frames.append(index)
-                    face.boxes.append(face_box(found.landmarks, window))
+                    face.boxes.append(face_box(found.landmarks))
                     face.confirmed |= found.confirmed
         cuts = shot_cuts(watcher.changes, shots)
         return Seen(reader.info, start, times, faces, cuts, reader.damaged, reader.truncated)

@@ -16,7 +16,17 @@ from jaxtyping import Float
 from ....flame.landmarks import FACE_MESH_COUNT, MEDIAPIPE_68
 from ....geom.errors import HeadwarpError
 
-__all__ = ["WINDOWS", "Square", "Window", "face_box", "get_window", "iou", "placed", "squared", "union"]
+__all__ = [
+    "WINDOWS",
+    "Square",
+    "Window",
+    "face_box",
+    "get_window",
+    "iou",
+    "placed",
+    "reached",
+    "squared",
+]
 
 Box = Float[np.ndarray, " 4"]
 Border = Literal["drop", "shift", "pad"]
@@ -82,31 +92,32 @@ def get_window(name: str) -> Window:
     return WINDOWS[name]
 
 
-def face_box(landmarks: Float[np.ndarray, "L D"], window: Window) -> Box:
-    """The box of one face in one frame: ``window.reach`` around the box of its 68 points.
+def face_box(landmarks: Float[np.ndarray, "L D"]) -> Box:
+    """The box of the 68 points of one face.
 
     Args:
         landmarks: (478, 2 or 3), (468, ..) or (68, ..) px, all finite.
-        window: the paper's window.
-
-    Example:
-        >>> points = np.tile([[10.0, 20.0]], (68, 1))
-        >>> points[0], points[1] = [0, 10], [20, 30]
-        >>> face_box(points, WINDOWS["heser"]).tolist()
-        [-8.0, 2.0, 28.0, 38.0]
     """
     points = landmarks[list(MEDIAPIPE_68)] if len(landmarks) >= FACE_MESH_COUNT else landmarks
-    low, high = points[:, :2].min(axis=0), points[:, :2].max(axis=0)
+    xy = points[:, :2].astype(np.float64)
+    return np.concatenate([xy.min(axis=0), xy.max(axis=0)])
+
+
+def reached(faces: Float[np.ndarray, "N 4"], window: Window) -> Float[np.ndarray, "N 4"]:
+    """The boxes that a window makes of faces' boxes: ``window.reach`` around their centres; NaN stays NaN.
+
+    Example:
+        >>> reached(np.array([[0.0, 10, 20, 30]]), WINDOWS["heser"]).tolist()
+        [[-8.0, 2.0, 28.0, 38.0]]
+    """
+    low, high = faces[:, :2], faces[:, 2:]
     sides = high - low
-    unit = float(sides.max() if window.unit == "longer" else sides.mean())
-    x, y = (low + high) / 2
+    unit = sides.max(axis=1) if window.unit == "longer" else sides.mean(axis=1)
     left, up, right, down = window.reach
-    return np.array([x - left * unit, y - up * unit, x + right * unit, y + down * unit])
-
-
-def union(first: Box, second: Box) -> Box:
-    """The smallest box around two."""
-    return np.concatenate([np.minimum(first[:2], second[:2]), np.maximum(first[2:], second[2:])])
+    centre = (low + high) / 2
+    return np.concatenate(
+        [centre - unit[:, None] * [left, up], centre + unit[:, None] * [right, down]], axis=1
+    )  # (N, 4)
 
 
 def iou(first: Box, second: Box) -> float:
@@ -156,17 +167,17 @@ def squared(box: Box, increase: float) -> Square:
 
 
 def placed(
-    square: Square, box: Box, *, size: tuple[int, int], border: Border = "drop", max_pad: float = 0.1
+    square: Square, face: Box, *, size: tuple[int, int], border: Border = "drop", max_pad: float = 0.1
 ) -> Square | None:
     """The square as it is cut from a picture, or None where the border forbids it.
 
     Args:
         square: the window wanted.
-        box: what it must hold: the union of the clip's boxes.
+        face: what it must hold in any case: the union of the boxes of the clip's 68 points.
         size: (H, W) of the picture.
         border: ``drop`` takes no square that reaches over the border, as [FOMM]'s preprocessing (max_pad 0);
             ``shift`` moves it inwards, and shrinks it to the picture's shorter side, as long as it holds the
-            box; ``pad`` lets it reach over.
+            face; ``pad`` lets it reach over.
         max_pad: how far over, in sides of the square, under ``pad``.
     """
     height, width = size
@@ -184,4 +195,4 @@ def placed(
         for start, length in ((square.x, width), (square.y, height))
     )
     moved = Square(x, y, side)
-    return moved if moved.contains(box) else None
+    return moved if moved.contains(face) else None
