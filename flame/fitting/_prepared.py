@@ -17,6 +17,7 @@ from ._sums import HeadProducts, head_products
 from .solver import one_thread
 
 OUTER_CANTHI = (33, 263)  # face-mesh ids
+OUTER_CANTHI_OF = {"mediapipe": OUTER_CANTHI, "ibug68": (36, 45)}
 FACE_POINTS = 468  # the irises beyond follow the gaze, not the face
 EYELID_DEVIATION = 0.5
 UNIT = 100.0  # normalised outer-canthal distance
@@ -103,7 +104,7 @@ def _prepare(
     indices = reduced.indices.cpu().numpy()
     fitted = indices < FACE_POINTS if family == "mediapipe" else np.ones(len(indices), bool)
     mean = as_numpy(reduced.mean)[fitted]
-    unit = UNIT / _canthal_length(mean, indices[fitted].tolist())
+    unit = UNIT / _canthal_length(mean, indices[fitted].tolist(), OUTER_CANTHI_OF.get(family, OUTER_CANTHI))
     head = _landmark_head(
         reduced,
         fitted,
@@ -140,10 +141,8 @@ def _landmark_head(
     )
 
 
-def _canthal_length(points: Array, ids: list[int]) -> float:
+def _canthal_length(points: Array, ids: list[int], canthi: tuple[int, int]) -> float:
     """3D outer-canthal distance; for points without those, their spread scaled as on the built-in head."""
-    if all(i in ids for i in OUTER_CANTHI):
-        return float(np.linalg.norm(points[ids.index(OUTER_CANTHI[0])] - points[ids.index(OUTER_CANTHI[1])]))
-    if len(ids) == 68:
-        return float(np.linalg.norm(points[36] - points[45]))
+    if all(i in ids for i in canthi):
+        return float(np.linalg.norm(points[ids.index(canthi[0])] - points[ids.index(canthi[1])]))
     return float(2.0 * np.sqrt(np.square(points - points.mean(0)).sum(1).mean()))

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from headwarp.flame.contour import contour_candidates, fit_contour
+from headwarp.flame.fitting._prepared import prepared_head
 from headwarp.flame.fitting.contour import MOST_COLUMNS, contour_landmarks
 from headwarp.flame.io import load_head
 from headwarp.flame.model import HeadModel, LandmarkEmbedding, with_landmarks
@@ -71,3 +72,13 @@ def test_long_paths_are_thinned_and_start_at_rest(builtin: HeadModel) -> None:
 def test_a_head_without_contour_has_none(builtin: HeadModel) -> None:
     few = LandmarkEmbedding(torch.arange(3), torch.arange(3), torch.eye(3))
     assert contour_landmarks(with_landmarks(builtin, {"mediapipe": few})) is None
+
+
+def test_the_unit_is_the_eye_distance_in_any_order_of_the_points(builtin: HeadModel) -> None:
+    """FLAME's 51 points, or 68 with the contour last: the outer corners are 36 and 45 by number."""
+    own = builtin.landmarks["ibug68"]
+    wanted = prepared_head(builtin, "ibug68", 68).unit
+    for rows in (list(range(17, 68)), [*range(17, 68), *range(17)]):
+        part = dataclasses.replace(own, indices=own.indices[rows], faces=own.faces[rows], bary=own.bary[rows])
+        head = with_landmarks(builtin, {"ibug68": part})
+        assert prepared_head(head, "ibug68", 68).unit == pytest.approx(wanted, rel=1e-6)
