@@ -67,7 +67,8 @@ class HeadData:
     ``joint_regressor (J,V)``, ``weights (V,J)``, ``pose_basis (V,3,9*(J-1))``, ``eyelid_basis (V,3,2)``
     (left, right; closed at 1), ``uv (N,2)``, ``uv_faces (F,3)``, each region mask ``(V,)`` bool, each named
     expression ``(E,)``. Missing bases are zeros. ``parents[j] < j``, the root's parent is -1. ``version``
-    is a sentence for people: which release it is, and what that was told by.
+    is a sentence for people: which release it is, and what that was told by. ``shape_names`` and
+    ``expression_names`` say what the columns are, where the model has names for them; else they are empty.
     """
 
     name: str
@@ -89,6 +90,8 @@ class HeadData:
     uv_faces: Array | None = None
     named_expressions: Mapping[str, Array] = field(default_factory=dict)
     version: str = ""
+    shape_names: tuple[str, ...] = ()
+    expression_names: tuple[str, ...] = ()
 
 
 def checked_arrays(data: HeadData, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
@@ -173,6 +176,13 @@ def checked_expressions(
     for name, vector in checked.items():
         expect(f"named_expressions[{name!r}]", vector, (width,))
     return checked
+
+
+def checked_names(name: str, names: Sequence[str], width: int) -> tuple[str, ...]:
+    """Names of a basis's columns: none, or one each."""
+    if names and len(names) != width:
+        raise ShapeError(f"{name}: expected {width}, one a column, or none, got {len(names)}")
+    return tuple(str(text) for text in names)
 
 
 def checked_uv(

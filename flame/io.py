@@ -38,6 +38,7 @@ HEAD_VARIABLE = "HEADWARP_HEAD"
 _ARRAYS = ("template", "faces", "shape_basis", "expression_basis", "pose_basis", "joint_regressor", "weights")
 _OPTIONAL = ("eyelid_basis", "uv", "uv_faces")
 _TEXTS = ("name", "licence", "model_id")
+_NAMES = ("shape_names", "expression_names")  # of the columns, where a model has them
 _NOTES = ("version",)  # texts that older files lack
 
 
@@ -52,7 +53,7 @@ def load_head(
 
     Args:
         name_or_file: ``"builtin"``, a FLAME ``.pkl`` (2019, 2020, 2023), an ``.npz`` of ours or one
-            with FLAME's keys.
+            with FLAME's keys, or the ``FaceXModel`` folder of ICT-FaceKit (see `flame.ict`).
             None: the file that ``$HEADWARP_HEAD`` names, else the built-in head.
         landmarks: landmark embedding file(s); they win over those found beside the head. Without any,
             a FLAME file loads with ``landmarks == {}`` and cannot be fitted to landmarks.
@@ -79,16 +80,7 @@ def load_head(
     if str(name_or_file) == "builtin":
         return _load_builtin(embeddings, dtype)
     path = Path(name_or_file).expanduser()
-    if not path.is_file():
-        raise ModelFileError(_missing(path))
-    content = _content(path)
-    if "schema_version" in content:
-        if shape_count is not None:
-            raise ModelFileError(f"{path}: shape_count: this file says itself which columns are identity")
-        head, wanted_id = _own_head(content, path), str(content.get("model_id", ""))
-    else:
-        head, wanted_id = flame_head(content, path, shape_count=shape_count), ""
-        head = _with_files_beside(head, path.parent)
+    head, wanted_id = _read_head(path, shape_count)
     given = _embeddings(embeddings, head, unique=True)
     contour = head.contour if given.contour is None else given.contour
     head = replace(head, landmarks={**head.landmarks, **given.families}, contour=contour)
@@ -110,6 +102,7 @@ def save_head_npz(model: HeadModel, path: str | Path) -> Path:
     arrays |= {key: np.array(getattr(model, key)) for key in (*_TEXTS, *_NOTES)}
     arrays |= {"schema_version": np.array(SCHEMA_VERSION), "parents": np.array(model.parents)}
     arrays |= {"joint_names": np.array(model.joint_names)}
+    arrays |= {key: np.array(getattr(model, key)) for key in _NAMES if getattr(model, key)}
     arrays |= embedding_arrays(model.landmarks, model.contour)
     arrays |= {f"region_masks.{name}": mask for name, mask in model.region_masks.items()}
     arrays |= {f"named_expressions.{name}": value for name, value in model.stored_expressions.items()}
@@ -140,6 +133,35 @@ def _load_builtin(embeddings: list[Path], dtype: torch.dtype) -> HeadModel:
     from .builtin.load import load_builtin
 
     return load_builtin().to(dtype)
+
+
+def _read_head(path: Path, shape_count: int | None) -> tuple[HeadData, str]:
+    """What a file or folder holds, and the id it says it has (empty where it says none)."""
+    if path.is_dir():
+        head = _folder_head(path)
+        of_itself = "this folder says itself which meshes are identities"
+    elif not path.is_file():
+        raise ModelFileError(_missing(path))
+    else:
+        content = _content(path)
+        if "schema_version" not in content:
+            return _with_files_beside(flame_head(content, path, shape_count=shape_count), path.parent), ""
+        head = _own_head(content, path)
+        of_itself = "this file says itself which columns are identity"
+    if shape_count is not None:
+        raise ModelFileError(f"{path}: shape_count: {of_itself}")
+    return head, "" if path.is_dir() else str(content.get("model_id", ""))
+
+
+def _folder_head(path: Path) -> HeadData:
+    """An ICT-FaceKit folder, complete or not."""
+    from .ict import ict_head, is_ict_folder
+
+    if not is_ict_folder(path):
+        raise ModelFileError(
+            f"{path}: expected a head file, or the FaceXModel folder of ICT-FaceKit, got another folder"
+        )
+    return ict_head(path)
 
 
 def _content(path: Path) -> Mapping[str, object]:
@@ -180,6 +202,8 @@ def _own_head(content: Mapping[str, object], path: Path) -> HeadData:
         contour=stored_contour(plain, path),
         region_masks=_group(plain, "region_masks."),
         named_expressions=_group(plain, "named_expressions."),
+        shape_names=_names(plain, "shape_names", path),
+        expression_names=_names(plain, "expression_names", path),
     )
 
 
@@ -189,6 +213,13 @@ def _parents(values: np.ndarray, path: Path) -> tuple[int, ...]:
             f"{path}: parents: expected whole numbers (J,), got {values.dtype} {values.shape}"
         )
     return tuple(int(p) for p in values)
+
+
+def _names(content: Mapping[str, np.ndarray], key: str, path: Path) -> tuple[str, ...]:
+    values = content.get(key, np.zeros(0, dtype="U1"))
+    if values.ndim != 1 or values.dtype.kind != "U":
+        raise ModelFileError(f"{path}: {key}: expected names, got {values.dtype} {values.shape}")
+    return tuple(str(value) for value in values)
 
 
 def _group(content: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:

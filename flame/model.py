@@ -28,6 +28,7 @@ from ._head_data import (
     checked_expressions,
     checked_landmarks,
     checked_masks,
+    checked_names,
     checked_uv,
     digest,
 )
@@ -102,8 +103,8 @@ class HeadModel(nn.Module):
     from these ``joint_template (J,3)``, ``joint_shape_basis (J,3,S)``, ``joint_expression_basis (J,3,E)``.
     Attributes: ``name``, ``licence``, ``version``, ``model_id`` (name and 12 hex digits of a sha256 over what
     gives the parameters their meaning), ``parents``, ``joint_names``, ``landmarks``, ``contour``,
-    ``region_masks``, ``uv``, ``uv_faces``, ``stored_expressions``, ``pose_joints`` (those whose correctives
-    are not all zero).
+    ``region_masks``, ``uv``, ``uv_faces``, ``stored_expressions``, ``shape_names`` and ``expression_names``
+    (of the columns, or empty), ``pose_joints`` (those whose correctives are not all zero).
 
     Raises:
         ShapeError: an array has not the shape of :class:`HeadData`, or an index points outside the mesh.
@@ -135,6 +136,10 @@ class HeadModel(nn.Module):
         width = self.expression_basis.shape[2]
         self.stored_expressions = checked_expressions(data.named_expressions, width, dtype)
         self._derived_expressions: dict[str, Tensor] = {}
+        self.shape_names = checked_names("shape_names", data.shape_names, self.shape_basis.shape[2])
+        self.expression_names = checked_names(
+            "expression_names", data.expression_names, self.expression_basis.shape[2]
+        )
         self.model_id = f"{data.name}-{digest(arrays, self.parents, self.joint_names)[:12]}"
         used = self.pose_basis.reshape(-1, len(self.parents) - 1, 9).abs().amax((0, 2)) > 0
         self.pose_joints = tuple(j for j in range(1, len(self.parents)) if used[j - 1])

@@ -1,4 +1,4 @@
-"""``headwarp convert head``: a FLAME file becomes this library's own ``.npz``; chumpy is not needed."""
+"""``headwarp convert head``: a FLAME file or an ICT-FaceKit folder becomes this library's own ``.npz``."""
 
 from __future__ import annotations
 
@@ -9,13 +9,19 @@ from typing import Any
 
 from tyro.conf import Positional
 
+from ..geom.errors import MissingDependencyError, NoFaceError
+
 
 @dataclass(frozen=True)
 class ConvertHead:
-    """Turn a FLAME pickle (2019, 2020, 2023) into an .npz of plain arrays that loads fast and safely."""
+    """Turn a FLAME pickle or an ICT-FaceKit folder into an .npz of plain arrays that loads fast and safely.
+
+    Chumpy is not needed. Face-mesh points that no file gives are found by drawing the head.
+    """
 
     input: Positional[Path]
-    """FLAME model file, or an .npz with FLAME's keys. Embeddings, eyelids, masks beside it come along."""
+    """FLAME model file (2019, 2020, 2023) or an .npz with FLAME's keys, with the embeddings, eyelids and
+    masks beside it; or the FaceXModel folder of ICT-FaceKit."""
     output: Path
     """Name of the .npz to write."""
     landmarks: Path | None = None
@@ -33,15 +39,24 @@ def convert_head(source: Path, output: Path, *, landmarks: Path | None = None) -
     Returns:
         ``input``, ``output``, ``model_id``, ``licence``, ``version`` (what can be told of the release),
         ``vertices``, ``faces``, ``shape``, ``expression`` (columns), ``landmarks`` (family -> count),
-        ``landmark_origins`` (family -> whose choice of points), ``contour`` (whose table, or None),
-        ``regions`` (names), ``eyelids`` (whether the head has them).
+        ``landmark_origins`` (family -> whose choice of points; ``rendered``: found by drawing the head),
+        ``contour`` (whose table, or None), ``regions`` (names), ``eyelids`` (whether the head has them),
+        ``missing`` and ``unused`` (blendshapes of ICT-FaceKit that the folder lacks, and meshes of it that
+        are none), ``messages``.
 
     Raises:
         ModelFileError: the source is refused or the output cannot be written.
     """
     from ..flame import io
+    from .heads import ready_head
 
-    model = io.convert_head(source, output, landmarks=() if landmarks is None else landmarks)
+    model = io.load_head(source, landmarks=() if landmarks is None else landmarks)
+    messages = []
+    try:
+        model = ready_head(model)
+    except (MissingDependencyError, NoFaceError) as error:
+        messages = [f"no face-mesh points: {error}"]
+    io.save_head_npz(model, output)
     return {
         "input": str(source),
         "output": str(output),
@@ -57,11 +72,25 @@ def convert_head(source: Path, output: Path, *, landmarks: Path | None = None) -
         "contour": None if model.contour is None else model.contour.origin,
         "regions": sorted(model.region_masks),
         "eyelids": bool(model.eyelid_basis.any()),
+        **_modes(source),
+        "messages": messages,
     }
+
+
+def _modes(source: Path) -> dict[str, list[str]]:
+    """Which blendshapes an ICT-FaceKit folder lacks; nothing of a file."""
+    from ..flame.ict import ict_modes
+
+    if not source.is_dir():
+        return {"missing": [], "unused": []}
+    modes = ict_modes(source)
+    return {"missing": list(modes.missing), "unused": list(modes.unused)}
 
 
 def describe(report: Mapping[str, Any]) -> str:
     """What was written, and what a person should mend: a head without landmarks cannot be fitted."""
+    from ..flame.ict import listed
+
     origins = report["landmark_origins"]
     found = ", ".join(
         f"{family} {count}" + (f" ({origins[family]})" if origins[family] else "")
@@ -73,6 +102,12 @@ def describe(report: Mapping[str, Any]) -> str:
         f"  landmarks: {found or 'none: it cannot be fitted; give an embedding with --landmarks FILE'}",
         f"  eyelids: {'yes' if report['eyelids'] else 'no'}; regions: {len(report['regions'])}",
         *([f"  version: {report['version']}"] if report["version"] else []),
+        *(
+            f"  {kind} ({len(report[kind])}): {listed(report[kind])}"
+            for kind in ("missing", "unused")
+            if report[kind]
+        ),
         f"  licence: {report['licence']}",
+        *(f"note: {text}" for text in report["messages"]),
     ]
     return "\n".join(lines)

@@ -62,8 +62,13 @@ def _completed(model: HeadModel) -> HeadModel:
 
 
 def head_notes(model: HeadModel) -> list[str]:
-    """What a report says about where a head's landmarks come from; empty where a file gave them."""
-    return [_note(model)] if model in _DRAWN else []
+    """What a report says about a head: landmarks that were drawn, blendshapes that its folder lacked."""
+    from ..flame.ict import listed, missing_modes
+
+    notes = [_note(model)] if model in _DRAWN else []
+    if missing := missing_modes(model):
+        notes.append(f"head {model.model_id}: {model.version}: {listed(missing)}")
+    return notes
 
 
 def _lack(model: HeadModel) -> str:

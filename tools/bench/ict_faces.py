@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
+from ...flame._obj import read_text, read_vertices
 from ...flame.landmarks import FACE_MESH_COUNT, MEDIAPIPE_68, face_mesh_triangles
 from ...flame.model import HeadModel
 from ...geom.errors import HeadwarpError
@@ -64,14 +65,11 @@ def load_ict_faces(folder: Path, head: HeadModel) -> IctFaces:
         return np.einsum("lk,lkc->lc", bary, mesh[faces[on_faces]])
 
     def moves(paths: list[Path]) -> np.ndarray:
-        return np.stack([at_points(_vertices(path) * CENTIMETRE - vertices) for path in paths])
+        return np.stack(
+            [at_points(read_vertices(read_text(path), path) * CENTIMETRE - vertices) for path in paths]
+        )
 
     return IctFaces(at_points(vertices), moves(identities), moves(expressions))
-
-
-def _vertices(path: Path) -> np.ndarray:
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return np.array([line.split()[1:4] for line in lines if line.startswith("v ")], np.float64)
 
 
 def embedded(
