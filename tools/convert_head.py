@@ -14,7 +14,7 @@ from ..geom.errors import MissingDependencyError, NoFaceError
 
 @dataclass(frozen=True)
 class ConvertHead:
-    """Turn a FLAME pickle or an ICT-FaceKit folder into an .npz of plain arrays that loads fast and safely.
+    """Turn a FLAME pickle or an ICT-FaceKit folder into an .npz of plain arrays that loads fast.
 
     Chumpy is not needed. Face-mesh points that no file gives are found by drawing the head.
     """
