@@ -1,0 +1,28 @@
+"""``headwarp fit`` under ``kill -9``, small; `kill_runs.py` as a program does the same with 2,000 clips."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from face_pictures import needs_mediapipe
+from kill_runs import alive, cut_clips, difference, run_under_kills
+
+
+@needs_mediapipe
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds processes by /proc")
+def test_fits_survive_kills(tmp_path):
+    clips, out, reference = (tmp_path / name for name in ("clips", "killed", "peace"))
+    cut_clips(clips, 12, None)
+    (clips / "damaged.mp4").write_bytes(b"no clip")
+    command = [sys.executable, "-m", "headwarp.tools.cli", "fit", str(clips), "--no-overlay"]
+    command += ["--workers", "2", "--output"]
+    assert run_under_kills([*command, str(reference)], reference, jobs=13, kills=0).code == 1
+    story = run_under_kills([*command, str(out)], out, jobs=12, kills=4, seed=2)
+    assert story.code == 1  # for the damaged one
+    assert story.parents_killed >= 1
+    assert story.workers_killed >= 1
+    assert difference(out, reference) == []
+    assert alive(story.seen) == set()

@@ -1,0 +1,60 @@
+"""``kill -9`` of workers and parent at random moments: nothing lost, nothing double, nothing left."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from kill_runs import alive, difference, run_under_kills
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds processes by /proc")
+TOY_RUN = """
+import sys
+from pathlib import Path
+from toy_work import ToyWork, toy_jobs
+from headwarp.training.data.jobs import JobConfig, open_manifest, run_jobs
+
+if __name__ == "__main__":
+    out, count = Path(sys.argv[1]), int(sys.argv[2])
+    names = [f"clip{number}" for number in range(count)] + ["fails"]
+    with open_manifest(out / "manifest.jsonl", kind="toy", fingerprint={}) as manifest:
+        run_jobs(toy_jobs(names), ToyWork(seconds=0.02), manifest=manifest, config=JobConfig(workers=2))
+"""
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_toy_work_under_many_kills(tmp_path, seed):
+    script = tmp_path / "toy_run.py"
+    script.write_text(TOY_RUN)
+    out, reference = tmp_path / "killed", tmp_path / "peace"
+    command = [sys.executable, str(script)]
+    assert run_under_kills([*command, str(reference), "100"], reference, jobs=100, kills=0).code == 0
+    story = run_under_kills([*command, str(out), "100"], out, jobs=100, kills=10, seed=seed)
+    assert story.code == 0
+    assert story.parents_killed + story.workers_killed == 10
+    assert difference(out, reference) == []
+    assert alive(story.seen) == set()
+
+
+def test_a_difference_is_seen(tmp_path):
+    script = tmp_path / "toy_run.py"
+    script.write_text(TOY_RUN)
+    folders = [tmp_path / "a", tmp_path / "b"]
+    for folder in folders:
+        run_under_kills([sys.executable, str(script), str(folder), "3"], folder, jobs=3, kills=0)
+    assert difference(*folders) == []
+    (folders[0] / "sub" / "clip0.txt").write_text("other")
+    (folders[0] / "sub" / "clip1.txt").unlink()
+    (folders[0] / ".left.txt").write_text("")
+    manifest = folders[0] / "manifest.jsonl"
+    lines = manifest.read_text().splitlines(keepends=True)
+    manifest.write_text("".join([*lines[:-1], lines[1]]))
+    found = difference(*folders)
+    assert {text.split(":")[0] for text in found} == {
+        "only in the killed run",
+        "lost",
+        "other bytes",
+        "twice in the manifest",
+        "record differs",
+    }
