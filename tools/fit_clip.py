@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..flame.detect import reads_parts
 from ..flame.fitting import FitConfig
 from ..flame.model import HeadModel
 from ..flame.params import DETECTED
@@ -150,7 +151,7 @@ def follow(path: Path, options: ClipOptions) -> Followed:
     started = time.perf_counter()
     with VideoReader(path, start=options.start, stop=options.stop) as reader:
         opening = time.perf_counter() - started
-        decoding = _Decoding(reader)
+        decoding = _Decoding(reader, in_parts=reads_parts(options.landmarks))
         with contextlib.closing(read_ahead(decoding)) as ahead:
             waiting = _Clock(_shown(ahead, path.name, reader.info.frames))
             choice = find_face(waiting, landmarks=options.landmarks, face=options.face)
@@ -191,11 +192,11 @@ def fit_followed(followed: Followed, rank: int, options: ClipOptions, model: Hea
 class _Clock:
     """Frames passed on, and how long it took to get them."""
 
-    def __init__(self, frames: Iterable[Frame]) -> None:
+    def __init__(self, frames: Iterable[Any]) -> None:
         self._frames = frames
         self.seconds = 0.0
 
-    def __iter__(self) -> Iterator[Frame]:
+    def __iter__(self) -> Iterator[Any]:
         started = time.perf_counter()
         for frame in self._frames:
             self.seconds += time.perf_counter() - started
@@ -207,12 +208,12 @@ class _Clock:
 class _Decoding(_Clock):
     """The frames of a reader, how long it took, and when each is due."""
 
-    def __init__(self, reader: VideoReader) -> None:
-        super().__init__(reader)
+    def __init__(self, reader: VideoReader, *, in_parts: bool) -> None:
+        super().__init__(reader.in_parts() if in_parts else reader)
         self._reader = reader
         self.times: list[float | None] = []
 
-    def __iter__(self) -> Iterator[Frame]:
+    def __iter__(self) -> Iterator[Any]:
         for frame in super().__iter__():
             self.times.append(self._reader.time)
             yield frame
@@ -239,7 +240,7 @@ def uneven_times(times: Sequence[float | None]) -> list[float] | None:
     return [round(time, 6) for time in known]
 
 
-def _shown(frames: Iterable[Frame], name: str, count: int | None) -> Iterable[Frame]:
+def _shown(frames: Iterable[Any], name: str, count: int | None) -> Iterable[Any]:
     """A progress bar on a terminal, for clips."""
     from tqdm import tqdm
 

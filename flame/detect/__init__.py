@@ -18,7 +18,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from ...geom.errors import HeadwarpError, NoFaceError, ShapeError
-from ._tracks import Detection, Track
+from ._tracks import Detection as Detection
+from ._tracks import Track as Track
 
 if TYPE_CHECKING:  # resolved on first use, see __getattr__
     from .arrays import read_landmarks as read_landmarks
@@ -48,6 +49,7 @@ __all__ = sorted(
         "detect_faces",
         "detector_names",
         "get_detector",
+        "reads_parts",
     ]
     + ["register_detector", "track_clip"]
 )
@@ -97,6 +99,15 @@ def get_detector(name: str | Path) -> Detector:
         f"landmarks: expected one of {', '.join(detector_names())} or a .npy, .npz or .csv file, "
         f"got {str(name)!r}"
     )
+
+
+def reads_parts(name: str | Path) -> bool:
+    """Whether a detector follows the faces of pictures that are no arrays but give their parts as arrays.
+
+    Such a picture has `shape` (H, W, 3), `picture[top:bottom, left:right]` and `sampled(step)`, about every
+    `step`-th pixel of every `step`-th row. A detector says so by an attribute `reads_parts`.
+    """
+    return bool(getattr(get_detector(name), "reads_parts", False))
 
 
 def detect_faces(

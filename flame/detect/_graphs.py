@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from ...geom.errors import HeadwarpError, MissingDependencyError
+from ._picture import Picture
 
 MESH_INPUT = 192
 _MESH_OVERSAMPLING = 1.4
@@ -239,9 +240,7 @@ class Graph:
             return self._answer
 
 
-def crop_to_roi(
-    image: np.ndarray, roi: Roi, *, resolution: float
-) -> tuple[np.ndarray, Roi, np.ndarray, float]:
+def crop_to_roi(image: Picture, roi: Roi, *, resolution: float) -> tuple[np.ndarray, Roi, np.ndarray, float]:
     """Copy the part of a picture that a region touches, averaged down where it is far finer than needed.
 
     A region is sampled bilinearly by the graph, without a low-pass filter: a 600 px face sampled to 192
@@ -361,7 +360,7 @@ class Engine:
         config = _DETECTOR_GRAPH.format(subgraph=subgraph, threshold=threshold)
         return Graph(config, {"detections": load_mediapipe().get.get_proto_list})
 
-    def mesh(self, image: np.ndarray, roi: Roi, *, smooth: bool = True) -> tuple[np.ndarray, float]:
+    def mesh(self, image: Picture, roi: Roi, *, smooth: bool = True) -> tuple[np.ndarray, float]:
         """Run the attention face mesh on a region: 478 landmarks (478, 3) float32 px of `image`, presence
         in [0, 1].
 
@@ -379,7 +378,7 @@ class Engine:
         points[:, :2] += (roi.x, roi.y)
         return points.astype(np.float32), float(answer["score"])
 
-    def boxes(self, image: np.ndarray, roi: Roi, *, short_range: bool = False) -> list[FaceBox]:
+    def boxes(self, image: Picture, roi: Roi, *, short_range: bool = False) -> list[FaceBox]:
         """Run the full-range (or short-range) detector on a region; boxes in px of `image`, best first."""
         crop, local, offset, block = crop_to_roi(image, roi, resolution=2.0 * MESH_INPUT)
         answer = (self._short_range if short_range else self._full_range)(crop, local)

@@ -18,6 +18,7 @@ from jaxtyping import Float, UInt8
 from ...geom.errors import ShapeError
 from . import Detection, Track, check_image
 from ._graphs import Engine, FaceBox, Roi, engine
+from ._picture import LazyPicture, Picture
 
 PRESENCE = 0.5
 _ROI_SCALE = 1.5
@@ -80,13 +81,13 @@ def same_face(first: np.ndarray, second: np.ndarray) -> bool:
     return union > _SAME_FACE_IOU or within > 0.7
 
 
-def whole(image: np.ndarray) -> Roi:
+def whole(image: Picture) -> Roi:
     """Return the smallest upright square round the picture."""
     height, width = image.shape[:2]
     return Roi(width / 2, height / 2, float(max(width, height)))
 
 
-def tiles(image: np.ndarray, *, share: float) -> list[Roi]:
+def tiles(image: Picture, *, share: float) -> list[Roi]:
     """Return half-overlapping squares, each `share` of the picture's shorter side, that cover the picture.
 
     They are not smaller than 64 px or an eighth of the longer side, so that a sliver has not thousands.
@@ -99,7 +100,7 @@ def tiles(image: np.ndarray, *, share: float) -> list[Roi]:
     return [Roi(float(x), float(y), side) for y in ys for x in xs]
 
 
-def find_boxes(image: np.ndarray, *, search_tiles: bool = True) -> list[FaceBox]:
+def find_boxes(image: Picture, *, search_tiles: bool = True) -> list[FaceBox]:
     """Run the full-range detector on the whole picture and, with no large face in it, on tiles.
 
     Returns:
@@ -122,7 +123,7 @@ def _side(found: FaceBox) -> float:
     return float(max(found.box[2:] - found.box[:2]))
 
 
-def mesh_at(image: np.ndarray, roi: Roi, *, passes: int = 2) -> tuple[np.ndarray, float]:
+def mesh_at(image: Picture, roi: Roi, *, passes: int = 2) -> tuple[np.ndarray, float]:
     """Run the mesh on a region, then on the region its landmarks give; the last pass that sees a face counts.
 
     There are ``passes`` of them, and up to three more while the region moves.
@@ -151,7 +152,7 @@ def _settled(roi: Roi, following: Roi) -> bool:
     return shift <= 0.04 and 1 / 1.06 <= following.side / roi.side <= 1.06 and turned <= 0.2
 
 
-def mesh_following(image: np.ndarray, roi: Roi) -> tuple[np.ndarray, float]:
+def mesh_following(image: Picture, roi: Roi) -> tuple[np.ndarray, float]:
     """Run the mesh on a region, and up to twice more while the landmarks say that the region lags behind
     the face.
 
@@ -170,7 +171,7 @@ def mesh_following(image: np.ndarray, roi: Roi) -> tuple[np.ndarray, float]:
     return landmarks, score
 
 
-def mesh_at_box(image: np.ndarray, found: FaceBox) -> tuple[np.ndarray, float]:
+def mesh_at_box(image: Picture, found: FaceBox) -> tuple[np.ndarray, float]:
     """Run the mesh on a detector's box; where it sees no face, on the upright box and on a wider one.
 
     In a profile the two eye points nearly coincide and the angle between them means nothing.
@@ -184,7 +185,7 @@ def mesh_at_box(image: np.ndarray, found: FaceBox) -> tuple[np.ndarray, float]:
     return upright(image, *best)
 
 
-def upright(image: np.ndarray, landmarks: np.ndarray, score: float) -> tuple[np.ndarray, float]:
+def upright(image: Picture, landmarks: np.ndarray, score: float) -> tuple[np.ndarray, float]:
     """Return the landmarks, or those read a quarter or half turn further there if these are right.
 
     The mesh reads a face that lies or stands on its head as an upright one, with presence 1.0 and points off
@@ -202,7 +203,7 @@ def upright(image: np.ndarray, landmarks: np.ndarray, score: float) -> tuple[np.
     return landmarks, score
 
 
-def _turned_regions(image: np.ndarray, region: Roi) -> Iterator[Roi]:
+def _turned_regions(image: Picture, region: Roi) -> Iterator[Roi]:
     turned = [replace(region, angle=region.angle + angle) for angle in _TURNS]
     yield from turned
     for roi in turned:
@@ -226,7 +227,7 @@ def suppress(found: list[Detection]) -> list[Detection]:
     return kept
 
 
-def is_confirmed(image: np.ndarray, landmarks: np.ndarray) -> bool:
+def is_confirmed(image: Picture, landmarks: np.ndarray) -> bool:
     """Ask the full-range detector about a face that the mesh found: upright crops 2.5 and 4 times its region.
 
     Both must hold a box at the face's place. On the private test pictures this accepts every person, a true
@@ -241,7 +242,9 @@ def is_confirmed(image: np.ndarray, landmarks: np.ndarray) -> bool:
     return True
 
 
-def instability(image: UInt8[np.ndarray, "H W 3"], landmarks: Float[np.ndarray, "478 _"]) -> float:
+def instability(
+    image: UInt8[np.ndarray, "H W 3"] | LazyPicture, landmarks: Float[np.ndarray, "478 _"]
+) -> float:
     """Return how far the landmarks move when the region they are read from is moved: small for a real face.
 
     The region is shifted by a tenth, scaled by 1.15 and turned by 0.2 radians, each both ways; the answer
@@ -271,7 +274,7 @@ def instability(image: UInt8[np.ndarray, "H W 3"], landmarks: Float[np.ndarray, 
     return min(worst, 1.0)
 
 
-def judged(image: np.ndarray, landmarks: np.ndarray) -> bool | None:
+def judged(image: Picture, landmarks: np.ndarray) -> bool | None:
     """What a detector's box and the mesh agree on, looked at again: True confirmed, False in doubt, None no
     face.
 
@@ -283,7 +286,7 @@ def judged(image: np.ndarray, landmarks: np.ndarray) -> bool | None:
     return False if instability(image, landmarks) <= _MOST_INSTABILITY else None
 
 
-def find_with_detector(image: np.ndarray) -> list[Detection]:
+def find_with_detector(image: Picture) -> list[Detection]:
     """Return the faces that the full-range detector finds and the mesh agrees to, as far as `judged` faces.
 
     If there is none the short-range detector is asked; it also takes dogs for people, so what it finds must
@@ -295,7 +298,7 @@ def find_with_detector(image: np.ndarray) -> list[Detection]:
     return suppress(found or find_short_range(image))
 
 
-def find_short_range(image: np.ndarray) -> list[Detection]:
+def find_short_range(image: Picture) -> list[Detection]:
     """Return the faces that the short-range detector finds and the mesh agrees to."""
     meshed = [mesh_at_box(image, box) for box in engine().boxes(image, whole(image), short_range=True)]
     return [
@@ -305,7 +308,7 @@ def find_short_range(image: np.ndarray) -> list[Detection]:
     ]
 
 
-def find_turned(image: np.ndarray) -> list[Detection]:
+def find_turned(image: Picture) -> list[Detection]:
     """Return the faces that the full-range detector finds in the picture turned by a quarter or a half.
 
     For clips of a phone held sideways whose file does not say so. The landmarks must be steady.
@@ -320,7 +323,7 @@ def find_turned(image: np.ndarray) -> list[Detection]:
     return suppress(found)
 
 
-def find_without_detector(image: np.ndarray) -> list[Detection]:
+def find_without_detector(image: Picture) -> list[Detection]:
     """Return what the mesh alone takes for a face on squares of the picture, then on a pyramid of tiles.
 
     Unstable ones are dropped (`instability`); the others count as confirmed only if `is_confirmed` says so.
@@ -341,7 +344,7 @@ def find_without_detector(image: np.ndarray) -> list[Detection]:
     return []
 
 
-def find_faces(image: np.ndarray, *, max_faces: int) -> list[Detection]:
+def find_faces(image: Picture, *, max_faces: int) -> list[Detection]:
     """Find faces by detector and mesh, then in the turned picture, then by the mesh alone."""
     found = find_with_detector(image) or find_turned(image) or find_without_detector(image)
     return found[:max_faces]
@@ -383,11 +386,13 @@ def landmarks_in_roi(
 class MediapipeDetector:
     """The registered detector `mediapipe`."""
 
-    def detect(self, image: np.ndarray, *, max_faces: int) -> list[Detection]:
+    reads_parts = True
+
+    def detect(self, image: Picture, *, max_faces: int) -> list[Detection]:
         """Find the faces of one picture."""
         return find_faces(image, max_faces=max_faces)
 
-    def track(self, frames: Iterable[np.ndarray], *, max_faces: int) -> list[Track]:
+    def track(self, frames: Iterable[Picture], *, max_faces: int) -> list[Track]:
         """Follow the faces of one clip."""
         from .tracking import FaceTracker, TrackerConfig, collect_tracks
 

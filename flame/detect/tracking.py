@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from jaxtyping import UInt8
@@ -18,6 +18,7 @@ from jaxtyping import UInt8
 from ...geom.errors import HeadwarpError, ShapeError
 from . import Detection, Track, check_image
 from ._graphs import Roi
+from ._picture import LazyPicture, Picture, sampled
 from .mediapipe import (
     PRESENCE,
     as_detection,
@@ -105,7 +106,7 @@ class _Answer:
 class Steps(Protocol):
     """What `collect_tracks` runs: something that numbers the faces of one frame after another."""
 
-    def step(self, frame: np.ndarray) -> list[Detection]:
+    def step(self, frame: Any) -> list[Detection]:
         """Return the faces of the next frame, each with its `track` number."""
 
 
@@ -139,7 +140,7 @@ class FaceTracker:
         self._closed = True
         self._faces, self._thumbnail = [], None
 
-    def step(self, frame: UInt8[np.ndarray, "H W 3"]) -> list[Detection]:
+    def step(self, frame: UInt8[np.ndarray, "H W 3"] | LazyPicture) -> list[Detection]:
         """Return the faces of the next frame, confirmed and larger ones first, with their `track` numbers.
 
         Raises:
@@ -156,21 +157,21 @@ class FaceTracker:
         self._remember(answers)
         return self._report(answers)
 
-    def _admit(self, frame: np.ndarray) -> None:
+    def _admit(self, frame: Picture) -> None:
         if self._closed:
             raise HeadwarpError("the tracker is closed; start a new FaceTracker for another clip")
-        height, width = check_image(frame).shape[:2]
+        height, width = (check_image(frame) if isinstance(frame, np.ndarray) else frame).shape[:2]
         size = (height, width)
         if self._size not in (None, size):
             raise ShapeError(f"frame: expected (H, W) {self._size} as the clip's first frame, got {size}")
         self._size = size
         self._frame += 1
 
-    def _cut_suspected(self, frame: np.ndarray) -> bool:
+    def _cut_suspected(self, frame: Picture) -> bool:
         before, self._thumbnail = self._thumbnail, _thumbnail(frame)
         return before is not None and difference(before, self._thumbnail) > self.config.cut_difference
 
-    def _follow_all(self, frame: np.ndarray, suspected_cut: bool) -> dict[int, _Answer]:
+    def _follow_all(self, frame: Picture, suspected_cut: bool) -> dict[int, _Answer]:
         answers: dict[int, _Answer] = {}
         for face in sorted(self._faces, key=lambda face: (not face.confirmed, -face.seen)):
             if face.lost > self.config.confirm_interval:
@@ -191,7 +192,7 @@ class FaceTracker:
             or (room and self._frame % self.config.search_interval == 0)
         )
 
-    def _search(self, frame: np.ndarray, answers: dict[int, _Answer]) -> None:
+    def _search(self, frame: Picture, answers: dict[int, _Answer]) -> None:
         """Ask the detector, and where no face is at all, now and then the slow means; adds to `answers`."""
         slow = not answers and self._empty % self.config.search_interval == 0
         fresh: list[_Answer] = []
@@ -210,7 +211,7 @@ class FaceTracker:
         self._admit_fresh(fresh, answers)
         self._confirm_doubtful(frame, answers)
 
-    def _confirm_doubtful(self, frame: np.ndarray, answers: dict[int, _Answer]) -> None:
+    def _confirm_doubtful(self, frame: Picture, answers: dict[int, _Answer]) -> None:
         for face in self._faces:
             answer = answers.get(face.number)
             if answer and not face.confirmed and not answer.confirmed:
@@ -254,7 +255,7 @@ class FaceTracker:
         return sorted(found, key=lambda face: (not face.confirmed, -face.size, face.track))
 
 
-def _follow(frame: np.ndarray, face: _Followed, config: TrackerConfig, *, still: bool) -> _Answer | None:
+def _follow(frame: Picture, face: _Followed, config: TrackerConfig, *, still: bool) -> _Answer | None:
     """Look for a face where it must be by now; None if it is not there or its motion is impossible."""
     regions = _regions(face, every=not still and face.lost == 0)
     for region in regions:
@@ -269,7 +270,7 @@ def _follow(frame: np.ndarray, face: _Followed, config: TrackerConfig, *, still:
     return None
 
 
-def _find_slowly(frame: np.ndarray) -> list[Detection]:
+def _find_slowly(frame: Picture) -> list[Detection]:
     return find_turned(frame) or find_without_detector(frame)
 
 
@@ -320,10 +321,10 @@ def difference(first: np.ndarray, second: np.ndarray) -> float:
     return float(((first - second) ** 2).mean()) / (power + _NOISE_POWER)
 
 
-def _thumbnail(frame: np.ndarray) -> np.ndarray:
-    """Return a grey (16, 16) float32 picture of block means, from every k-th pixel of the frame."""
+def _thumbnail(frame: Picture) -> np.ndarray:
+    """Return a grey (16, 16) float32 picture of block means, from about every k-th pixel of the frame."""
     step = max(1, min(frame.shape[:2]) // (4 * _THUMBNAIL))
-    grey = frame[::step, ::step].sum(axis=2, dtype=np.float32) / 3
+    grey = sampled(frame, step).sum(axis=2, dtype=np.float32) / 3
     starts = [np.arange(_THUMBNAIL) * length // _THUMBNAIL for length in grey.shape]
     total = np.add.reduceat(np.add.reduceat(grey, starts[0], axis=0), starts[1], axis=1)
     counts = [
@@ -344,7 +345,7 @@ def _updated(number: int, before: _Followed | None, answer: _Answer) -> _Followe
     return _Followed(number, answer.landmarks, moved, before.confirmed or answer.confirmed, before.seen + 1)
 
 
-def collect_tracks(tracker: Steps, frames: Iterable[np.ndarray]) -> list[Track]:
+def collect_tracks(tracker: Steps, frames: Iterable[Picture]) -> list[Track]:
     """Run a tracker over the frames and return its tracks, sorted by (confirmed, size times length)."""
     seen: dict[int, list[tuple[int, Detection]]] = {}
     length, size = 0, (0, 0)

@@ -60,8 +60,14 @@ def clip_frames(
     path: str | os.PathLike[str], layout: ClipLayout, window: Window, health: Health
 ) -> Iterator[NDArray[np.uint8]]:
     """Displayed frames (H, W, 3) of ``window``, the only ones converted; ``health`` is filled on the way."""
+    matrix = assumed_matrix(layout)
+    for frame in window_frames(path, window, health):
+        yield oriented(to_rgb(frame, layout.size, matrix)[: layout.crop[1], : layout.crop[0]], layout)
+
+
+def window_frames(path: str | os.PathLike[str], window: Window, health: Health) -> Iterator[VideoFrame]:
+    """Decoded frames of ``window`` as they are stored; ``health`` is filled on the way."""
     with open_clip(path) as (container, stream):
-        matrix = _assumed_matrix(layout)
         end = None
         target = _frame_pts(path, window.start) if window.start >= _SEEK_FROM else None
         for index, frame in _numbered(container, stream, health, target=target, start=window.start):
@@ -69,7 +75,7 @@ def clip_frames(
                 return
             if window.wants(index):
                 health.time = _frame_time(frame, stream)
-                yield _displayed(frame, layout, matrix)
+                yield frame
             end = _frame_end(frame, stream)
         health.truncated = _early_end(container, stream, end) or health.truncated
 
@@ -153,7 +159,7 @@ def _early_end(container: InputContainer, stream: VideoStream, reached: float | 
     return f"The clip ends after {reached:.2f} s; its header states {promised:.2f} s."
 
 
-def _assumed_matrix(layout: ClipLayout) -> Colorspace:
+def assumed_matrix(layout: ClipLayout) -> Colorspace:
     """Colour matrix of a clip that names none, as players take it: BT.709 for HD, BT.601 below."""
     from av.video.reformatter import Colorspace
 
@@ -165,21 +171,24 @@ def is_hd(width: int, height: int) -> bool:
     return width >= 1280 or height > 576
 
 
-def _displayed(frame: VideoFrame, layout: ClipLayout, matrix: Colorspace) -> NDArray[np.uint8]:
-    """RGB of a decoded frame, scaled, cropped and turned for display."""
+def to_rgb(frame: VideoFrame, size: tuple[int, int], matrix: Colorspace) -> NDArray[np.uint8]:
+    """RGB of a decoded frame at ``size`` (width, height); ``matrix`` is that of a frame that names none."""
     from av.video.reformatter import Interpolation
 
     # the default conversion is quicker but darkens by a whole grey level and takes the nearest colour sample
     quality = Interpolation.BICUBIC | Interpolation.ACCURATE_RND
     quality |= Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
-    rgb = frame.to_ndarray(
+    return frame.to_ndarray(
         format="rgb24",
-        width=layout.size[0],
-        height=layout.size[1],
+        width=size[0],
+        height=size[1],
         interpolation=quality,
         src_colorspace=matrix if frame.colorspace == _UNSPECIFIED else None,
     )
-    rgb = rgb[: layout.crop[1], : layout.crop[0]]
+
+
+def oriented(rgb: NDArray[np.uint8], layout: ClipLayout) -> NDArray[np.uint8]:
+    """A stored picture, or a part of one, turned and mirrored for display."""
     if layout.swap:
         rgb = rgb.transpose(1, 0, 2)  # (W, H, 3)
     if layout.flip_rows:

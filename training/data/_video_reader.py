@@ -6,16 +6,20 @@ import os
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from types import TracebackType
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...geom.errors import MediaError
-from ._decode import Health, Window, clip_frames
+from ._decode import Health, Window, assumed_matrix, clip_frames, window_frames
 from ._images import open_image, read_image, to_rgb_array
+from ._partial_frame import PartialFrame, can_be_cut
 from ._probe import ClipLayout, image_list, is_picture, probe, probe_clip
 
 Frame = NDArray[np.uint8]
+Picture = TypeVar("Picture")
+_LARGEST_WHOLE = 500_000  # pixels; below, a face's region is about as much work as the frame
 
 
 class VideoReader:
@@ -66,7 +70,7 @@ class VideoReader:
         else:
             self.info = probe(path)
         self._health = Health()
-        self._pass: Generator[Frame, None, None] | None = None
+        self._pass: Generator[Any, None, None] | None = None
 
     @property
     def damaged(self) -> int:
@@ -108,12 +112,34 @@ class VideoReader:
         """
         self.close()
         self._health = Health()
-        self._pass = self._frames(self._health)
-        return self._pass
+        frames = self._not_empty(self._source(self._health))
+        self._pass = frames
+        return frames
 
-    def _frames(self, health: Health) -> Generator[Frame, None, None]:
+    def in_parts(self) -> Iterator[Frame | PartialFrame]:
+        """Start a pass, as a ``for`` loop does, in which the frames of a large clip are converted to RGB only
+        where they are looked at; those of 0.5 megapixels and less, photos and folders come whole.
+
+        Raises:
+            MediaError: as within a ``for`` loop.
+        """
+        if self._layout is None or self.info.width * self.info.height <= _LARGEST_WHOLE:
+            return iter(self)
+        self.close()
+        self._health = Health()
+        frames = self._not_empty(self._parts(self._layout, self._health))
+        self._pass = frames
+        return frames
+
+    def _parts(self, layout: ClipLayout, health: Health) -> Iterator[Frame | PartialFrame]:
+        matrix = assumed_matrix(layout)
+        for frame in window_frames(self._path, self._window, health):
+            part = PartialFrame(frame, layout, matrix)
+            yield part if can_be_cut(frame, layout) else np.asarray(part)
+
+    def _not_empty(self, frames: Iterator[Picture]) -> Generator[Picture, None, None]:
         empty = True
-        for frame in self._source(health):
+        for frame in frames:
             empty = False
             yield frame
         if empty and self._window.start:
