@@ -23,8 +23,10 @@ from ..training.data.jobs import JobConfig, open_manifest, publishing, run_jobs
 from ..training.data.provenance import sha256_of
 from .faces import find_face, find_faces, fit_face, fit_faces
 from .fit_clip import ClipOptions
+from .fit_identity import identity_spread
 from .fit_jobs import Entries, FitWork, fit_jobs, manifest_remarks
-from .fit_report import describe, summary
+from .fit_report import describe, licences, summary
+from .fit_sheet import write_sheet
 from .heads import head_notes, ready_head
 from .inputs import check_folder
 from .portrait import as_frames
@@ -62,7 +64,7 @@ class Fit:
     input: Positional[tuple[Path, ...]]
     """Photos, videos, folders of them, quoted patterns, .tar shards, or .csv lists."""
     output: Path
-    """Folder for the fits, report.json, manifest.jsonl, and overlays/NAME.png."""
+    """Folder for the fits, report.json, manifest.jsonl, sheet.png, overlays/NAME.png and curves/NAME.png."""
     head: str | None = None
     """builtin, or a head file; without it, what $HEADWARP_HEAD names, else builtin."""
     landmarks: str = "mediapipe"
@@ -82,7 +84,7 @@ class Fit:
     recursive: bool = False
     """Take folders with all folders below them."""
     overlay: bool = True
-    """Draw the fitted mesh over a frame of every input."""
+    """Draw the fitted mesh over a frame of every input, a clip's curves, and a sheet of the worst fits."""
     provenance: bool = True
     """Say in the overlays how they were made."""
     workers: int = 1
@@ -198,13 +200,18 @@ def run(config: Fit) -> dict[str, Any]:
             total=len(inputs),
             label="fit",
         )
-        report = summary(
-            Entries(manifest, inputs, names),
-            messages=[*head_notes(model), *_remarks(config), *manifest_remarks(manifest, done)],
-            protocol={"head": model.model_id, **{key: getattr(config, key) for key in PROTOCOL}},
-            startup=done.startup_seconds,
-        )
+        entries = Entries(manifest, inputs, names)
         with publishing(output) as folder:
+            sheet = write_sheet(folder / "sheet.png", entries, inputs, model) if config.overlay else []
+            report = summary(
+                entries,
+                messages=[*head_notes(model), *_remarks(config), *manifest_remarks(manifest, done), *sheet],
+                protocol={"head": model.model_id, **{key: getattr(config, key) for key in PROTOCOL}},
+                startup=done.startup_seconds,
+                licences=licences(model, config.landmarks),
+                identity=identity_spread(model, entries),
+                sheet=output / "sheet.png" if (folder / "sheet.png").exists() else None,
+            )
             write_json(folder / "report.json", report)
     return report
 

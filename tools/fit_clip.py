@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import itertools
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,11 +15,9 @@ import numpy as np
 from ..flame.detect import reads_parts
 from ..flame.fitting import FitConfig
 from ..flame.model import HeadModel
-from ..flame.params import DETECTED
 from ..geom.errors import NoFaceError
 from .faces import FaceChoice, find_face, fit_face
-from .fit_report import Fitted, facts, notes
-from .portrait import Frame
+from .fit_report import Fitted, facts, measures, notes
 
 if TYPE_CHECKING:
     from ..training.data.media import VideoReader
@@ -37,7 +34,7 @@ class ClipOptions:
         start: first frame.
         stop: index after the last frame; None for all.
         fitting: of the fitter.
-        overlay: draw the mesh over a frame.
+        overlay: draw the mesh over a frame, and the curves of a clip.
         provenance: say in the overlay how it was made.
     """
 
@@ -76,7 +73,7 @@ class Followed:
 def fit_to_files(
     path: Path, name: str, options: ClipOptions, model: HeadModel, *, folder: Path
 ) -> dict[str, Any]:
-    """Fit one input and write ``folder/NAME.npz`` and ``folder/overlays/NAME.png``.
+    """Fit one input and write ``folder/NAME.npz``, ``folder/overlays/NAME.png``, ``folder/curves/NAME.png``.
 
     With ``all_faces`` the first face goes to NAME.npz, every other one to NAME.faceK.npz, K its rank; what
     turns out to be no face is told in the messages.
@@ -89,8 +86,8 @@ def fit_to_files(
         folder: where outputs go.
 
     Returns:
-        The input's `facts`, with ``name`` and the files ``output`` and ``overlay`` seen from ``folder``, and
-        the further faces in ``others``.
+        The input's `facts` and `measures`, with ``name`` and the files ``output``, ``overlay`` and ``curves``
+        seen from ``folder``, and the further faces in ``others``.
 
     Raises:
         MediaError: the file cannot be read.
@@ -120,8 +117,8 @@ def _joined(entries: list[dict[str, Any]], refused: list[str]) -> dict[str, Any]
     if not others and not refused:
         return first
     seconds = dict(first["seconds_per_frame"])
-    further = sum(entry["seconds_per_frame"]["fit"] for entry in others)
-    seconds |= {stage: seconds[stage] + further for stage in ("fit", "total")}
+    for stage, of in (("fit", "fit"), ("total", "fit"), ("report", "report")):
+        seconds[stage] += sum(entry["seconds_per_frame"][of] for entry in others)
     messages = [*first["messages"], *refused]
     return {**first, "seconds_per_frame": seconds, "messages": messages, "others": others}
 
@@ -251,27 +248,24 @@ def _shown(frames: Iterable[Any], name: str, count: int | None) -> Iterable[Any]
 def _write(
     path: Path, fitted: Fitted, options: ClipOptions, model: HeadModel, *, name: str, folder: Path
 ) -> dict[str, Any]:
-    """Write the fit and the overlay of one face; returns where, and the `facts`."""
-    output, overlay = f"{name}.npz", f"overlays/{name}.png" if options.overlay else None
+    """Write the fit and the pictures of one face; returns where, and the `facts`."""
+    output = f"{name}.npz"
     fitted.fit.save(folder / output)
-    if overlay is not None:
-        _overlay(path, fitted, options, model, target=folder / overlay)
-    return {"output": output, "overlay": overlay, **facts(fitted)}
+    started = time.perf_counter()
+    pictures: dict[str, str | None] = {"overlay": None, "curves": None}
+    if options.overlay:
+        from .fit_pictures import write_pictures
 
-
-def _overlay(path: Path, fitted: Fitted, options: ClipOptions, model: HeadModel, *, target: Path) -> None:
-    from .overlay import fit_overlay, write_overlay
-
-    seen = np.flatnonzero((fitted.fit.status == DETECTED).numpy())
-    index = int(seen[np.abs(seen - (fitted.fit.frames - 1) / 2).argmin()])
-    frame = _frame_at(path, options.start + index, seek=not fitted.damaged)
-    picture = fit_overlay(frame, fitted.fit.select([index]), model, fitted.choice, index)
-    write_overlay(target, picture, path if options.provenance else None)
-
-
-def _frame_at(path: Path, index: int, *, seek: bool) -> Frame:
-    """A frame again; where damage makes numbers uncertain, by the same way through the file."""
-    from ..training.data.media import VideoReader
-
-    with VideoReader(path, start=index if seek else 0) as reader:
-        return next(itertools.islice(reader, 0 if seek else index, None))
+        pictures = write_pictures(
+            path,
+            fitted,
+            model,
+            name=name,
+            folder=folder,
+            start=options.start,
+            provenance=options.provenance,
+        )
+    measured = measures(model, fitted.fit, options.fitting)
+    seconds = {**fitted.seconds, "report": time.perf_counter() - started}
+    told = facts(dataclasses.replace(fitted, seconds=seconds))
+    return {"output": output, **pictures, **told, **measured}

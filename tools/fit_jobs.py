@@ -126,5 +126,6 @@ class Entries(Sequence[dict[str, Any]]):
         return facts
 
     def _placed(self, facts: Any) -> dict[str, Any]:
-        files = {key: facts[key] and self._manifest.folder / facts[key] for key in ("output", "overlay")}
+        names = {key: facts.get(key) for key in ("output", "overlay", "curves")}
+        files = {key: name and self._manifest.folder / name for key, name in names.items()}
         return {**facts, **files}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,14 +11,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..flame.detect import Track
+from ..flame.fitting import FitConfig
 from ..flame.fitting.acceptance import MAX_RESIDUAL_PERCENT
 from ..flame.landmarks import MEDIAPIPE_68
+from ..flame.model import HeadModel
 from ..flame.params import DETECTED, HeadFit
 from ..flame.posing import head_pose
 from .faces import FaceChoice
+from .fit_curves import frame_percent, worst_frames
+from .fit_identity import halves_apart
 
 STAGES = ("decode", "detect", "fit")
-CLOCKS = (*STAGES, "total")
+CLOCKS = (*STAGES, "total", "report")
+COUNTS = ("detected", "interpolated", "missing")
+LISTED = 1000  # inputs, failures and messages in a report; the manifest holds all
+SHOWN = 100  # of these on a terminal
+DETECTOR_LICENCES = {
+    "mediapipe": "MediaPipe's face detection, face mesh and iris networks, in its wheel: Apache-2.0",
+    "face-alignment": "face-alignment with its S3FD and 2DFAN networks: BSD-3-Clause",
+}
 JITTERS = ("detected", "fitted", "rotation_deg")
 DEFINITIONS = {
     "reprojection_percent_iod": "Mean distance of the projected mesh to the detected points it was fitted "
@@ -29,8 +40,14 @@ DEFINITIONS = {
     "as projected by the mesh, in pixels of a 256 px frame; 'rotation_deg' of yaw, pitch, roll in degrees.",
     "seconds_per_frame": "Time of decoding, of detection and tracking, and of the fit, over the frames of "
     "all fitted inputs; 'total' is the wall time from opening an input to its fit, shorter than the sum, as "
-    "frames are decoded in a thread beside detection. Loading the head and starting the detector are in "
-    "startup_seconds.",
+    "frames are decoded in a thread beside detection; 'report' is pictures and measures afterwards. Loading "
+    "the head and starting the detector are in startup_seconds.",
+    "worst_frame": "Of an input: the frame of the largest mean residual, in percent of the eye distance as "
+    "above.",
+    "identity": "'within_mm': root mean square over landmarks between the rest faces fitted to the first and "
+    "to the second half of a clip, each to at most 24 of its frames; mean over clips of 20 detected frames "
+    "and more. 'between_mm': the same between the fits of clips of different persons, as far as names tell "
+    "them apart; mean over pairs of at most 256 clips. 'ratio': one by the other.",
 }
 
 
@@ -95,7 +112,8 @@ def facts(fitted: Fitted) -> dict[str, Any]:
         **{key: result.report[key] for key in counted},
         "size": list(result.size),
         "jitter": jitter(result),
-        "seconds_per_frame": {clock: fitted.seconds[clock] / frames for clock in CLOCKS},
+        "damaged": fitted.damaged,
+        "seconds_per_frame": {clock: fitted.seconds.get(clock, 0.0) / frames for clock in CLOCKS},
         "face": fitted.choice.rank,
         "track": fitted.choice.track.number,
         "span": list(fitted.choice.track.span),
@@ -146,52 +164,128 @@ def _face_rows(indices: list[int], family: str) -> list[int]:
     return list(range(len(indices)))
 
 
+def measures(model: HeadModel, fit: HeadFit, config: FitConfig) -> dict[str, Any]:
+    """What takes the head to know of a fitted input: ``worst_frame`` and ``identity_halves_mm``."""
+    percent = frame_percent(model, fit)
+    worst = [{"frame": frame, "percent": float(percent[frame])} for frame in worst_frames(percent, 1)]
+    return {
+        "worst_frame": worst[0] if worst else None,
+        "identity_halves_mm": halves_apart(model, fit, config),
+    }
+
+
+def licences(model: HeadModel, landmarks: str) -> dict[str, str]:
+    """The licence of every model that was used: the head's and the detector's."""
+    own = f"points from {landmarks}: the user's own"
+    return {model.model_id: model.licence, "landmarks": DETECTOR_LICENCES.get(landmarks, own)}
+
+
+class _Totals:
+    """Sums over inputs, taken one by one."""
+
+    def __init__(self) -> None:
+        self.inputs = self.done = self.frames = 0
+        self.counts = dict.fromkeys(COUNTS, 0)
+        self.seconds = dict.fromkeys(CLOCKS, 0.0)
+        self.means: dict[str, list[float]] = {}  # name -> sum, count
+
+    def add(self, clip: Mapping[str, Any]) -> None:
+        self.inputs += 1
+        if not clip["ok"]:
+            return
+        self.done += 1
+        self.frames += clip["frames"]
+        for name in COUNTS:
+            self.counts[name] += clip[name]
+        for clock in CLOCKS:
+            self.seconds[clock] += clip["seconds_per_frame"].get(clock, 0.0) * clip["frames"]
+        self._mean("reprojection_percent_iod", clip["reprojection_percent_iod"])
+        for name in JITTERS:
+            self._mean(name, clip["jitter"][name])
+
+    def _mean(self, name: str, value: float | None) -> None:
+        total = self.means.setdefault(name, [0.0, 0])
+        if value is not None:
+            total[0] += value
+            total[1] += 1
+
+    def mean(self, name: str) -> float | None:
+        total, count = self.means.get(name, (0.0, 0))
+        return total / count if count else None
+
+
 def summary(
-    clips: Sequence[Mapping[str, Any]],
+    clips: Iterable[Mapping[str, Any]],
     *,
     messages: Sequence[str],
     protocol: Mapping[str, Any],
     startup: float,
+    **more: Any,
 ) -> dict[str, Any]:
-    """The report over all inputs, each a mapping with ``name``, ``ok`` and `facts`, or ``error``."""
-    done = [clip for clip in clips if clip["ok"]]
-    frames = sum(clip["frames"] for clip in done)
+    """The report over all inputs, each a mapping with ``name``, ``ok`` and `facts`, or ``error``.
+
+    One pass; of more than `LISTED` inputs, failures or messages the first are in the report, and a
+    message says so. ``more`` is put into it as it is.
+    """
+    totals = _Totals()
+    listed: list[Mapping[str, Any]] = []
+    failed: dict[str, str] = {}
+    told = list(messages)
+    for clip in clips:
+        totals.add(clip)
+        if len(listed) < LISTED:
+            listed.append(clip)
+        if not clip["ok"] and len(failed) < LISTED:
+            failed[clip["name"]] = clip["error"]
+        if clip["ok"] and len(told) < LISTED:
+            told += [f"{clip['name']}: {text}" for text in clip["messages"]]
+    if totals.inputs > LISTED:
+        told.insert(0, f"{totals.inputs} inputs: the first {LISTED} are listed, manifest.jsonl holds all")
     return {
-        "ok": len(done) == len(clips),
-        "frames": frames,
-        **{key: sum(clip[key] for clip in done) for key in ("detected", "interpolated", "missing")},
-        "reprojection_percent_iod": _mean([clip["reprojection_percent_iod"] for clip in done]),
-        "jitter": {key: _mean([clip["jitter"][key] for clip in done]) for key in JITTERS},
-        "seconds_per_frame": {
-            clock: sum(clip["seconds_per_frame"][clock] * clip["frames"] for clip in done) / max(frames, 1)
-            for clock in CLOCKS
-        },
-        "clips": list(clips),
-        "failed": {clip["name"]: clip["error"] for clip in clips if not clip["ok"]},
-        "messages": [*messages, *(f"{clip['name']}: {text}" for clip in done for text in clip["messages"])],
+        "ok": totals.done == totals.inputs,
+        "inputs": totals.inputs,
+        "done": totals.done,
+        "frames": totals.frames,
+        **totals.counts,
+        "reprojection_percent_iod": totals.mean("reprojection_percent_iod"),
+        "jitter": {name: totals.mean(name) for name in JITTERS},
+        "seconds_per_frame": {k: v / max(totals.frames, 1) for k, v in totals.seconds.items()},
+        **more,
+        "clips": listed,
+        "failed": failed,
+        "messages": told,
         "startup_seconds": startup,
         "protocol": dict(protocol),
         "definitions": DEFINITIONS,
     }
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return math.fsum(known) / len(known) if known else None
-
-
 def describe(report: Mapping[str, Any]) -> str:
     """A line an input, what to know about them, and the sum."""
     done = [clip for clip in report["clips"] if clip["ok"]]
-    lines = [_line(face) for clip in done for face in (clip, *clip.get("others", ()))]
-    lines += [f"note: {text}" for text in report["messages"]]
-    line = f"{len(done)} of {len(report['clips'])} input(s), {report['frames']} frame(s)"
+    lines = _first([_line(face) for clip in done for face in (clip, *clip.get("others", ()))], report["done"])
+    lines += _first([f"note: {text}" for text in report["messages"]], len(report["messages"]))
+    line = f"{report['done']} of {report['inputs']} input(s), {report['frames']} frame(s)"
     if done:
         seconds = report["seconds_per_frame"]
         line += "; a frame: " + ", ".join(f"{stage} {1000 * seconds[stage]:.1f} ms" for stage in STAGES)
         line += f" ({1 / seconds['total']:.0f} frames a second)"
     lines.append(line)
+    identity = report.get("identity") or {}
+    if identity.get("within_mm") is not None:
+        between = identity["between_mm"]
+        against = "" if between is None else f", {between:.2f} mm between persons"
+        lines.append(f"identity: halves of a clip differ by {identity['within_mm']:.2f} mm{against}")
+    if report.get("sheet"):
+        lines.append(f"{report['sheet']}: look at it: worst fits first")
     return "\n".join(lines)
+
+
+def _first(lines: list[str], total: int) -> list[str]:
+    """As many lines as a person reads."""
+    if max(total, len(lines)) <= SHOWN:
+        return lines
+    return [*lines[:SHOWN], f".. and {max(total, len(lines)) - SHOWN} more: report.json, manifest.jsonl"]
 
 
 def _line(clip: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from fractions import Fraction
 
@@ -33,6 +34,20 @@ def frame_rate(fit: HeadFit, fps: Fraction | float | None = None) -> Fraction:
     if rate <= 0:
         raise HeadwarpError(f"fps: expected a number above 0, got {asked!r}; give one with --fps")
     return rate
+
+
+def frame_times(fit: HeadFit, rate: Fraction) -> list[float]:
+    """Seconds from the first frame, rising: as the fit's report has them for uneven clips, else evenly by
+    the rate.
+
+    Times that do not rise, or not one a frame, are passed over.
+    """
+    times = fit.report.get("times")
+    if isinstance(times, (list, tuple)) and len(times) == fit.frames:
+        shifted = [float(time) - float(times[0]) for time in times]
+        if all(later > earlier for earlier, later in itertools.pairwise(shifted)):
+            return shifted
+    return [float(frame / rate) for frame in range(fit.frames)]
 
 
 def check_finite(params: HeadParams) -> None:

@@ -12,6 +12,7 @@ import torch
 from ...geom.cameras import MODEL_TO_CAMERA, Perspective, weak_to_perspective
 from ..model import HeadModel
 from ..params import STATUS_NAMES, HeadFit
+from ._frames import frame_times
 from ._gltf_buffers import Buffers
 from ._gltf_rig import Rig
 
@@ -100,8 +101,7 @@ def animation(
     model: HeadModel, fit: HeadFit, rig: Rig, camera: SceneCamera, *, rate: Fraction, buffers: Buffers
 ) -> dict[str, Any]:
     """Keys of everything that moves, one a frame, linear between."""
-    times = np.array([float(frame / rate) for frame in range(fit.frames)])
-    clock = buffers.accessor(times, bounds=True)
+    clock = buffers.accessor(np.array(frame_times(fit, rate)), bounds=True)
     channels: list[dict[str, Any]] = []
     samplers: list[dict[str, Any]] = []
 

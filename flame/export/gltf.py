@@ -6,6 +6,7 @@ key times equals `pose_vertices` of the fit to float32. Units are metres; glTF's
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -74,7 +75,8 @@ def write_gltf(
         model: the head of the fit.
         fit: T frames; every frame is a key, whatever its status (``extras`` of the animation count them).
         path: ends in .glb or .gltf; the .bin takes the .gltf's stem.
-        fps: frames a second; None for the fit's own, else 25.
+        fps: frames a second; None for the fit's own, else 25. The keys of a clip whose frames are uneven
+            in time stand at the times of its report.
         texture: PNG or JPEG in the model's texture coordinates.
 
     Raises:
@@ -89,6 +91,8 @@ def write_gltf(
         )
     check_model(fit, model.model_id)
     rate = frame_rate(fit, fps)
+    if fps is not None:
+        fit = dataclasses.replace(fit, report={k: v for k, v in fit.report.items() if k != "times"})
     buffers, rig, camera = Buffers(), make_rig(model, fit.params), scene_camera(fit)
     split, skin = corners(model), influences(model.weights.double().cpu().numpy())
     document: dict[str, Any] = {

@@ -144,6 +144,18 @@ def test_between_keys_the_way_is_short(tmp_path):
     assert keys[0] @ keys[1] > 0
 
 
+def test_uneven_frames_have_their_own_times(tmp_path):
+    head = toy_head()
+    fit = moving(head, 3)
+    fit = dataclasses.replace(fit, report={**fit.report, "times": [1.0, 1.04, 1.5]})
+    write_gltf(head, fit, tmp_path / "a.glb")
+    gltf, wanted = read_gltf(tmp_path / "a.glb"), posed_points(head, fit.params).numpy()
+    np.testing.assert_allclose(vertices_at(gltf, 0.5), wanted[2], atol=2e-6)
+    np.testing.assert_allclose(vertices_at(gltf, 0.04), wanted[1], atol=2e-6)
+    write_gltf(head, fit, tmp_path / "a.glb", fps=10)
+    np.testing.assert_allclose(vertices_at(read_gltf(tmp_path / "a.glb"), 0.1), wanted[1], atol=2e-6)
+
+
 def test_continuous_keeps_rotations_and_takes_out_jumps():
     angle = np.linspace(0, 12, 60)
     smooth = np.stack([np.cos(angle / 2), np.sin(angle / 2), 0 * angle, 0 * angle], 1)

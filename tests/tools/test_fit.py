@@ -87,11 +87,14 @@ def test_the_report_has_the_promised_keys_and_is_the_one_of_json(tmp_path, posed
     report = report_of(out)
     assert report == json.loads(copy.read_text())
     assert report["ok"] is True
-    assert set(report["seconds_per_frame"]) == {"decode", "detect", "fit", "total"}
+    assert set(report["seconds_per_frame"]) == {"decode", "detect", "fit", "total", "report"}
     assert all(seconds > 0 for seconds in report["seconds_per_frame"].values())
     assert set(report["jitter"]) == {"detected", "fitted", "rotation_deg"}
     assert report["reprojection_percent_iod"] < 0.5
-    assert set(report["definitions"]) == {"reprojection_percent_iod", "jitter", "seconds_per_frame"}
+    assert {"reprojection_percent_iod", "jitter", "seconds_per_frame", "identity"} <= set(
+        report["definitions"]
+    )
+    assert next(iter(report["licences"].values())) == "Apache-2.0"
     assert report["protocol"]["provenance"] is False
     (entry,) = report["clips"]
     assert {"name", "input", "output", "overlay", "size", "fps", "faces", "messages"} <= set(entry)
@@ -99,8 +102,10 @@ def test_the_report_has_the_promised_keys_and_is_the_one_of_json(tmp_path, posed
     assert 0 < face.pop("size") < 128
     assert face == {"face": 0, "track": 0, "confirmed": True, "span": [0, 6], "frames": 6}
     assert (entry["face"], entry["track"], entry["span"]) == (0, 0, [0, 6])
-    assert sorted(p.name for p in out.iterdir()) == ["c.npz", "manifest.jsonl", "overlays", "report.json"]
+    written = sorted(p.name for p in out.iterdir())
+    assert written == ["c.npz", "curves", "manifest.jsonl", "overlays", "report.json", "sheet.png"]
     assert [p.name for p in (out / "overlays").iterdir()] == ["c.png"]
+    assert [p.name for p in (out / "curves").iterdir()] == ["c.png"]
 
 
 def test_the_same_input_gives_the_same_bytes(tmp_path, posed):
@@ -110,7 +115,7 @@ def test_the_same_input_gives_the_same_bytes(tmp_path, posed):
         words = ["--landmarks", points, "--no-overlay"]
         assert main(["fit", str(clip), "--output", str(tmp_path / name), *words]) == 0
     assert (tmp_path / "a" / "c.npz").read_bytes() == (tmp_path / "b" / "c.npz").read_bytes()
-    assert not (tmp_path / "a" / "overlays").exists()
+    assert {p.name for p in (tmp_path / "a").iterdir()} == {"c.npz", "manifest.jsonl", "report.json"}
 
 
 def test_numbered_pictures_become_a_clip_when_asked(tmp_path, posed):
@@ -246,7 +251,7 @@ def test_one_that_fails_is_recorded_and_the_others_go_on(tmp_path, capsys):
     assert shown.err == f"headwarp fit: {report['failed']['grey']}\n"
     assert str(blank) in shown.err
     assert "2 of 3 input(s), 5 frame(s)" in shown.out
-    made = ["manifest.jsonl", "overlays", "p_mp4.npz", "p_png.npz", "report.json"]
+    made = ["curves", "manifest.jsonl", "overlays", "p_mp4.npz", "p_png.npz", "report.json", "sheet.png"]
     assert sorted(p.name for p in out.iterdir()) == made
 
 

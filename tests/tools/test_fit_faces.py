@@ -81,11 +81,13 @@ def clip(tmp_path_factory) -> Path:
 
 def test_every_face_gets_a_file_with_a_record_for_every_frame(tmp_path, clip, detector, capsys):
     assert main(["fit", str(clip), "--output", str(tmp_path), "--landmarks", detector, "--all-faces"]) == 0
-    assert sorted(path.name for path in tmp_path.rglob("two*.???")) == [
+    assert sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("two*.???")) == [
+        "curves/two.face1.png",
+        "curves/two.png",
+        "overlays/two.face1.png",
+        "overlays/two.png",
         "two.face1.npz",
-        "two.face1.png",
         "two.npz",
-        "two.png",
     ]
     first, second = HeadFit.load(tmp_path / "two.npz"), HeadFit.load(tmp_path / "two.face1.npz")
     assert first.status.tolist() == [DETECTED] * LENGTH

@@ -1,0 +1,88 @@
+"""The curves of a fit: pose, mouth, eyes, residual and confidence over its frames."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..flame.model import HeadModel
+from ..flame.params import DETECTED, HeadFit
+from ..flame.posing import head_pose
+from .curves import Frame, Panel, draw_curves
+
+WORST = 3  # frames that are marked
+
+
+def frame_percent(model: HeadModel, fit: HeadFit) -> NDArray[np.float64]:
+    """Mean residual of every frame in percent of the eye distance, NaN where no face was detected, ``(T,)``.
+
+    The eye distance is that of the 3D outer canthi of the person's head at rest, scaled by the camera; of
+    a head without these landmarks, of its eye joints times 1.5.
+    """
+    from ..flame.posing import pixels_per_metre
+
+    lengths = fit.residual.double().norm(dim=-1).mean(-1).numpy()  # (T,)
+    distance = eye_distance(model, fit) * pixels_per_metre(fit.params, fit.camera).double().numpy()
+    return np.where((fit.status == DETECTED).numpy(), 100 * lengths / distance, np.nan)
+
+
+def eye_distance(model: HeadModel, fit: HeadFit) -> float:
+    """Metres between the outer corners of the eyes at rest."""
+    shape = fit.params.shape
+    if "mediapipe" in model.landmarks:
+        embedding = model.landmarks["mediapipe"]
+        place = {int(index): row for row, index in enumerate(embedding.indices.tolist())}
+        if 33 in place and 263 in place:
+            rows = [place[33], place[263]]
+            corners = model.faces[embedding.faces[rows]]  # (2, 3)
+            rest = model.template[corners] + model.shape_basis[corners] @ shape  # (2, 3, 3)
+            points = (embedding.bary[rows][..., None] * rest).sum(1)
+            return float((points[0] - points[1]).norm())
+    names = model.joint_names
+    joints = model.joint_template + model.joint_shape_basis @ shape
+    return 1.5 * float((joints[names.index("left_eye")] - joints[names.index("right_eye")]).norm())
+
+
+def worst_frames(percent: NDArray[np.float64], count: int = WORST) -> list[int]:
+    """Frames of the largest residual, each at least a twentieth of the clip from the others, worst first."""
+    found: list[int] = []
+    apart = max(1, len(percent) // 20)
+    for frame in np.argsort(-np.nan_to_num(percent, nan=-1.0), kind="stable").tolist():
+        if len(found) == count or not np.isfinite(percent[frame]):
+            break
+        if all(abs(frame - other) >= apart for other in found):
+            found.append(frame)
+    return found
+
+
+def fit_curves(model: HeadModel, fit: HeadFit, title: str) -> Frame:
+    """The picture: gaps and shading where the face was not detected, red lines at the worst frames."""
+    percent = frame_percent(model, fit)
+    angles = head_pose(fit.params).double().numpy()
+    jaw = np.degrees(fit.params.jaw.double().numpy())
+    lids = fit.params.eyelids.double().numpy()
+    gaze = np.degrees(fit.params.eyes.double().numpy())
+    seen = (fit.status == DETECTED).numpy()
+    shown = dict(zip(("yaw", "pitch", "roll"), angles.T, strict=True))
+    panels = [
+        Panel("head, degrees", shown, least=10.0),
+        Panel("jaw, degrees", {"open": jaw[:, 0], "sideways": jaw[:, 1]}, least=8.0),
+        Panel("eyelids (0 as in the template, 1 shut)", {"left": lids[:, 0], "right": lids[:, 1]}, least=1.0),
+        Panel(
+            "gaze, degrees",
+            {"left yaw": gaze[:, 1], "right yaw": gaze[:, 4], "left pitch": gaze[:, 0]},
+            least=20.0,
+        ),
+        Panel("residual, % of the eye distance", {"residual": percent}, limits=(0.0, None), least=2.0),
+        Panel("confidence", {"confidence": fit.confidence.double().numpy()}, limits=(0.0, 1.0)),
+    ]
+    return draw_curves(panels, title, absent=~seen, marks=worst_frames(percent))
+
+
+def write_fit_curves(path: Path, model: HeadModel, fit: HeadFit, title: str) -> None:
+    """Draw `fit_curves` and write them as PNG."""
+    from ..training.data.media import write_image
+
+    write_image(path, fit_curves(model, fit, title), provenance=None)
