@@ -131,8 +131,8 @@ def with_irises(embedding: LandmarkEmbedding, head: HeadData) -> LandmarkEmbeddi
 
 def _foreign(content: Mapping[str, object], path: Path) -> EmbeddingFile:
     if "landmark_indices" in content:
-        keys = ("landmark_indices", "lmk_face_idx", "lmk_b_coords")
-        return EmbeddingFile({"mediapipe": _embedding(content, keys, path, origin=MEDIAPIPE)})
+        mesh = ("landmark_indices", "lmk_face_idx", "lmk_b_coords")
+        return EmbeddingFile({"mediapipe": _embedding(content, mesh, path, origin=MEDIAPIPE)})
     if "static_lmk_faces_idx" in content:
         return _deca(content, path)
     if "lmk_face_idx" in content:

@@ -37,13 +37,12 @@ class LandmarkEmbedding:
         missing = ~torch.isin(other.indices, self.indices)
         if not missing.any():
             return self
-        pairs = [
-            (self.indices, other.indices),
-            (self.faces, other.faces),
-            (self.bary, other.bary.to(self.bary)),
-        ]
-        origin = f"{self.origin or 'given'} + {other.origin or 'given'}"
-        return LandmarkEmbedding(*(torch.cat([a, b[missing]]) for a, b in pairs), origin)
+        return LandmarkEmbedding(
+            indices=torch.cat([self.indices, other.indices[missing]]),
+            faces=torch.cat([self.faces, other.faces[missing]]),
+            bary=torch.cat([self.bary, other.bary[missing].to(self.bary)]),
+            origin=f"{self.origin or 'given'} + {other.origin or 'given'}",
+        )
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,7 @@ def _read(stream: IO[bytes], size: int, columns: int | None) -> np.ndarray:
         raise ValueError(f"shape {shape} of {dtype} does not fit its {size} bytes")
     if columns is None or not shape or fortran:
         whole = np.frombuffer(stream.read(), dtype).reshape(shape, order="F" if fortran else "C")
-        return whole.copy() if columns is None else np.float32(whole[..., :columns])
+        return whole.copy() if columns is None else whole[..., :columns].astype(np.float32)
     width = shape[-1]
     rows = math.prod(shape[:-1])
     kept = np.empty((rows, min(columns, width)), np.float32)

@@ -111,12 +111,21 @@ def load_texture(
         )
     mean, basis = _stored(path, keys, count)
     order = channels if channels != "auto" else _order(mean)
-    colours = [_in_rgb(values, scale, order) for values in (mean, basis)]
     specular: list[Tensor | None] = [None, None]
     if {"specMU", "specPC"} <= names:
         specular = [_in_rgb(values, scale, order) for values in _stored(path, ("specMU", "specPC"), count)]
     uv, uv_faces = _coordinates(path, names)
-    return TextureSpace(name, *colours, uv, uv_faces, name == "albedo-mm", order, *specular)
+    return TextureSpace(
+        name=name,
+        mean=_in_rgb(mean, scale, order),
+        basis=_in_rgb(basis, scale, order),
+        uv=uv,
+        uv_faces=uv_faces,
+        linear=name == "albedo-mm",
+        channels=order,
+        specular_mean=specular[0],
+        specular_basis=specular[1],
+    )
 
 
 def with_texture_coordinates(model: HeadModel, space: TextureSpace) -> HeadModel:

@@ -50,8 +50,8 @@ def occluded_points(
         return occluded_points_ref(points, verts, faces, tolerance=tolerance)
     from ._occlusion_numba import hidden
 
-    arrays = [x.detach().double().contiguous().numpy() for x in (points, verts)]
-    return torch.from_numpy(hidden(*arrays, faces.long().contiguous().numpy(), float(tolerance)))
+    spots, corners = (x.detach().double().contiguous().numpy() for x in (points, verts))
+    return torch.from_numpy(hidden(spots, corners, faces.long().contiguous().numpy(), float(tolerance)))
 
 
 def occluded_points_ref(

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
-from ..contour import CONTOUR_COUNT, ContourCandidates, choose_on_patch, contour_candidates
+from .._head_data import CONTOUR_COUNT
+from ..contour import ContourCandidates, choose_on_patch, contour_candidates
 from ..model import HeadModel, LandmarkEmbedding
 from .moving import MovingLandmarks
 
