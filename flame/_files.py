@@ -123,5 +123,5 @@ def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def first_line(error: Exception) -> str:
-    """The first line of an exception's text, or its type where it has none."""
-    return next(iter(str(error).splitlines()), "") or type(error).__name__
+    """The first line of an exception's text, 200 characters at most, or its type where it has none."""
+    return next(iter(str(error).splitlines()), "")[:200] or type(error).__name__

@@ -250,7 +250,8 @@ def retarget(
 
     Relative: the change against the driver's ``reference`` frame is added to the source's own, and place and
     scale change in proportion (``adapt_scale`` measures the driver's shift in units of head size), so that
-    different framings and faces do not matter ([FOMM] sec. 3.4).
+    different framings and faces do not matter ([FOMM] sec. 3.4). A driver without landmarks (`flame.formats`)
+    has no residual to follow.
 
     Raises:
         ModelFileError: the fits belong to different head models.
@@ -261,6 +262,8 @@ def retarget(
     frames = driving.frames
     if not 0 <= reference < frames:
         raise HeadwarpError(f"reference: expected a frame from 0 to {frames - 1}, got {reference}")
+    if len(driving.landmark_indices) == 0:
+        driving = _without_residual(driving, source.landmark_indices)
     base, own = driving.params, source.params.select([0] * frames)
     if not relative:
         return dataclasses.replace(driving, params=dataclasses.replace(base, shape=source.params.shape))
@@ -281,6 +284,17 @@ def retarget(
     change = (driving.residual - driving.residual[reference]) * ratio[:, None, None]
     return dataclasses.replace(
         driving, params=params, camera=camera, size=source.size, residual=own_residual + change
+    )
+
+
+def _without_residual(fit: HeadFit, landmark_indices: Int[Tensor, "L"]) -> HeadFit:
+    """A fit that has no landmarks, as of another tracker, with none detected of these."""
+    shape = (fit.frames, len(landmark_indices), 2)
+    return dataclasses.replace(
+        fit,
+        landmark_indices=landmark_indices,
+        landmarks=torch.full(shape, torch.nan),
+        residual=torch.zeros(shape),
     )
 
 

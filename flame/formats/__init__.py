@@ -32,7 +32,7 @@ from ..model import HeadModel
 from ..params import HeadFit
 from . import deca, emoca, headwarp, metrical, nerf_dataset, pixel3dmm, smirk, vhap
 from ._bridge import largest_difference
-from ._content import Content
+from ._content import Content, sentence
 from ._files import whole_folder
 from ._source import Source, find_source
 from ._tree import shapes
@@ -176,6 +176,6 @@ def _named(source: Source, work: Callable[[], _Result]) -> _Result:
     try:
         return work()
     except ModelFileError as error:
-        text = str(error)
+        text = sentence(str(error))
         known = text.startswith(str(source.path)) or text.startswith("head:")
         raise ModelFileError(text if known else f"{source.path}: {text}") from error.__cause__

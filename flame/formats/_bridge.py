@@ -190,22 +190,29 @@ def _counts(status: np.ndarray) -> dict[str, int]:
     return {"frames": len(status)} | {n: int((status == i).sum()) for i, n in enumerate(STATUS_NAMES)}
 
 
+def double_params(params: HeadParams) -> HeadParams:
+    """The same in float64."""
+    return HeadParams(**{f.name: getattr(params, f.name).double() for f in dataclasses.fields(params)})
+
+
 def without_neck(head: HeadModel, params: HeadParams) -> HeadParams:
     """The same head without the neck joint: its turn goes into the root's.
 
     What turns rigidly with the neck stays where it was; the torso turns along with it, and the neck's pose
     correctives are lost. Float64.
     """
-    values = {f.name: getattr(params, f.name).double() for f in dataclasses.fields(params)}
+    wide = double_params(params)
     if not params.neck.any():
-        return HeadParams(**values)
+        return wide
     joints = rest_joints(head, params.shape, params.expression)
-    turn, bend = axis_angle_to_matrix(values["rotation"]), axis_angle_to_matrix(values["neck"])
+    turn, bend = axis_angle_to_matrix(wide.rotation), axis_angle_to_matrix(wide.neck)
     arm = (joints[:, 1] - joints[:, 0])[..., None]
-    values["translation"] = values["translation"] + (turn @ (arm - bend @ arm))[..., 0]
-    values["rotation"] = matrix_to_axis_angle(turn @ bend)
-    values["neck"] = torch.zeros_like(values["neck"])
-    return HeadParams(**values)
+    return dataclasses.replace(
+        wide,
+        translation=wide.translation + (turn @ (arm - bend @ arm))[..., 0],
+        rotation=matrix_to_axis_angle(turn @ bend),
+        neck=torch.zeros_like(wide.neck),
+    )
 
 
 def largest_difference(head: HeadModel, first: HeadFit, second: HeadFit, *, frames: int = 24) -> float:

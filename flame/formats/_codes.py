@@ -20,6 +20,7 @@ from ._bridge import (
     as_weak,
     camera_points,
     columns,
+    double_params,
     neck_note,
     ready_to_write,
     to_fit,
@@ -51,11 +52,12 @@ class Codes:
 
     Attributes:
         title: of the tool.
-        shape, expression, rotation, jaw, cam, eyelids: names; ``()`` where there is none.
+        shape, expression, rotation, jaw, cam, eyelids, neck, eyes: names; ``()`` where there is none.
         shape_count, expression_count: columns that the tool's model has.
         joined_jaw: rotation and jaw are one array of six.
         middles: see `_crops`.
         carried: arrays that a fit cannot hold, and what is written in their place.
+        lids: how the tool's eyelids differ from ours, where they do.
     """
 
     title: str
@@ -67,7 +69,10 @@ class Codes:
     expression_count: int
     jaw: tuple[str, ...] = ()
     eyelids: tuple[str, ...] = ()
+    neck: tuple[str, ...] = ()
+    eyes: tuple[str, ...] = ()
     middles: bool = False
+    lids: str = ""
     carried: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
     @property
@@ -117,11 +122,18 @@ def read_codes(source: Source, head: HeadModel, options: ReadOptions, codes: Cod
         rotation=pose[:, :3],
         jaw=pose[:, 3:],
         eyelids=joined.get("eyelids"),
+        neck=joined.get("neck"),
+        eyes=joined.get("eyes"),
         camera=camera,
         size=size,
         present=present,
         extras=extras,
-        notes=(*notes, *_unsaid(extras, head), *_not_carried(trees[0], codes)),
+        notes=(
+            *notes,
+            *_unsaid(extras, head),
+            *_not_carried(trees[0], codes),
+            *_lid_note(joined.get("eyelids"), codes),
+        ),
     )
     fit, shapes = to_fit(decoded, head, source=source.path.name)
     return Reading(fit, shapes, tuple(fit.report["notes"]))
@@ -136,8 +148,10 @@ def _numbers(tree: Tree, codes: Codes) -> dict[str, np.ndarray]:
         turn, jaw = rows(tree, codes.rotation, 3), rows(tree, codes.jaw, 3)
         count = frame_count({"rotation": turn, "jaw": jaw})
         found["pose"] = np.concatenate([np.broadcast_to(v, (count, 3)) for v in (turn, jaw)], 1)
-    if any(holds(tree, name) for name in codes.eyelids):
-        found["eyelids"] = rows(tree, codes.eyelids, 2)
+    for part, width in (("eyelids", 2), ("neck", 3), ("eyes", 6)):
+        names = getattr(codes, part)
+        if any(holds(tree, name) for name in names):
+            found[part] = rows(tree, names, width)
     if any(holds(tree, name) for name in codes.cam):
         found["cam"] = rows(tree, codes.cam, 3)
     if holds(tree, "tform"):
@@ -244,6 +258,10 @@ def _not_carried(tree: Tree, codes: Codes) -> tuple[str, ...]:
     return (f"not carried over: {', '.join(left)}",) if left else ()
 
 
+def _lid_note(eyelids: np.ndarray | None, codes: Codes) -> tuple[str, ...]:
+    return (codes.lids,) if codes.lids and eyelids is not None and eyelids.any() else ()
+
+
 def _is_neutral(value: object, neutral: np.ndarray) -> bool:
     return (
         isinstance(value, np.ndarray)
@@ -264,7 +282,7 @@ def encode(
         ModelFileError: the fit is not of this head, or the head no FLAME.
     """
     ready_to_write(fit, head)
-    bare = without_parts(fit, head, eyelids=bool(codes.eyelids))
+    bare = _kept_parts(fit, head, codes)
     params, camera, worst = as_weak(head, bare, fit.camera)
     points = camera_points(head, params)[..., :2]
     pixels = points * camera.scale[:, None, None] + camera.center[:, None]
@@ -287,19 +305,23 @@ def encode(
         arrays |= {codes.rotation[0]: turn, codes.jaw[0]: jaw}
     if codes.eyelids:
         arrays[codes.eyelids[0]] = params.eyelids.numpy()
+    for part in ("neck", "eyes"):  # the tool's layer takes them, its network does not give them
+        names = getattr(codes, part)
+        if names and getattr(params, part).any():
+            arrays[names[0]] = getattr(params, part).numpy()
     arrays |= {name: np.repeat(value[None], frames, 0) for name, value in codes.carried.items()}
-    lost = zeroed_note(fit, codes.title, "eyes", *(() if codes.eyelids else ("eyelids",)))
-    notes = (*cut, *cut_too, *neck_note(fit, codes.title), *lost, *_ortho_note(fit, worst))
+    lost = zeroed_note(fit, codes.title, *(n for n in ("eyes", "eyelids") if not getattr(codes, n)))
+    neck = () if codes.neck else neck_note(fit, codes.title)
+    lids = _lid_note(params.eyelids.numpy(), codes)
+    notes = (*cut, *cut_too, *neck, *lost, *lids, *_ortho_note(fit, worst))
     return {name: value.astype(np.float32) for name, value in arrays.items()}, notes, params
 
 
-def without_parts(fit: HeadFit, head: HeadModel, *, eyelids: bool) -> HeadParams:
-    """The head of a fit without neck and eyes, and without eyelids unless they are kept; float64."""
-    bare = without_neck(head, fit.params)
-    still = {"eyes": torch.zeros_like(bare.eyes)}
-    if not eyelids:
-        still["eyelids"] = torch.zeros_like(bare.eyelids)
-    return dataclasses.replace(bare, **still)
+def _kept_parts(fit: HeadFit, head: HeadModel, codes: Codes) -> HeadParams:
+    """The head of a fit with what the tool has of it, float64; a neck that it lacks goes into the root."""
+    kept = double_params(fit.params) if codes.neck else without_neck(head, fit.params)
+    gone = [part for part in ("eyes", "eyelids") if not getattr(codes, part)]
+    return dataclasses.replace(kept, **{part: torch.zeros_like(getattr(kept, part)) for part in gone})
 
 
 def _ortho_note(fit: HeadFit, worst: float) -> tuple[str, ...]:

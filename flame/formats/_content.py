@@ -6,18 +6,20 @@ allocate no more than `LIMIT` bytes beyond what they were given.
 
 from __future__ import annotations
 
+import ast
 import json
 import math
+import re
+import struct
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from io import BytesIO
 from types import MappingProxyType
 
 import numpy as np
 
 from ...geom.errors import ModelFileError
-from .._files import NPY_MAGIC, ZIP_MAGIC, first_line
+from .._files import NPY_MAGIC, ZIP_MAGIC
 from .._pickle import Record, to_array, unpickle
 from .._torch_zip import is_torch_zip, open_zip, read_member, read_torch
 from ._mat import MAT_MAGIC, read_mat
@@ -26,6 +28,8 @@ LIMIT = 1 << 29
 """Bytes: what a file may hold, packed or unpacked. VHAP's with its texture has 50 MB."""
 _MOST_NODES = 100_000
 _DEEPEST = 12
+_LONGEST_HEADER = 10_000
+_LONGEST_SENTENCE = 500
 _KINDS = "biufU"
 
 Tree = Mapping[str, object]
@@ -54,6 +58,19 @@ def parse(data: bytes) -> Content:
     Raises:
         ModelFileError: empty, damaged, too large, unsafe, or none of these; one sentence without a file name.
     """
+    try:
+        return _parse(data)
+    except ModelFileError as error:
+        raise ModelFileError(sentence(str(error))) from error.__cause__
+
+
+def sentence(text: str) -> str:
+    """A text on one line and of bounded length: names in a damaged file hold anything."""
+    plain = "".join(letter if letter.isprintable() else " " for letter in text)
+    return plain if len(plain) <= _LONGEST_SENTENCE else f"{plain[:_LONGEST_SENTENCE]}..."
+
+
+def _parse(data: bytes) -> Content:
     if not data:
         raise ModelFileError("the file is empty")
     if len(data) > LIMIT:
@@ -63,7 +80,7 @@ def parse(data: bytes) -> Content:
         if is_torch_zip(archive):
             return _pruned("torch", read_torch(data, limit=LIMIT))
         return Content("npz", _npz(archive))
-    if data.startswith(NPY_MAGIC) and not _holds_objects(data):
+    if data.startswith(NPY_MAGIC) and _npy_header(data).described != "Python objects":
         return Content("npy", {"": plain_array(data)})
     if data.startswith(MAT_MAGIC):
         arrays, ignored = read_mat(data, limit=LIMIT)
@@ -81,20 +98,14 @@ def plain_array(data: bytes) -> np.ndarray:
     Raises:
         ModelFileError: otherwise.
     """
-    stream = BytesIO(data)
-    try:
-        shape, fortran, dtype = _npy_header(stream)
-        if dtype.kind not in _KINDS or dtype.hasobject:
-            raise ModelFileError(f"expected numbers or text, got an array of {_dtype_name(dtype)}")
-        start = stream.tell()
-        if math.prod(shape) * dtype.itemsize != len(data) - start or any(n < 0 for n in shape):
-            raise ModelFileError(f"shape {shape} of {dtype} does not fit {len(data) - start} bytes")
-        flat = np.frombuffer(data, dtype, offset=start)
-        return flat.reshape(shape, order="F" if fortran else "C").copy()
-    except (ValueError, TypeError, OverflowError, MemoryError) as error:
-        if isinstance(error, ModelFileError):
-            raise
-        raise ModelFileError(f"not a sound .npy: {first_line(error)}") from error
+    header = _npy_header(data)
+    dtype, shape, size = header.dtype, header.shape, len(data) - header.end
+    if dtype is None or dtype.kind not in _KINDS:
+        raise ModelFileError(f"expected numbers or text, got an array of {header.described}")
+    if math.prod(shape) * dtype.itemsize != size:
+        raise ModelFileError(f"shape {shape} of {dtype} does not fit {size} bytes")
+    flat = np.frombuffer(data, dtype, offset=header.end)
+    return flat.reshape(shape, order="F" if header.fortran else "C").copy()
 
 
 def parse_json(data: bytes) -> object:
@@ -115,23 +126,48 @@ def _object(value: object) -> Tree:
     return MappingProxyType(value)
 
 
-def _npy_header(stream: BytesIO) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """Numpy's own parser, which takes headers up to 10,000 characters of literals."""
-    version = np.lib.format.read_magic(stream)
-    if version == (1, 0):
-        return np.lib.format.read_array_header_1_0(stream)
-    return np.lib.format.read_array_header_2_0(stream)
+@dataclass(frozen=True)
+class _Header:
+    """Of an ``.npy``: its dtype (None where it is no plain one) and how it says so, and where data begin."""
+
+    dtype: np.dtype | None
+    described: str
+    shape: tuple[int, ...]
+    fortran: bool
+    end: int
 
 
-def _holds_objects(data: bytes) -> bool:
+def _npy_header(data: bytes) -> _Header:
+    """Numpy's parser raises nearly anything at damage and compiles what it reads; this one does neither.
+
+    Raises:
+        ModelFileError: damaged.
+    """
+    wide = data[6:7] != b"\x01"
+    start = 12 if wide else 10
+    if len(data) < start or data[6] not in (1, 2, 3):
+        raise ModelFileError("not a sound .npy: its header is damaged")
+    length = struct.unpack_from("<I" if wide else "<H", data, 8)[0]
+    if length > _LONGEST_HEADER or start + length > len(data):
+        raise ModelFileError(f"not a sound .npy: a header of {length} bytes")
+    text = re.sub(r"(\d)L\b", r"\1", data[start : start + length].decode("latin1").strip())  # Python 2's
     try:
-        return bool(_npy_header(BytesIO(data))[2].hasobject)
-    except (ValueError, TypeError, OverflowError, MemoryError):
-        return False
-
-
-def _dtype_name(dtype: np.dtype) -> str:
-    return "Python objects" if dtype.hasobject else str(dtype)[:60]
+        said = ast.literal_eval(text)
+        shape = tuple(said["shape"])
+        if any(type(n) is not int or n < 0 for n in shape) or type(said["fortran_order"]) is not bool:
+            raise ValueError("its shape is none")
+    except (ValueError, SyntaxError, TypeError, KeyError, RecursionError, MemoryError) as error:
+        raise ModelFileError("not a sound .npy: its header is damaged") from error
+    described = str(said.get("descr"))[:60]
+    plain = re.fullmatch(r"[<>|=]?[biufU]\d{1,6}", described) is not None
+    dtype = None
+    if plain:
+        try:
+            dtype = np.dtype(described)
+        except TypeError as error:
+            raise ModelFileError(f"not a sound .npy: dtype {described}") from error
+    objects = "Python objects" if described.lstrip("<>|=") == "O" else described
+    return _Header(dtype, objects, shape, said["fortran_order"], start + length)
 
 
 def _npz(archive: zipfile.ZipFile) -> Tree:

@@ -43,7 +43,7 @@ def packed(arrays: Mapping[str, np.ndarray], suffix: str) -> bytes:
         return write_torch(content)
     stream = BytesIO()
     if suffix == ".npz":
-        np.savez_compressed(stream, allow_pickle=False, **arrays)
+        np.savez_compressed(stream, **arrays)
     elif suffix == ".npy":
         header = {"descr": "|O", "fortran_order": False, "shape": ()}
         np.lib.format.write_array_header_1_0(stream, header)

@@ -3,7 +3,8 @@
 ``pose_params (B, 3)``, ``cam (B, 3)``, ``shape_params (B, 300)``, ``expression_params (B, 50)``,
 ``eyelid_params (B, 2)``, ``jaw_params (B, 3)``, axis-angle. The camera is DECA's; the demo returns to the
 original by warping the rendered crop with scikit-image, so its ``tform`` counts pixels' middles as whole
-numbers. Its demos save pictures only; people save the dict.
+numbers. Its demos save pictures only; people save the dict. Its layer also takes ``neck_pose_params (B, 3)``
+and ``eye_pose_params (B, 6)``, which its network does not give: they are written where a fit has them.
 
 SMIRK adds the eyelids' shapes after skinning, in the axes of the image: on a turned head they move the
 wrong way [SMIRK ``src/FLAME/FLAME.py``]. Here they turn along, so vertices of closed lids differ between the
@@ -33,9 +34,12 @@ CODES = Codes(
     jaw=("jaw_params",),
     cam=("cam",),
     eyelids=("eyelid_params",),
+    neck=("neck_pose_params",),
+    eyes=("eye_pose_params",),
     shape_count=300,
     expression_count=50,
     middles=True,
+    lids="SMIRK adds eyelids after skinning, unturned: closed lids of a turned head lie otherwise there",
 )
 
 

@@ -25,6 +25,7 @@ from headwarp.flame.posing import (
     window_fit,
     with_body,
 )
+from headwarp.flame.residual import corrected, residual_field
 from headwarp.geom.crops import Crop, to_crop
 from headwarp.geom.errors import HeadwarpError, ModelFileError
 
@@ -400,6 +401,26 @@ def test_driving_a_head_by_itself_changes_nothing(toy):
         out = retarget(toy, source, clip, relative=relative)
         close(posed_vertices(toy, out), posed_vertices(toy, clip), atol=0.05)
         close(out.residual, clip.residual, atol=1e-4)
+
+
+@pytest.mark.parametrize("relative", [True, False])
+def test_a_driver_without_landmarks_has_no_residual_to_follow(toy, relative):
+    """A fit of another tracker moves the head, and the source's residual stays (relative) or goes."""
+    source, driving = toy_fit(toy, residual=2.0), toy_fit(toy, 3, residual=3.0, **varied(toy, 3))
+    bare = dataclasses.replace(
+        driving,
+        landmark_indices=driving.landmark_indices[:0],
+        landmarks=driving.landmarks[:, :0],
+        residual=driving.residual[:, :0],
+    )
+    out, usual = (retarget(toy, source, fit, relative=relative) for fit in (bare, driving))
+    same_params(out.params, usual.params)
+    assert torch.equal(out.landmark_indices, source.landmark_indices)
+    expected = source.residual.expand(3, -1, -1) if relative else torch.zeros(3, len(out.landmark_indices), 2)
+    close(out.residual, expected)
+    assert torch.isfinite(
+        corrected(posed_vertices(toy, out), out, residual_field(toy, out.landmark_indices))
+    ).all()
 
 
 def test_retargeting_refuses_other_heads_and_a_relative_perspective(toy, head):

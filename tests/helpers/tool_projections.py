@@ -139,9 +139,11 @@ def deca_pixels(points: np.ndarray, cam: np.ndarray, tform: np.ndarray) -> np.nd
 
 
 def smirk_points(arrays: Arrays, codes: Arrays, lids: np.ndarray) -> np.ndarray:
-    """SMIRK's ``FLAME.forward``: as DECA's, then the eyelids' shapes (V, 3, 2) on top."""
-    pose = np.concatenate([codes["pose_params"], codes["jaw_params"]])
-    points = deca_points(arrays, codes["shape_params"], codes["expression_params"], pose)
+    """SMIRK's ``FLAME.forward``: four rotations, then the eyelids' shapes (V, 3, 2) on top."""
+    still = {"neck_pose_params": np.zeros(3), "eye_pose_params": np.zeros(6), **codes}
+    names = ("pose_params", "neck_pose_params", "jaw_params", "eye_pose_params")
+    turns = rotations(*(still[name] for name in names))
+    points, _ = flame(arrays, codes["shape_params"], codes["expression_params"], turns)
     return points + lids @ codes["eyelid_params"]
 
 

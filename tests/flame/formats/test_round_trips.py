@@ -173,6 +173,18 @@ def test_smirk(tmp_path, flame):
     check_read_back(flame, fit, path, "smirk")
 
 
+def test_smirk_takes_a_neck_and_eyes_that_its_network_does_not_give(tmp_path, flame):
+    fit = flame_fit(flame.model, columns=(300, 50), without=("eyelids",), perspective=False)
+    writing = write_fit(fit, flame.model, tmp_path / "s.npz", name="smirk")
+    assert writing.notes == ()
+    codes = loaded(writing.path)
+    for t in range(FRAMES):
+        one = frame_of(codes, t)
+        points = tools.smirk_points(flame.arrays, one, flame.lids)
+        assert worst(tools.smirk_pixels(points, one["cam"], one["tform"]), ours(flame, fit)[t]) < PIXELS
+    check_read_back(flame, fit, writing.path, "smirk")
+
+
 def test_smirk_moves_eyelids_after_skinning(tmp_path, flame):
     """The one difference, and how large: the turn's |R - I| times the lid."""
     fit = flame_fit(flame.model, columns=(300, 50), without=("neck", "eyes", "jaw"), perspective=False)
