@@ -7,6 +7,7 @@ numpy had before version 2, so that trackers pinned to old releases read it. ``t
 from __future__ import annotations
 
 import pickle
+import pickletools
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -29,6 +30,7 @@ _DAMAGE = (
     zlib.error,
 )
 _LAST_OLD_PROTOCOL = 2  # what torch.save writes: Python 2 and 3 read it
+_NEW_NAME, _OLD_NAME = "numpy._core", "numpy.core"
 
 
 def is_torch_zip(archive: zipfile.ZipFile) -> bool:
@@ -116,26 +118,14 @@ def write_torch(content: object) -> bytes:
     return stream.getvalue()
 
 
-class _OldNames(pickle._Pickler):  # type: ignore[name-defined,misc]
-    """Writes ``numpy._core``, numpy 2's name, as ``numpy.core``, which every version reads."""
-
-    def save_global(self, obj: object, name: str | None = None) -> None:
-        module = getattr(obj, "__module__", None) or ""
-        if not module.startswith("numpy._core"):
-            super().save_global(obj, name)
-            return
-        old = module.replace("numpy._core", "numpy.core", 1)
-        self.write(pickle.GLOBAL + f"{old}\n{name or obj.__qualname__}\n".encode("ascii"))  # type: ignore[attr-defined]
-        self.memoize(obj)
-
-    dispatch = {  # noqa: RUF012
-        **pickle._Pickler.dispatch,  # type: ignore[attr-defined]
-        type(read_torch): save_global,
-    }
-
-
 def old_pickle(content: object) -> bytes:
-    """A pickle of protocol 2 that old Python, numpy and torch read."""
-    stream = BytesIO()
-    _OldNames(stream, _LAST_OLD_PROTOCOL).dump(content)
-    return stream.getvalue()
+    """A pickle of protocol 2 that old Python, numpy and torch read: ``numpy._core``, numpy 2's, is written
+    as ``numpy.core``, which every version knows.
+    """
+    data = pickle.dumps(content, protocol=_LAST_OLD_PROTOCOL)
+    parts, done = [], 0
+    for opcode, argument, position in pickletools.genops(data):
+        if opcode.name == "GLOBAL" and str(argument).startswith(_NEW_NAME):
+            parts += [data[done:position], b"c" + _OLD_NAME.encode()]
+            done = position + 1 + len(_NEW_NAME)
+    return b"".join([*parts, data[done:]])

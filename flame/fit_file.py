@@ -3,21 +3,43 @@
 from __future__ import annotations
 
 import json
-import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ..geom.cameras import Perspective, WeakPerspective
-from ..geom.errors import ModelFileError
+from ..geom.errors import ModelFileError, ShapeError
 from ._files import write_npz
 from .params import CONVENTION, SCHEMA_VERSION, HeadFit, HeadParams, report_json
 
 PARAMETERS = ("shape", "expression", "rotation", "translation", "neck", "jaw", "eyes", "eyelids")
 PER_FRAME = ("landmarks", "residual", "status", "confidence", "covariance")
 CAMERA_FIELDS = {"weak": ("scale", "center"), "perspective": ("focal", "principal")}
+_SHAPES: dict[str, tuple[str | int, ...]] = {
+    "shape": ("S",),
+    "expression": ("T", "E"),
+    "rotation": ("T", 3),
+    "translation": ("T", 3),
+    "neck": ("T", 3),
+    "jaw": ("T", 3),
+    "eyes": ("T", 6),
+    "eyelids": ("T", 2),
+    "landmark_indices": ("L",),
+    "landmarks": ("T", "L", 2),
+    "residual": ("T", "L", 2),
+    "status": ("T",),
+    "confidence": ("T",),
+    "covariance": ("T", 6, 6),
+    "camera_scale": ("T",),
+    "camera_center": ("T", 2),
+    "camera_focal": ("T", 2),
+    "camera_principal": ("T", 2),
+    "size": (2,),
+}
+_WHOLE_NUMBERS = ("landmark_indices", "status", "size")
+_MAY_BE_NAN = ("landmarks", "residual", "covariance")
 
 
 def fit_arrays(fit: HeadFit) -> dict[str, np.ndarray]:
@@ -76,13 +98,21 @@ def load_fit(path: str | Path) -> HeadFit:
         raise ModelFileError(
             f"{path}: expected a weak or perspective camera, got {kind!r}; fit the input again"
         )
+    _check_arrays(path, arrays, [*PARAMETERS, *PER_FRAME, "size", "landmark_indices"])
+    _check_arrays(path, arrays, [f"camera_{name}" for name in CAMERA_FIELDS[kind]], arrays["expression"])
+    try:
+        return _built(arrays, kind)
+    except (ShapeError, ValueError, TypeError) as error:
+        raise ModelFileError(f"{path}: {error}") from error
+
+
+def _built(arrays: Mapping[str, np.ndarray], kind: str) -> HeadFit:
     tensor = lambda name: torch.from_numpy(arrays[name])  # noqa: E731
-    fields: list[Tensor] = [tensor(f"camera_{n}") for n in CAMERA_FIELDS[kind]]
-    camera = WeakPerspective(*fields) if kind == "weak" else Perspective(*fields)
+    fields = [tensor(f"camera_{name}") for name in CAMERA_FIELDS[kind]]
     height, width = arrays["size"].tolist()
     return HeadFit(
         params=HeadParams(**{name: tensor(name) for name in PARAMETERS}),
-        camera=camera,
+        camera=WeakPerspective(*fields) if kind == "weak" else Perspective(*fields),
         size=(int(height), int(width)),
         model_id=str(arrays["model_id"]),
         landmark_indices=tensor("landmark_indices"),
@@ -92,17 +122,43 @@ def load_fit(path: str | Path) -> HeadFit:
     )
 
 
+def _check_arrays(
+    path: Path, arrays: Mapping[str, np.ndarray], names: list[str], frames: np.ndarray | None = None
+) -> None:
+    """Kinds, shapes that agree, and finite numbers where numbers are needed.
+
+    Raises:
+        ModelFileError: otherwise.
+    """
+    known: dict[str, int] = {} if frames is None else {"T": len(frames)}
+    for name in names:
+        value, wanted = arrays[name], _SHAPES[name]
+        kinds = "iu" if name in _WHOLE_NUMBERS else "f"
+        pairs = zip(wanted, value.shape, strict=False)
+        sizes = [known.setdefault(n, got) if isinstance(n, str) else n for n, got in pairs]
+        if value.dtype.kind not in kinds or list(value.shape) != sizes or value.ndim != len(wanted):
+            raise ModelFileError(
+                f"{path}: {name}: expected {tuple(known.get(n, n) for n in wanted)} "  # type: ignore[arg-type]
+                f"{'whole numbers' if kinds == 'iu' else 'numbers'}, got {value.dtype} {value.shape}; "
+                "fit the input again"
+            )
+        if name not in _MAY_BE_NAN and not np.isfinite(value).all():
+            raise ModelFileError(f"{path}: {name}: expected finite numbers, got NaN or infinity")
+
+
 def _read(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise ModelFileError(
             f"{path}: expected a fit file, found none; make one with `headwarp fit INPUT --output DIR`"
         )
+    from .formats import read_arrays
+
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError, KeyError, AttributeError) as error:
+        return dict(read_arrays(path))
+    except ModelFileError as error:
         raise ModelFileError(
-            f"{path}: expected a fit (.npz), got something that does not read as one"
+            f"{path}: expected a fit (.npz), got something that does not read as one "
+            f"({str(error).removeprefix(f'{path}: ')})"
         ) from error
 
 
@@ -111,7 +167,9 @@ def _check_version(path: Path, arrays: dict[str, np.ndarray]) -> None:
         raise ModelFileError(
             f"{path}: expected a headwarp fit, got an .npz with keys {', '.join(sorted(arrays)[:8])}"
         )
-    version = int(arrays["schema_version"])
+    version = arrays["schema_version"]
+    if version.shape != () or version.dtype.kind not in "iu":
+        raise ModelFileError(f"{path}: schema_version: expected a whole number; fit the input again")
     if version > SCHEMA_VERSION:
         raise ModelFileError(
             f"{path}: expected fit version {SCHEMA_VERSION} or older, got {version}; "

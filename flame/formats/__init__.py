@@ -34,7 +34,7 @@ from . import deca, emoca, headwarp, metrical, nerf_dataset, pixel3dmm, smirk, v
 from ._bridge import largest_difference
 from ._content import Content, sentence
 from ._files import whole_folder
-from ._source import Source, find_source
+from ._source import Source, find_source, read_arrays
 from ._tree import shapes
 from ._types import Format, Reading, ReadOptions, WriteOptions, Writing
 
@@ -49,6 +49,7 @@ __all__ = [
     "describe",
     "get_format",
     "largest_difference",
+    "read_arrays",
     "read_fit",
     "sniff",
     "whole_folder",

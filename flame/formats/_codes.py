@@ -265,6 +265,7 @@ def _lid_note(eyelids: np.ndarray | None, codes: Codes) -> tuple[str, ...]:
 def _is_neutral(value: object, neutral: np.ndarray) -> bool:
     return (
         isinstance(value, np.ndarray)
+        and value.dtype.kind in "biuf"
         and value.shape[-neutral.ndim :] == neutral.shape
         and np.allclose(value, neutral)
     )

@@ -78,7 +78,8 @@ def write_bytes(path: Path, data: bytes) -> None:
     except OSError as error:
         raise ModelFileError(f"{path}: cannot be written: {error.strerror or error}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # missing after the rename; or its folder is none
+            temporary.unlink()
 
 
 @contextlib.contextmanager

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from ...geom.errors import ModelFileError
 from ._content import LIMIT, Content, parse
 
@@ -95,6 +97,18 @@ def read_content(path: Path) -> Content:
         raise ModelFileError(text if text.startswith(str(path)) else f"{path}: {text}") from error.__cause__
 
 
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an ``.npz``, numbers and texts, as large as the file says and no larger.
+
+    Raises:
+        ModelFileError: damaged, or no ``.npz``.
+    """
+    content = read_content(path)
+    if content.container != "npz":
+        raise ModelFileError(f"{path}: expected an .npz, got a file of {content.container}")
+    return {name: value for name, value in content.tree.items() if isinstance(value, np.ndarray)}
+
+
 def read_limited(path: Path) -> bytes:
     """The content of a file of at most `LIMIT` bytes.
 
@@ -117,9 +131,21 @@ def _of_suffix(folder: Path, names: Sequence[str] | None, suffix: str) -> list[P
 
 
 def _numbered(path: Path, parts: Sequence[Path]) -> Source:
-    """Sorted by the last number in the name; by the name where one has none."""
+    """Sorted by the last number in the name; by the name where one has none.
+
+    Raises:
+        ModelFileError: EMOCA's folders of several faces of a frame, or numbers that no clip has.
+    """
     found = [re.findall(r"\d+", _frame_name(part)) for part in parts]
     numbers = [int(digits[-1]) if digits and len(digits[-1]) < 10 else -1 for digits in found]
+    double = (
+        next((n for n in numbers if n >= 0 and numbers.count(n) > 1), None) if parts[0].is_dir() else None
+    )
+    if double is not None:
+        same = [part.name for part, number in zip(parts, numbers, strict=True) if number == double]
+        raise ModelFileError(
+            f"{path}: expected one face a frame, got {', '.join(same[:3])}; keep one's folders"
+        )
     if min(numbers) < 0 or len(set(numbers)) < len(numbers):
         return Source(path, tuple(parts), tuple(range(len(parts))), per_frame=True)
     if max(numbers) - min(numbers) >= _MOST_FRAMES:

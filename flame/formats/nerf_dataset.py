@@ -56,7 +56,8 @@ _SHARED = ("cx", "cy", "fl_x", "fl_y", "h", "w", "camera_angle_x", "camera_angle
 def matches(source: Source, content: Content) -> bool:
     """A ``transforms.json`` whose frames have FLAME parameters."""
     frames = content.tree.get("frames")
-    return isinstance(frames, list) and bool(frames) and "flame_param_path" in frames[0]
+    first = frames[0] if isinstance(frames, list) and frames else None
+    return isinstance(first, Mapping) and "flame_param_path" in first
 
 
 def summary(source: Source, content: Content) -> Mapping[str, object]:

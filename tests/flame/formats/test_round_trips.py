@@ -344,7 +344,7 @@ def test_torch_files_carry_the_names_that_old_numpy_knows(tmp_path, flame):
     assert b"numpy._core" not in path.read_bytes()
     stream = io.BytesIO(path.read_bytes())
     allowed = [
-        np.core.multiarray._reconstruct,
+        np.zeros(1).__reduce__()[0],
         np.ndarray,
         np.dtype,
         type(np.dtype("f4")),
