@@ -46,9 +46,26 @@ class ArkitBasis:
     reduced: LandmarkModel
 
 
+def native_columns(model: HeadModel) -> dict[str, tuple[int, ...]]:
+    """Columns of the expression basis that are blendshapes of ARKit's names, as ICT-FaceKit's are.
+
+    ``smile_L`` and ``smileLeft`` are one name; where a head has two sides of what ARKit has as one
+    (browInnerUp), both are given.
+    """
+    spelled = [name.replace("_L", "Left").replace("_R", "Right") for name in model.expression_names]
+    found = {}
+    for name in ARKIT_NAMES:
+        columns = [i for i, own in enumerate(spelled) if own in (name, f"{name}Left", f"{name}Right")]
+        if columns:
+            found[name] = tuple(columns)
+    return found
+
+
 def arkit_basis(model: HeadModel, shape: Tensor) -> ArkitBasis:
     """The columns: joints and eyelids where the head has them, else targets seen through its expression
     modes.
+
+    Blendshapes that the head has itself (`native_columns`) need none and are left out.
 
     Args:
         model: a head with landmarks ``"mediapipe"``, all or some.
@@ -65,7 +82,8 @@ def arkit_basis(model: HeadModel, shape: Tensor) -> ArkitBasis:
     face = _without_irises(restrict(model, "mediapipe"))
     columns = {**_seen_columns(face), **_joint_columns(face, shape), **_lid_columns(face)}
     _oppose(columns)
-    names = tuple(name for name in ARKIT_NAMES if name in columns)
+    own = native_columns(model)
+    names = tuple(name for name in ARKIT_NAMES if name in columns and name not in own)
     stacked = np.stack([columns[name].reshape(-1) for name in names], axis=1)  # (3 L, K)
     return ArkitBasis(names, stacked, face)
 

@@ -124,7 +124,8 @@ Morph = tuple[str, Tensor, Tensor]  # name, displacement (V, 3), weights (T,)
 
 def _expression_morphs(model: HeadModel, expression: Tensor) -> list[Morph]:
     basis = _leading(model.expression_basis, expression)
-    return [(f"expression_{i:03d}", basis[..., i], expression[:, i]) for i in range(expression.shape[1])]
+    names = model.expression_names or [f"expression_{i:03d}" for i in range(expression.shape[1])]
+    return [(names[i], basis[..., i], expression[:, i]) for i in range(expression.shape[1])]
 
 
 def _eyelid_morphs(model: HeadModel, params: HeadParams) -> list[Morph]:

@@ -1,7 +1,8 @@
 """ARKit's 52 blendshapes of a fit, as a CSV in the layout of the Live Link Face app.
 
-eyeLook* come from the eye joints, eyeBlink and eyeWide from how far the lids are apart. All else is found
-by bounded least squares: the displacements of the face-mesh landmarks that jaw, eyelids and expression make
+eyeLook* come from the eye joints, eyeBlink and eyeWide from how far the lids are apart, and what a head has
+itself under ARKit's names (an ICT-FaceKit head's expressions) from its coefficients. All else is found by
+bounded least squares: the displacements of the face-mesh landmarks that jaw, eyelids and expression make
 (shape and head pose removed) are explained by those that ARKit's blendshapes make on this head; jawOpen,
 jawLeft and jawRight by turning its jaw joint.
 
@@ -31,7 +32,7 @@ from .._files import replacing
 from ..expressions import rigid_fields
 from ..model import HeadModel
 from ..params import HeadFit, HeadParams, check_model
-from ._arkit_basis import ArkitBasis, arkit_basis, displacements
+from ._arkit_basis import ArkitBasis, arkit_basis, displacements, native_columns
 from ._arkit_lids import lid_weights, without_resting_lids
 from ._arkit_tables import ARKIT_NAMES, SECONDARY
 from ._frames import check_finite, frame_rate, not_detected
@@ -87,11 +88,12 @@ def arkit_track(model: HeadModel, fit: HeadFit) -> ArkitTrack:
         basis.reduced, params.shape, expression=params.expression, jaw=params.jaw, eyelids=params.eyelids
     )
     lids = lid_weights(basis.reduced, fit, moved)
-    moved = without_resting_lids(basis.reduced, fit, moved).reshape(params.frames, -1)
+    own, explained = _own_blendshapes(model, basis, params.expression.double())
+    moved = without_resting_lids(basis.reduced, fit, moved - explained).reshape(params.frames, -1)
     columns, moved = (_seen(basis, values) for values in (basis.columns.T, moved))
     asked = np.array([SECONDARY_EVIDENCE if name.startswith(SECONDARY) else EVIDENCE for name in basis.names])
     found = bounded_least_squares(columns.T, moved, ridge=RIDGE, least=asked)
-    measured = {**dict(zip(basis.names, found.T, strict=True)), **lids, **_looks(params.eyes)}
+    measured = {**dict(zip(basis.names, found.T, strict=True)), **own, **lids, **_looks(params.eyes)}
     still = np.zeros(params.frames)
     count = len(basis.reduced.mean)
     return ArkitTrack(
@@ -101,6 +103,20 @@ def arkit_track(model: HeadModel, fit: HeadFit) -> ArkitTrack:
         moved=np.sqrt(np.square(moved).sum(1) / count),
         unseen=tuple(name for name in ARKIT_NAMES if name not in measured),
     )
+
+
+def _own_blendshapes(
+    model: HeadModel, basis: ArkitBasis, expression: Tensor
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Blendshapes that the head has itself, read off its coefficients, and the displacements ``(T, L,
+    3)`` that they make; what a negative coefficient makes is left for others to explain."""
+    positive = np.maximum(expression.numpy(), 0.0)
+    weights, used = {}, np.zeros(expression.shape[1], bool)
+    for name, columns in native_columns(model).items():
+        weights[name] = np.clip(positive[:, list(columns)].mean(axis=1), 0, 1)
+        used[list(columns)] = True
+    shapes = basis.reduced.expression_basis[..., : len(used)].double().numpy()
+    return weights, np.einsum("lcs,ts->tlc", shapes[..., used], positive[:, used])
 
 
 def _seen(basis: ArkitBasis, rows: np.ndarray) -> np.ndarray:

@@ -10,11 +10,12 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
+from face_pictures import needs_mediapipe
 from scipy.optimize import lsq_linear
 from toy_fit import toy_fit
 from toy_head import toy_head
 
-from headwarp.flame._head_data import LandmarkEmbedding
+from headwarp.flame._head_data import HeadData, LandmarkEmbedding
 from headwarp.flame.export._arkit_tables import ARKIT_NAMES, UNSEEN
 from headwarp.flame.export.arkit import arkit_track, bounded_least_squares, timecode, write_arkit_csv
 from headwarp.flame.io import load_head
@@ -270,3 +271,50 @@ def test_the_helper_projects_what_it_says(head):
     fit = toy_fit(head, 1)
     points = landmark_points(head, project_head(head, fit.params, fit.camera), "mediapipe")[..., :2]
     assert torch.equal(points, fit.landmarks)
+
+
+def named_head() -> HeadModel:
+    """The built-in head with three of its expressions as its only columns, under ICT-FaceKit's names."""
+    builtin = load_head("builtin")
+    named = builtin.named_expressions
+    columns = torch.stack([named["mouth_left"], named["brows_up"], 0.5 * named["brows_up"]], dim=1)
+    return HeadModel(
+        HeadData(
+            name="named",
+            template=builtin.template,
+            faces=builtin.faces,
+            shape_basis=builtin.shape_basis,
+            expression_basis=builtin.expression_basis @ columns,
+            joint_regressor=builtin.joint_regressor,
+            weights=builtin.weights,
+            eyelid_basis=builtin.eyelid_basis,
+            landmarks=builtin.landmarks,
+            expression_names=("mouthLeft", "browInnerUp_L", "browInnerUp_R"),
+        )
+    )
+
+
+def test_a_heads_own_blendshapes_are_read_off():
+    head = named_head()
+    expression = torch.tensor([[0.7, 0.4, 0.2], [0.0, 0.0, 0.0], [1.6, -0.5, 0.0]])
+    columns = found(head, 3, expression=expression, jaw=torch.tensor([[0.5 * JAW_OPEN_RADIANS, 0, 0]] * 3))
+    np.testing.assert_allclose(columns["mouthLeft"], [0.7, 0, 1], atol=1e-6)
+    np.testing.assert_allclose(columns["browInnerUp"], [0.3, 0, 0], atol=1e-6)
+    np.testing.assert_allclose(columns["jawOpen"][:2], 0.5, atol=0.05)
+    own = ("mouthLeft", "browInnerUp", "jawOpen", "eye")  # the lids are moved along
+    others = [value[:2].max() for name, value in columns.items() if not name.startswith(own)]
+    assert max(others) < 0.05
+
+
+@pytest.mark.slow
+@needs_mediapipe
+def test_an_ict_folder(test_data):
+    """Part of the real blendshapes: what is posed comes back to the digit."""
+    from headwarp.tools.heads import ready_head
+
+    head = ready_head(test_data / "ict_facekit" / "FaceXModel")
+    amounts = torch.linspace(0.2, 0.9, head.expression_basis.shape[2])[None]
+    columns = found(head, expression=amounts)
+    for name, arkit in (("mouthSmile_L", "mouthSmileLeft"), ("mouthPucker", "mouthPucker")):
+        wanted = float(amounts[0, head.expression_names.index(name)])
+        assert float(columns[arkit][0]) == pytest.approx(wanted, abs=1e-5)

@@ -174,6 +174,13 @@ def test_modes_that_are_not_used_are_left_out(flame, tmp_path):
     assert tuple(names) == report.morph_targets
 
 
+def test_morph_targets_carry_the_heads_own_names(tmp_path):
+    head = toy_head(expressions=2)
+    head.expression_names = ("jawForward", "mouthSmile_L")
+    report = write_gltf(head, moving(head, 2), tmp_path / "a.glb")
+    assert report.morph_targets == ("jawForward", "mouthSmile_L")
+
+
 def test_small_displacements_are_stored_sparsely(flame, tmp_path):
     """The toy eyelids move four vertices of the head."""
     report = write_gltf(flame, moving(flame, 2), tmp_path / "a.glb")
