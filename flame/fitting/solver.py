@@ -2,7 +2,7 @@
 
 Minimises, in normalised units (1 unit = 1 % of the 3D outer-canthal distance):
 
-    sum_tl w_t |s_t P R_t X_tl + c_t - u_tl|^2 / sigma^2 + |shape|^2 + |expression_t|^2 + jaw prior
+    sum_tl w_t |s_t P R_t X_tl + c_t - u_tl|^2 / sigma^2 + k |shape|^2 + |expression_t|^2 + jaw prior
         + first differences in time of log scale, centre, rotation, jaw, expression
 
 with X the posed landmark in the model frame (jaw joint about its own pivot, pose correctives of the jaw
@@ -50,6 +50,8 @@ class SolverConfig:
     Attributes:
         sigma: landmark noise in % of the outer-canthal distance; small values let expression absorb pose.
         smooth: weight of the temporal prior; 0 fits every frame alone (shape stays shared).
+        shape_frames: how many frames tell of the shape at most. A detector errs alike in every frame, so that
+            a thousand frames know no more than these; the prior of the shape grows with the rest.
         iterations: most Gauss-Newton steps.
         tolerance: stop when the energy falls by less than this share.
         jaw_deviation: prior standard deviation of the jaw's axis-angle, radians.
@@ -60,12 +62,14 @@ class SolverConfig:
 
     sigma: float = 3.0
     smooth: float = 0.3
+    shape_frames: float = 10.0
     iterations: int = 6
     tolerance: float = 1e-3
     jaw_deviation: tuple[float, float, float] = (0.2, 0.04, 0.04)
 
     def __post_init__(self) -> None:
-        for name, value in (("sigma", self.sigma), ("jaw_deviation", min(self.jaw_deviation))):
+        positive = {"sigma": self.sigma, "shape_frames": self.shape_frames}
+        for name, value in {**positive, "jaw_deviation": min(self.jaw_deviation)}.items():
             if not 0 < value < math.inf:
                 raise HeadwarpError(f"{name}: expected a number above 0, got {value}")
         for name, value in (("smooth", self.smooth), ("tolerance", self.tolerance)):
@@ -97,10 +101,11 @@ class Solution:
 
 @dataclass(frozen=True)
 class Priors:
-    """Diagonal precisions of a frame's unknowns (n,), and of their first difference in time."""
+    """Diagonal precisions of a frame's unknowns (n,), of their first difference in time, and of the shape."""
 
     own: Array
     tie: Array
+    shape: float
 
     @staticmethod
     def of(problem: LandmarkProblem, config: SolverConfig) -> Priors:
@@ -108,7 +113,8 @@ class Priors:
         own = np.concatenate([np.zeros(6), 1.0 / np.square(config.jaw_deviation), linear])
         tie = np.repeat([1 / 0.01**2, 1 / 10.0**2, 1 / 0.03**2, 1 / 0.05**2], [1, 2, 3, 3])
         tie = np.concatenate([tie, linear / 0.35**2])
-        return Priors(own, tie * (config.smooth if problem.frames > 1 else 0.0))
+        shape = max(1.0, np.count_nonzero(problem.weight) / config.shape_frames)
+        return Priors(own, tie * (config.smooth if problem.frames > 1 else 0.0), shape)
 
 
 @dataclass(frozen=True)
@@ -145,7 +151,8 @@ class Task:
         weight = self.problem.weight / self.config.sigma**2
         data = linearise_data(self.problem, state, products=self.products, seen=self.seen, weight=weight)
         own, tie, vector = self.priors.own, self.priors.tie, state.frame_vector()
-        energy = data.energy + float(np.square(state.shape).sum() + (own * np.square(vector)).sum())
+        held = self.priors.shape * np.square(state.shape).sum() + (own * np.square(vector)).sum()
+        energy = data.energy + float(held)
         pull = -own * vector
         if tie.any():
             change = _difference(state)
@@ -176,8 +183,8 @@ class Task:
     def shape_terms(self, here: Linearisation, damping: float) -> tuple[Array, Array]:
         """Block and gradient of the shape, data and prior."""
         block, gradient = shape_terms(here.data, self.products)
-        block = block + np.eye(len(block))
-        return block + damping * np.diag(np.diagonal(block)), gradient - here.state.shape
+        block = block + self.priors.shape * np.eye(len(block))
+        return block + damping * np.diag(np.diagonal(block)), gradient - self.priors.shape * here.state.shape
 
 
 def solve(
