@@ -108,13 +108,12 @@ def read_codes(source: Source, head: HeadModel, options: ReadOptions, codes: Cod
     Raises:
         ModelFileError: something is missing, has another shape, or is not finite.
     """
-    trees = [source.content(index).tree for index in range(len(source.parts))]
-    found = [_numbers(tree, codes) for tree in trees]
-    joined = _joined(found)
+    first = source.content().tree
+    joined = _joined([_numbers_of(source, index, codes) for index in range(len(source.parts))])
     counted = {name: value for name, value in joined.items() if name != "whole"}
     records = frame_count(counted)
-    present, extras = _frames(source, trees, records)
-    camera, size, notes = _camera(joined, trees[0], options, codes, extras=extras)
+    present, extras = _frames(source, first, records)
+    camera, size, notes = _camera(joined, first, options, codes, extras=extras)
     pose = joined["pose"]
     decoded = Decoded(
         shape=joined["shape"],
@@ -131,12 +130,21 @@ def read_codes(source: Source, head: HeadModel, options: ReadOptions, codes: Cod
         notes=(
             *notes,
             *_unsaid(extras, head),
-            *_not_carried(trees[0], codes),
+            *_not_carried(first, codes),
             *_lid_note(joined.get("eyelids"), codes),
         ),
     )
     fit, shapes = to_fit(decoded, head, source=source.path.name)
     return Reading(fit, shapes, tuple(fit.report["notes"]))
+
+
+def _numbers_of(source: Source, index: int, codes: Codes) -> dict[str, np.ndarray]:
+    """Of one part, which may hold pictures, too: no more than one is in memory."""
+    try:
+        return _numbers(source.content(index).tree, codes)
+    except ModelFileError as error:
+        text, part = str(error), str(source.parts[index])
+        raise ModelFileError(text if text.startswith(part) else f"{part}: {text}") from error.__cause__
 
 
 def _numbers(tree: Tree, codes: Codes) -> dict[str, np.ndarray]:
@@ -177,11 +185,11 @@ def _joined(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     return joined
 
 
-def _frames(source: Source, trees: list[Tree], records: int) -> tuple[np.ndarray, Extras]:
+def _frames(source: Source, first: Tree, records: int) -> tuple[np.ndarray, Extras]:
     """Which frames the records are, and the facts about all of them."""
     if not source.per_frame or len(source.parts) == 1 or records != len(source.parts):
         everyone = np.arange(records)
-        return everyone, from_keys(trees[0], records) or assumed(records, everyone)
+        return everyone, from_keys(first, records) or assumed(records, everyone)
     return frames_of_parts(source)
 
 
