@@ -11,7 +11,7 @@ from ..contour import ContourCandidates, choose_on_patch, contour_candidates
 from ..model import HeadModel, LandmarkEmbedding
 from .moving import MovingLandmarks
 
-MOST_COLUMNS = 36  # of a path: a step every 3 mm
+MOST_COLUMNS = 18  # of a path: a step every 6 mm, at the outline 0.2 mm in the picture
 
 
 def contour_landmarks(head: HeadModel) -> MovingLandmarks | None:
@@ -26,7 +26,8 @@ def contour_landmarks(head: HeadModel) -> MovingLandmarks | None:
     options = options.every(-(-options.faces.shape[1] // MOST_COLUMNS))
     faces = torch.cat([options.faces, options.cover_faces]).flatten()
     bary = torch.cat([options.bary, options.cover_bary]).flatten(0, 1)
-    candidates = LandmarkEmbedding(torch.arange(len(faces)), faces, bary, "contour")
+    numbers = torch.full((len(faces),), -1)  # of no landmark: which they are is chosen in every frame
+    candidates = LandmarkEmbedding(numbers, faces, bary, "contour")
 
     def choose(points: Float[np.ndarray, "T M 3"]) -> Int[np.ndarray, "T 17"]:
         return _rows(options, points)
