@@ -55,6 +55,7 @@ __all__ = [
     "pose_vertices",
     "posed_joints",
     "restrict",
+    "restrict_to",
     "shaped_vertices",
     "with_landmarks",
 ]
@@ -329,7 +330,11 @@ def restrict(model: HeadModel, family: str) -> LandmarkModel:
     Raises:
         ShapeError: the model has no such landmarks.
     """
-    embedding = _embedding(model, family)
+    return restrict_to(model, _embedding(model, family))
+
+
+def restrict_to(model: HeadModel, embedding: LandmarkEmbedding) -> LandmarkModel:
+    """The head at any points of its mesh, as :func:`restrict`."""
     corners = model.faces[embedding.faces]  # (L, 3)
 
     def at_landmarks(values: Tensor) -> Tensor:

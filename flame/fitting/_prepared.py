@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from functools import cached_property
 from weakref import WeakKeyDictionary
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from ...geom.errors import HeadwarpError
-from ..model import HeadModel, LandmarkModel, restrict
-from ._problem import Array, LandmarkHead
+from ..model import HeadModel, LandmarkModel, restrict, restrict_to
+from ._problem import LandmarkHead
+from ._rotations import Array
+from ._stiffness import Stiffness, softened
 from ._sums import HeadProducts, head_products
+from .moving import MovingLandmarks
 from .solver import one_thread
 
-OUTER_CANTHI = (33, 263)  # face-mesh ids
-OUTER_CANTHI_OF = {"mediapipe": OUTER_CANTHI, "ibug68": (36, 45)}
+OUTER_CANTHI = {"mediapipe": (33, 263), "ibug68": (36, 45)}
 FACE_POINTS = 468  # the irises beyond follow the gaze, not the face
 EYELID_DEVIATION = 0.5
 UNIT = 100.0  # normalised outer-canthal distance
@@ -29,20 +33,34 @@ class PreparedHead:
     """A head ready to be fitted.
 
     Attributes:
-        reduced: the head at the landmarks that were detected.
+        points: the head at its landmarks and, behind them, at the points that moving ones may stand for.
+        fixed: how many landmarks do not move; they come first.
+        indices: numbers of the landmarks in their family, the moving ones last, (L,).
         fitted: which of them take part in the fit, (L,).
-        head: those, in normalised units.
-        products: of `head`.
+        moving: which move and how, if any.
+        head: at the points that take part, in normalised units.
         unit: normalised units per metre.
-        spread: root mean square distance of the resting landmarks from their centre, frontal, normalised.
+        centre: (3,) of the fixed landmarks, normalised: the origin of `head`'s points.
     """
 
-    reduced: LandmarkModel
+    points: LandmarkModel
+    fixed: int
+    indices: NDArray[np.int64]
     fitted: NDArray[np.bool_]
+    moving: MovingLandmarks | None
     head: LandmarkHead
-    products: HeadProducts
     unit: float
-    spread: float
+    centre: Array
+
+    @cached_property
+    def products(self) -> HeadProducts:
+        """Of `head`; made when first asked for."""
+        return head_products(self.head)
+
+    @property
+    def first_candidate(self) -> int:
+        """Where in `head` the points begin that moving landmarks may stand for."""
+        return int(self.fitted[: self.fixed].sum())
 
 
 _Key = tuple[str, int, int | None, int | None]
@@ -56,18 +74,23 @@ def prepared_head(
     *,
     shape_count: int | None = None,
     expression_count: int | None = None,
+    moving: MovingLandmarks | None = None,
 ) -> PreparedHead:
     """The head at the first ``count`` landmarks of a family; kept with the model, since it takes longer than
-    a photo.
+    a photo (unless some move).
 
     Raises:
         HeadwarpError: the head carries no embedding of the family.
     """
+    counts = (shape_count, expression_count)
+    if moving is not None:
+        return _prepare(_landmark_model(model, family, count, moving), family, counts, model, moving)
     kept = _PREPARED.setdefault(model, {})
-    key = (family, count, shape_count, expression_count)
+    key = (family, count, *counts)
     if key not in kept:
         with one_thread().limit(limits=1):
-            kept[key] = _prepare(_landmark_model(model, family, count), family, shape_count, expression_count)
+            kept[key] = _prepare(_landmark_model(model, family, count, None), family, counts)
+            _ = kept[key].products
     return kept[key]
 
 
@@ -75,7 +98,12 @@ def as_numpy(tensor: Tensor) -> Array:
     return tensor.detach().cpu().double().numpy()
 
 
-def _landmark_model(head: HeadModel, family: str, count: int) -> LandmarkModel:
+_PER_POINT = ("mean", "shape_basis", "expression_basis", "eyelid_basis", "pose_basis", "weights", "indices")
+
+
+def _landmark_model(
+    head: HeadModel, family: str, count: int, moving: MovingLandmarks | None
+) -> LandmarkModel:
     if family not in head.landmarks:
         raise HeadwarpError(
             f"fit: head {head.name!r} has no {family!r} landmark embedding, it has "
@@ -84,37 +112,59 @@ def _landmark_model(head: HeadModel, family: str, count: int) -> LandmarkModel:
         )
     reduced = restrict(head, family)
     keep = reduced.indices < count
+    if moving is not None:
+        keep &= ~torch.isin(reduced.indices, moving.numbers.to(reduced.indices))
     if not bool(keep.all()):
-        names = (
-            "mean",
-            "shape_basis",
-            "expression_basis",
-            "eyelid_basis",
-            "pose_basis",
-            "weights",
-            "indices",
-        )
-        reduced = dataclasses.replace(reduced, **{n: getattr(reduced, n)[keep] for n in names})
+        reduced = dataclasses.replace(reduced, **{n: getattr(reduced, n)[keep] for n in _PER_POINT})
     return reduced
 
 
 def _prepare(
-    reduced: LandmarkModel, family: str, shape_count: int | None, expression_count: int | None
+    reduced: LandmarkModel,
+    family: str,
+    counts: tuple[int | None, int | None],
+    model: HeadModel | None = None,
+    moving: MovingLandmarks | None = None,
 ) -> PreparedHead:
     indices = reduced.indices.cpu().numpy()
-    fitted = indices < FACE_POINTS if family == "mediapipe" else np.ones(len(indices), bool)
+    fixed = len(indices)
+    fitted = indices < FACE_POINTS if family == "mediapipe" else np.ones(fixed, bool)
     mean = as_numpy(reduced.mean)[fitted]
-    unit = UNIT / _canthal_length(mean, indices[fitted].tolist(), OUTER_CANTHI_OF.get(family, OUTER_CANTHI))
-    head = _landmark_head(
-        reduced,
-        fitted,
-        unit,
-        _count(shape_count, reduced.shape_basis.shape[2]),
-        _count(expression_count, reduced.expression_basis.shape[2]),
+    unit = UNIT / _canthal_length(mean, indices[fitted].tolist(), family)
+    points, taking_part = reduced, fitted
+    if model is not None and moving is not None:
+        points = _joined(reduced, restrict_to(model, moving.candidates))
+        taking_part = np.append(fitted, np.ones(len(moving.candidates.faces), bool))
+        indices = np.append(indices, moving.numbers.cpu().numpy())
+        fitted = np.append(fitted, np.ones(len(moving.numbers), bool))
+    shapes = _count(counts[0], reduced.shape_basis.shape[2])
+    plain = _landmark_head(
+        points, taking_part, unit, shapes, _count(counts[1], reduced.expression_basis.shape[2])
     )
-    flat = head.mean[:, :2] - head.mean[:, :2].mean(0)
-    spread = float(np.sqrt(np.square(flat).sum(1).mean()))
-    return PreparedHead(reduced, fitted, head, head_products(head), unit, spread)
+    head, centre = _softened(plain, indices[:fixed][fitted[:fixed]], family)
+    return PreparedHead(points, fixed, indices, fitted, moving, head, unit, centre)
+
+
+def _softened(plain: LandmarkHead, ids: NDArray[np.int64], family: str) -> tuple[LandmarkHead, Array]:
+    """The head about the centre of its fixed landmarks, in coefficients whose stiffness is diagonal."""
+    own = slice(0, len(ids))
+    values, turn = softened(plain.frame_basis[own], plain.mean[own], ids, family)
+    centre = plain.mean[own].mean(0)
+    head = dataclasses.replace(
+        plain,
+        mean=plain.mean - centre,
+        pivot=plain.pivot - centre,
+        frame_basis=plain.frame_basis @ turn,
+        pivot_frame=plain.pivot_frame @ turn,
+        turn=turn,
+    )
+    stiffness = Stiffness.of(head.mean[own], head.jaw_arm[own], values)
+    return dataclasses.replace(head, stiffness=stiffness), centre
+
+
+def _joined(first: LandmarkModel, second: LandmarkModel) -> LandmarkModel:
+    joined = {n: torch.cat([getattr(first, n), getattr(second, n)]) for n in _PER_POINT}
+    return dataclasses.replace(first, **joined)
 
 
 def _count(wanted: int | None, available: int) -> int:
@@ -141,8 +191,9 @@ def _landmark_head(
     )
 
 
-def _canthal_length(points: Array, ids: list[int], canthi: tuple[int, int]) -> float:
+def _canthal_length(points: Array, ids: list[int], family: str) -> float:
     """3D outer-canthal distance; for points without those, their spread scaled as on the built-in head."""
-    if all(i in ids for i in canthi):
-        return float(np.linalg.norm(points[ids.index(canthi[0])] - points[ids.index(canthi[1])]))
+    right, left = OUTER_CANTHI[family]
+    if right in ids and left in ids:
+        return float(np.linalg.norm(points[ids.index(right)] - points[ids.index(left)]))
     return float(2.0 * np.sqrt(np.square(points - points.mean(0)).sum(1).mean()))

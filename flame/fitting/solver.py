@@ -2,45 +2,45 @@
 
 Minimises, in normalised units (1 unit = 1 % of the 3D outer-canthal distance):
 
-    sum_tl w_t |s_t P R_t X_tl + c_t - u_tl|^2 / sigma^2 + k |shape|^2 + |expression_t|^2 + jaw prior
-        + first differences in time of log scale, centre, rotation, jaw, expression
+    sum_tl w_t a_tl rho(|u_tl - seen_tl|^2) / sigma^2 + k |shape|^2 + |expression_t|^2
+        + jaw prior
+        + first and second differences in time of log scale, centre, rotation, jaw, expression
+        + lens prior, where the focal length is an unknown
 
-with X the posed landmark in the model frame (jaw joint about its own pivot, pose correctives of the jaw
-included). The unknowns form an arrowhead: a chain of frame blocks (pose, jaw, expression, eyelids) and one
-shared shape block, eliminated by its Schur complement (`_chain`). A frame without landmarks is a row without
-data: the temporal prior fills it.
+with u the image of the posed landmark (jaw joint about its own pivot, pose correctives of the jaw included),
+a the landmark's confidence and rho robust (`_robust`). The unknowns form an arrowhead: a chain of frame
+blocks (pose, jaw, expression, eyelids) and one shared block (shape, lens), eliminated by its Schur complement
+(`_chain`). A frame without landmarks is a row without data: the temporal prior fills it.
 
-No Jacobian is formed: sums over the landmarks are contractions of moments that are fixed per head (`_sums`).
-Tests
-compare them with the plain Jacobian, `jacobian_reference`.
+Gradients are exact. The Gauss-Newton matrix comes in closed form (`_sums`) for frames whose landmarks weigh
+nearly the same, from the plain Jacobian (`_direct`) for the others.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
 from ...geom.errors import HeadwarpError
-from ._chain import Eliminated, back_substitute, eliminate, marginal_covariance
-from ._problem import Array, LandmarkProblem, State, rotation_log
-from ._sums import (
-    HeadProducts,
-    Linearised,
-    Seen,
-    head_products,
-    linearise_data,
-    shape_terms,
-    written_out,
-)
+from ._outliers import doubtful, slips
+from ._problem import LandmarkProblem, State
+from ._projection import choose_again
+from ._robust import scale_at
+from ._rotations import Array
+from ._start import initial_state
+from ._sums import HeadProducts
+from ._task import Linearised, Task, energy_at, linearise, residual_and_trust
 
-LEAST_DAMPING, MOST_DAMPING = 1e-7, 1e4
+FIRST_DAMPING, LEAST_DAMPING, MOST_DAMPING = 1e-4, 1e-7, 1e4
+ROUNDING = 1e-9
 POSE_ORDER = [3, 4, 5, 0, 1, 2]  # of the covariance: rotation, log scale, centre
+LENS_RANGE = (0.01, 4.0)
 
 
 @dataclass(frozen=True)
@@ -53,19 +53,24 @@ class SolverConfig:
         shape_frames: how many frames tell of the shape at most. A detector errs alike in every frame, so that
             a thousand frames know no more than these; the prior of the shape grows with the rest.
         iterations: most Gauss-Newton steps.
-        tolerance: stop when the energy falls by less than this share.
+        tolerance: stop when a step promises to lower the energy by less than this share.
         jaw_deviation: prior standard deviation of the jaw's axis-angle, radians.
+        robust: residual in % of the outer-canthal distance beyond which a landmark counts for less and less
+            (Geman-McClure); infinite for least squares.
+        method: ``"auto"``; ``"direct"`` forms every frame's matrix from the plain Jacobian, ``"gram"`` none.
 
     Raises:
         HeadwarpError: a number that makes no sense.
     """
 
     sigma: float = 3.0
-    smooth: float = 0.3
+    smooth: float = 1.0
     shape_frames: float = 10.0
     iterations: int = 6
     tolerance: float = 1e-3
     jaw_deviation: tuple[float, float, float] = (0.2, 0.04, 0.04)
+    robust: float = 8.0
+    method: str = "auto"
 
     def __post_init__(self) -> None:
         positive = {"sigma": self.sigma, "shape_frames": self.shape_frames}
@@ -75,8 +80,12 @@ class SolverConfig:
         for name, value in (("smooth", self.smooth), ("tolerance", self.tolerance)):
             if not 0 <= value < math.inf:
                 raise HeadwarpError(f"{name}: expected 0 or more, got {value}")
+        if not self.robust > 0:
+            raise HeadwarpError(f"robust: expected a number above 0, or infinity, got {self.robust}")
         if self.iterations < 1:
             raise HeadwarpError(f"iterations: expected at least 1, got {self.iterations}")
+        if self.method not in ("auto", "gram", "direct"):
+            raise HeadwarpError(f"method: expected auto, gram or direct, got {self.method!r}")
 
 
 @dataclass(frozen=True)
@@ -85,115 +94,43 @@ class Solution:
 
     Attributes:
         state: at the minimum.
-        residual: per landmark, problem units.
+        problem: with sliding landmarks where they are in that state, and no weight where a detector slipped.
+        outliers: (T,) frames that were left out, or are hardly believed (`_outliers`).
+        length: (T, L) of the residuals, problem units.
+        trust: (T, L) robust weights of the landmarks, 0 to 1, the frames' weights and confidences left out.
         covariance: (T, 6, 6) of the pose: rotation, log scale, centre.
-        deviation: (T, 3 + E) standard deviations of the jaw and the frame's coefficients.
-        energies: of every step.
+        deviation: (T, 3 + E) standard deviations of the jaw and the frame's coefficients, own basis.
+        shared_deviation: (q,) of the shape, and the lens where it is an unknown.
+        energies: before every step and after the last.
     """
 
     state: State
-    residual: Array
+    problem: LandmarkProblem
+    outliers: NDArray[np.bool_]
+    length: Array
+    trust: Array
     covariance: Array
     deviation: Array
+    shared_deviation: Array
     energies: tuple[float, ...]
-    iterations: int
 
-
-@dataclass(frozen=True)
-class Priors:
-    """Diagonal precisions of a frame's unknowns (n,), of their first difference in time, and of the shape."""
-
-    own: Array
-    tie: Array
-    shape: float
-
-    @staticmethod
-    def of(problem: LandmarkProblem, config: SolverConfig) -> Priors:
-        linear = np.ones(problem.head.frame_count)
-        own = np.concatenate([np.zeros(6), 1.0 / np.square(config.jaw_deviation), linear])
-        tie = np.repeat([1 / 0.01**2, 1 / 10.0**2, 1 / 0.03**2, 1 / 0.05**2], [1, 2, 3, 3])
-        tie = np.concatenate([tie, linear / 0.35**2])
-        shape = max(1.0, np.count_nonzero(problem.weight) / config.shape_frames)
-        return Priors(own, tie * (config.smooth if problem.frames > 1 else 0.0), shape)
-
-
-@dataclass(frozen=True)
-class Linearisation:
-    """A state, its energy, and what a step needs: the data term, and the priors' pull downhill (T, n)."""
-
-    state: State
-    data: Linearised
-    energy: float
-    pull: Array
-
-
-@dataclass(frozen=True)
-class Task:
-    """A problem with everything that does not change from step to step."""
-
-    problem: LandmarkProblem
-    config: SolverConfig
-    priors: Priors
-    products: HeadProducts
-    seen: Seen
-
-    @staticmethod
-    def of(problem: LandmarkProblem, config: SolverConfig, products: HeadProducts) -> Task:
-        return Task(problem, config, Priors.of(problem, config), products, Seen.of(problem, products))
-
-    def seen_from(self, state: State) -> Task:
-        """The same task, perspective taken out of the targets with the depths of a state."""
-        problem = self.problem.with_perspective(state)
-        return dataclasses.replace(self, problem=problem, seen=Seen.of(problem, self.products))
-
-    def linearise(self, state: State) -> Linearisation:
-        """Energy and derivatives at a state."""
-        weight = self.problem.weight / self.config.sigma**2
-        data = linearise_data(self.problem, state, products=self.products, seen=self.seen, weight=weight)
-        own, tie, vector = self.priors.own, self.priors.tie, state.frame_vector()
-        held = self.priors.shape * np.square(state.shape).sum() + (own * np.square(vector)).sum()
-        energy = data.energy + float(held)
-        pull = -own * vector
-        if tie.any():
-            change = _difference(state)
-            energy += float((tie * np.square(change)).sum())
-            pull[:-1] += tie * change
-            pull[1:] -= tie * change
-        return Linearisation(state, data, energy, pull)
-
-    def rows(self, here: Linearisation) -> Iterator[tuple[slice, Array]]:
-        """Chunks of the frames' normal equations, data and priors, for `_chain.eliminate`."""
-        own, tie = self.priors.own, self.priors.tie
-        diagonal = np.arange(len(own))
-        for part, rows in written_out(here.data, self.products):
-            rows[:, diagonal, diagonal] += own + 2 * tie
-            rows[..., -1] += here.pull[part]
-            for end in (0, self.problem.frames - 1):  # they have one neighbour
-                if part.start <= end < part.stop:
-                    rows[end - part.start, diagonal, diagonal] -= tie
-            yield part, rows
-
-    def eliminate(
-        self, here: Linearisation, damping: float, reuse: Eliminated | None = None
-    ) -> Eliminated | None:
-        """The frames eliminated from the normal equations; None if those are not positive definite."""
-        sizes = (self.problem.frames, len(self.priors.own), self.problem.head.shape_count)
-        return eliminate(self.rows(here), sizes, tie=self.priors.tie, damping=damping, reuse=reuse)
-
-    def shape_terms(self, here: Linearisation, damping: float) -> tuple[Array, Array]:
-        """Block and gradient of the shape, data and prior."""
-        block, gradient = shape_terms(here.data, self.products)
-        block = block + self.priors.shape * np.eye(len(block))
-        return block + damping * np.diag(np.diagonal(block)), gradient - self.priors.shape * here.state.shape
+    @property
+    def iterations(self) -> int:
+        return len(self.energies) - 1
 
 
 def solve(
-    problem: LandmarkProblem, config: SolverConfig, *, products: HeadProducts | None = None
+    problem: LandmarkProblem,
+    config: SolverConfig,
+    *,
+    products: HeadProducts | None = None,
+    free_lens: bool = False,
 ) -> Solution:
     """Minimise the energy from the closed-form orthographic pose of the mean face.
 
     Args:
         products: `head_products` of the problem's head, if at hand.
+        free_lens: the lens is an unknown that all frames share.
 
     Raises:
         ValueError: no frame has landmarks.
@@ -201,7 +138,7 @@ def solve(
     if not problem.present.any():
         raise ValueError("solve: expected at least one frame with landmarks, got none")
     with one_thread().limit(limits=1):
-        return _solve(problem, config, products or head_products(problem.head))
+        return _solve(Task.of(problem, config, products, free_lens=free_lens))
 
 
 @lru_cache(maxsize=1)
@@ -210,49 +147,99 @@ def one_thread() -> ThreadpoolController:
     return ThreadpoolController()
 
 
-def _solve(problem: LandmarkProblem, config: SolverConfig, products: HeadProducts) -> Solution:
-    task = Task.of(problem, config, products)
-    here = task.linearise(problem.initial_state())
-    damping, energies, chain = 1e-4, [here.energy], None
-    for _ in range(config.iterations):
-        if problem.focal is not None:
-            task = task.seen_from(here.state)
-            here = task.linearise(here.state)
-            energies[-1] = here.energy
-        here, chain, damping = _step(task, here, damping, chain)
+def _solve(task: Task) -> Solution:
+    config, robust = task.config, task.config.robust
+    state, problem = initial_state(task.problem, robust=math.isfinite(robust))
+    slipped = np.zeros(problem.frames, bool)
+    if math.isfinite(robust) and config.smooth > 0:
+        slipped = slips(problem, state)
+    if slipped.any():
+        problem = dataclasses.replace(problem, weight=np.where(slipped, 0.0, problem.weight))
+        state, problem = initial_state(problem, robust=True)
+    task = dataclasses.replace(task, problem=problem)
+    here = _linearised(task, state, scale=scale_at(0, robust), damping=FIRST_DAMPING)
+    energies = [here.energy]
+    while here.chain is not None and here.damping < MOST_DAMPING:
+        frame_step, shared_step, promised = here.step()
+        trial = _within(here.state.moved(frame_step, shared_step), task.free_lens)
+        scale = scale_at(len(energies), robust)
+        settled = scale == here.scale and promised <= config.tolerance * here.energy
+        if settled or len(energies) == config.iterations:
+            energy = energy_at(task, trial, here.scale)
+            if energy <= here.energy * (1 + ROUNDING):
+                state = trial
+                energies.append(energy)
+                break
+            if settled:
+                break
+            here = _linearised(task, here.state, scale=here.scale, damping=10 * here.damping + 1e-6)
+            continue
+        damping = max(here.damping / 5, LEAST_DAMPING)
+        there = _linearised(task, trial, scale=scale, damping=damping, before=here)
+        if not there.energy_before <= here.energy * (1 + ROUNDING):
+            here = _linearised(task, here.state, scale=here.scale, damping=10 * here.damping + 1e-6)
+            continue
+        task, here = _chosen_again(task, there)
+        state = here.state
         energies.append(here.energy)
-        if energies[-2] - energies[-1] <= config.tolerance * energies[-2]:
-            break
-    damping = LEAST_DAMPING
-    while chain is None and damping < MOST_DAMPING:
-        chain, damping = task.eliminate(here, damping), damping * 10
-    if chain is None:
-        covariance = np.full((problem.frames, 6, 6), np.nan)
-        deviation = np.full((problem.frames, len(task.priors.own) - 6), np.nan)
+    return _solution(task, here, state, energies, slipped)
+
+
+def _linearised(
+    task: Task, state: State, *, scale: float, damping: float, before: Linearised | None = None
+) -> Linearised:
+    """With as much more damping as makes the equations positive definite."""
+    while True:
+        here = linearise(
+            task,
+            state,
+            scale=scale,
+            damping=damping,
+            scale_before=None if before is None else before.scale,
+            reuse=None if before is None else before.chain,
+        )
+        if here.chain is not None or damping > MOST_DAMPING:
+            return here
+        damping = 10 * damping + 1e-6
+
+
+def _within(state: State, free_lens: bool) -> State:
+    return dataclasses.replace(state, lens=float(np.clip(state.lens, *LENS_RANGE))) if free_lens else state
+
+
+def _chosen_again(task: Task, here: Linearised) -> tuple[Task, Linearised]:
+    """Sliding landmarks put where a state has them, and its equations then."""
+    problem = choose_again(task.problem, here.state)
+    old, new = task.problem.sliding, problem.sliding
+    if old is None or new is None or np.array_equal(old.rows, new.rows):
+        return task, here
+    task = dataclasses.replace(task, problem=problem)
+    return task, _linearised(task, here.state, scale=here.scale, damping=here.damping)
+
+
+def _solution(
+    task: Task, here: Linearised, state: State, energies: list[float], slipped: NDArray[np.bool_]
+) -> Solution:
+    frames, count, shared = task.sizes
+    if here.chain is None:
+        covariance, deviation = np.full((frames, 6, 6), np.nan), np.full((frames, count - 6), np.nan)
+        shared_deviation = np.full(shared, np.nan)
     else:
-        covariance, variance = marginal_covariance(chain, POSE_ORDER)
-        deviation = np.sqrt(variance[:, 6:])
-    residual = task.problem.residual(here.state)
-    return Solution(here.state, residual, covariance, deviation, tuple(energies), len(energies) - 1)
-
-
-def _step(
-    task: Task, here: Linearisation, damping: float, chain: Eliminated | None
-) -> tuple[Linearisation, Eliminated | None, float]:
-    """One damped step that does not raise the energy; the state itself, and no chain, if none is found."""
-    while damping < MOST_DAMPING:
-        chain = task.eliminate(here, damping, chain)
-        if chain is not None:
-            frame_step, shape_step = back_substitute(chain, *task.shape_terms(here, damping))
-            trial = task.linearise(here.state.moved(frame_step, shape_step))
-            if np.isfinite(trial.energy) and trial.energy <= here.energy * (1 + 1e-9):
-                return trial, chain, max(damping / 5, LEAST_DAMPING)
-        damping = damping * 10 + 1e-6
-    return here, None, damping
-
-
-def _difference(state: State) -> Array:
-    """First differences in time of the frame block, rotations as the log of the relative rotation."""
-    vector = np.diff(state.frame_vector(), axis=0)
-    vector[:, 3:6] = rotation_log(state.rotation[1:] @ np.swapaxes(state.rotation[:-1], 1, 2))
-    return vector
+        combined = np.eye(count)[6:]
+        if task.problem.head.turn is not None:
+            combined[3:, 9:] = task.problem.head.turn
+        spread, of_shared = here.spread(POSE_ORDER, combined)
+        covariance, deviation = spread.covariance, np.sqrt(spread.variance)
+        shared_deviation = np.sqrt(of_shared.diagonal())
+    length, trust = residual_and_trust(task.problem, state, task.config.robust)
+    return Solution(
+        state,
+        problem=task.problem,
+        outliers=slipped | doubtful(task.problem, trust),
+        length=length,
+        trust=trust,
+        covariance=covariance,
+        deviation=deviation,
+        shared_deviation=shared_deviation,
+        energies=tuple(energies),
+    )

@@ -1,4 +1,4 @@
-"""The fitter: Jacobians against differences, the Gram path against the plain one, recovery of known heads."""
+"""The fitter: recovery of known heads, gaps, bad input, files."""
 
 import dataclasses
 import gc
@@ -12,20 +12,8 @@ from toy_head import toy_head
 from headwarp.flame.builtin.load import load_builtin
 from headwarp.flame.detect import detect_faces
 from headwarp.flame.fitting import FitConfig, SolverConfig, accept, fit_landmarks
-from headwarp.flame.fitting._chain import back_substitute, eliminate, marginal_covariance
 from headwarp.flame.fitting._prepared import prepared_head
-from headwarp.flame.fitting._problem import (
-    LandmarkHead,
-    LandmarkProblem,
-    State,
-    jacobian_reference,
-    left_jacobian,
-    rotation_exp,
-    rotation_log,
-)
-from headwarp.flame.fitting._sums import head_products, shape_terms, written_out
 from headwarp.flame.fitting.proportions import PROPORTIONS, proportions_deviation
-from headwarp.flame.fitting.solver import Task, solve
 from headwarp.flame.model import landmark_points, pose_vertices, restrict
 from headwarp.flame.params import DETECTED, INTERPOLATED, MISSING, HeadFit, HeadParams
 from headwarp.flame.posing import camera_rotation, head_pose, project_head
@@ -71,157 +59,6 @@ def _landmarks(head, params, camera):
     full = np.full((params.frames, 468, 2), np.nan)
     full[:, head.landmarks["mediapipe"].indices.numpy()] = points.numpy()
     return full[:, : int(head.landmarks["mediapipe"].indices.max()) + 1]
-
-
-def _problem(seed=0, frames=3, landmarks=20, correctives=False):
-    rng = np.random.default_rng(seed)
-    normal = lambda *shape: rng.normal(size=shape)  # noqa: E731
-    head = LandmarkHead(
-        mean=normal(landmarks, 3) * 30,
-        pivot=normal(3) * 5,
-        jaw_weight=rng.uniform(size=landmarks),
-        frame_basis=normal(landmarks, 3, 4),
-        shape_basis=normal(landmarks, 3, 5),
-        pivot_frame=normal(3, 4),
-        pivot_shape=normal(3, 5),
-        correctives=normal(landmarks, 3, 9) if correctives else None,
-    )
-    weight = np.array([1.0, 0.5, 0.0] * (frames // 3 + 1))[:frames]
-    return LandmarkProblem(head, normal(frames, landmarks, 2) * 30, weight)
-
-
-def _state(problem, seed=1):
-    rng = np.random.default_rng(seed)
-    frames = problem.frames
-    return State(
-        camera=rng.normal(size=(frames, 3)) * 0.2,
-        rotation=rotation_exp(rng.normal(size=(frames, 3))),
-        jaw=rng.normal(size=(frames, 3)) * 0.3,
-        linear=rng.normal(size=(frames, problem.head.frame_count)),
-        shape=rng.normal(size=problem.head.shape_count),
-    )
-
-
-def test_rotation_log_inverts_exp_also_near_pi():
-    vectors = np.array([[0, 0, 0], [1e-9, 0, 0], [0.3, -0.2, 0.9], [0, np.pi - 1e-6, 0]])
-    np.testing.assert_allclose(rotation_log(rotation_exp(vectors)), vectors, atol=1e-9)
-
-
-@pytest.mark.parametrize("size", [0.0, 1e-6, 0.5, 2.0])
-def test_left_jacobian_is_how_the_exponential_turns(size):
-    vector, step = size * np.array([0.6, -0.48, 0.64]), 1e-6
-    for axis, column in zip(np.eye(3) * step, left_jacobian(vector).T, strict=True):
-        turned = rotation_exp(vector + axis) @ rotation_exp(vector - axis).T
-        np.testing.assert_allclose(rotation_log(turned) / (2 * step), column, atol=1e-8)
-
-
-@pytest.mark.parametrize("correctives", [False, True])
-def test_jacobian_equals_central_differences(correctives):
-    problem, step = _problem(correctives=correctives), 1e-5
-    state, frame_count = _state(problem), 9 + 4
-    jacobian = jacobian_reference(problem, state)
-    assert jacobian.shape[3] == frame_count + 5
-    for column in range(frame_count + 5):
-        both = np.zeros(frame_count + 5)
-        both[column] = step
-        frame, shape = np.tile(both[:frame_count], (problem.frames, 1)), both[frame_count:]
-        change = problem.residual(state.moved(frame, shape)) - problem.residual(state.moved(-frame, -shape))
-        np.testing.assert_allclose(jacobian[..., column], change / (2 * step), atol=2e-7, err_msg=str(column))
-
-
-@pytest.mark.parametrize("correctives", [False, True])
-@pytest.mark.parametrize("frames", [1, 3, 70])  # 70: more than a chunk
-def test_sums_in_closed_form_equal_those_of_the_plain_jacobian(correctives, frames):
-    problem, config = _problem(frames=frames, correctives=correctives), SolverConfig()
-    state, products = _state(problem), head_products(problem.head)
-    data = Task.of(problem, config, products).linearise(state).data
-    jacobian = jacobian_reference(problem, state).reshape(frames, -1, 9 + 4 + 5)
-    weight = problem.weight / config.sigma**2
-    residual = problem.residual(state).reshape(frames, -1)
-    hessian = np.einsum("t,tai,taj->tij", weight, jacobian, jacobian)
-    gradient = -np.einsum("t,tai,ta->ti", weight, jacobian, residual)
-    rows = np.concatenate([chunk.copy() for _, chunk in written_out(data, products)])
-    np.testing.assert_allclose(rows[..., :-1], hessian[:, :13], rtol=1e-9, atol=1e-8)
-    np.testing.assert_allclose(rows[..., -1], gradient[:, :13], rtol=1e-8, atol=1e-8)
-    block, shape_gradient = shape_terms(data, products)
-    np.testing.assert_allclose(block, hessian[:, 13:, 13:].sum(0), rtol=1e-9, atol=1e-8)
-    np.testing.assert_allclose(shape_gradient, gradient[:, 13:].sum(0), rtol=1e-8, atol=1e-7)
-    assert data.energy == pytest.approx(float(weight @ np.square(residual).sum(1)), rel=1e-10)
-
-
-def test_gradient_of_the_whole_energy_equals_central_differences():
-    problem, step = _problem(), 1e-5
-    task = Task.of(problem, SolverConfig(), head_products(problem.head))
-    state = _state(problem)
-    here = task.linearise(state)
-    rows = np.concatenate([chunk.copy() for _, chunk in task.rows(here)])
-    frame_gradient, shape_gradient = rows[..., -1], task.shape_terms(here, 0.0)[1]
-    for number in range(3 * 13 + 5):
-        both = np.zeros(3 * 13 + 5)
-        both[number] = step
-        frame, shape = both[:39].reshape(3, 13), both[39:]
-        change = task.linearise(state.moved(frame, shape)).energy
-        change -= task.linearise(state.moved(-frame, -shape)).energy
-        downhill = np.append(frame_gradient.ravel(), shape_gradient)[number]
-        assert -change / (4 * step) == pytest.approx(downhill, rel=1e-5, abs=1e-4), number
-
-
-def _dense(rows, tie, shape_block):
-    """The chain's matrix written out whole; frames first, then the shape."""
-    frames, count, width = rows.shape
-    own, total = width - count - 1, frames * count
-    matrix = np.zeros((total + own, total + own))
-    matrix[total:, total:] = shape_block
-    for t in range(frames):
-        here = slice(t * count, (t + 1) * count)
-        matrix[here, here] = rows[t, :, :count]
-        matrix[here, total:] = rows[t, :, count:-1]
-        matrix[total:, here] = rows[t, :, count:-1].T
-        if t:
-            before = slice((t - 1) * count, t * count)
-            matrix[here, before] = matrix[before, here] = -np.diag(tie)
-    return matrix
-
-
-@pytest.mark.parametrize(("frames", "tied"), [(1, False), (4, False), (4, True)])
-def test_chain_solves_the_system_written_out_whole(frames, tied):
-    rng = np.random.default_rng(0)
-    count, own = 5, 3
-    spread = rng.normal(size=(frames * count + own, 60))
-    whole = spread @ spread.T / 10 + 5 * np.eye(len(spread))
-    tie = rng.uniform(0.1, 0.5, count) * tied
-    rows = np.empty((frames, count, count + own + 1))
-    for t in range(frames):
-        here = slice(t * count, (t + 1) * count)
-        rows[t] = np.concatenate([whole[here, here], whole[here, -own:], rng.normal(size=(count, 1))], axis=1)
-    shape_block, shape_gradient = whole[-own:, -own:] * frames, rng.normal(size=own)
-    matrix = _dense(rows, tie, shape_block)
-    right = np.append(rows[..., -1].ravel(), shape_gradient)
-    cut = frames // 2
-    chunks = [(slice(0, cut), rows[:cut].copy()), (slice(cut, frames), rows[cut:].copy())]
-    chain = eliminate(chunks, (frames, count, own), tie=tie, damping=0.0)
-    solution = np.append(*(part.ravel() for part in back_substitute(chain, shape_block, shape_gradient)))
-    np.testing.assert_allclose(solution, np.linalg.solve(matrix, right), rtol=1e-4, atol=1e-6)
-    inverse = np.linalg.inv(matrix[:-own, :-own])
-    columns = [3, 1]
-    covariance, variance = marginal_covariance(chain, columns)
-    for t in range(frames):
-        picked = t * count + np.array(columns)
-        np.testing.assert_allclose(covariance[t], inverse[np.ix_(picked, picked)], rtol=1e-4)
-    np.testing.assert_allclose(variance.ravel(), inverse.diagonal(), rtol=1e-4)
-
-
-def test_chain_that_is_not_positive_definite_is_refused():
-    rows = np.concatenate([-np.eye(2), np.zeros((2, 2))], axis=1)[None]
-    assert eliminate([(slice(0, 1), rows)], (1, 2, 1), tie=np.zeros(2), damping=0.0) is None
-
-
-def test_energy_never_rises():
-    solution = solve(dataclasses.replace(_problem(), weight=np.ones(3)), SolverConfig(iterations=20))
-    assert all(
-        after <= before * (1 + 1e-9)
-        for before, after in zip(solution.energies, solution.energies[1:], strict=False)
-    )
 
 
 def test_known_head_is_recovered(head):

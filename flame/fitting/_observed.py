@@ -1,0 +1,200 @@
+"""What was seen, checked, and brought to the solver's units."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ...geom.errors import HeadwarpError, ShapeError
+from ._prepared import PreparedHead
+from ._priors import LENS
+from ._problem import LandmarkProblem, Rows, Sliding
+from ._rotations import Array
+
+FEWEST = 6  # landmarks that a frame must have: an affine map has eight numbers, a landmark two
+
+
+@dataclass(frozen=True)
+class Observed:
+    """Detected points that the head has.
+
+    Attributes:
+        points: (T, L, 2) px, NaN where a landmark is missing.
+        confidence: (T, L) of every landmark, 0 where missing; None for 1 everywhere in frames with a face.
+        present: (T,) frames with enough landmarks.
+        sizes: (T, 2) H, W of the frames.
+    """
+
+    points: Array
+    confidence: Array | None
+    present: NDArray[np.bool_]
+    sizes: NDArray[np.int64]
+
+    @property
+    def frames(self) -> int:
+        return len(self.points)
+
+    @property
+    def middle(self) -> Array:
+        """(T, 2) principal point."""
+        return self.sizes[:, ::-1] / 2
+
+    @property
+    def side(self) -> Array:
+        """(T,) longer side."""
+        return self.sizes.max(1).astype(np.float64)
+
+    @staticmethod
+    def of(
+        prepared: PreparedHead, points: Array, sizes: NDArray[np.int64], confidences: Array | None = None
+    ) -> Observed:
+        """Of all landmarks of the family (T, N, 2), and their confidences (T, N)."""
+        points = points[:, prepared.indices]
+        known = np.isfinite(points).all(2)
+        fitted = known[:, prepared.fitted]
+        if confidences is not None:
+            known = np.where(known, np.nan_to_num(confidences[:, prepared.indices]), 0.0)
+        elif (fitted.all(1) | ~fitted.any(1)).all():
+            known = None
+        usable = fitted if known is None else known[:, prepared.fitted] > 0
+        confidence = None if known is None else known.astype(np.float64)
+        return Observed(points, confidence, usable.sum(1) >= min(FEWEST, usable.shape[1]), sizes)
+
+
+def checked_points(landmarks: NDArray[np.floating] | Tensor) -> Array:
+    """(T, N, 2) in float64.
+
+    Raises:
+        ShapeError: the array has not the documented shape.
+    """
+    points = np.asarray(landmarks, dtype=np.float64)
+    if points.ndim != 3 or points.shape[2] not in (2, 3):
+        raise ShapeError(
+            f"landmarks: expected (T, L, 2) or (T, L, 3) pixels, got {points.shape}; add a frame axis"
+        )
+    return points[..., :2]
+
+
+def checked_confidences(confidences: NDArray[np.floating] | Tensor | None, points: Array) -> Array | None:
+    """(T, N) in float64, or None.
+
+    Raises:
+        ShapeError: not one for every landmark.
+        HeadwarpError: one is negative or infinite.
+    """
+    if confidences is None:
+        return None
+    values = np.asarray(confidences, dtype=np.float64)
+    if values.shape != points.shape[:2]:
+        raise ShapeError(
+            f"confidences: expected {points.shape[:2]} (T, L), one a landmark, got {values.shape}"
+        )
+    if (values < 0).any() or np.isinf(values).any():
+        raise HeadwarpError("confidences: expected finite numbers of 0 or more, or NaN for 0")
+    return values
+
+
+@dataclass(frozen=True)
+class Units:
+    """Normalisation of a problem: image point = (u - origin) * image, model point = X * model - centre.
+
+    Attributes:
+        origin: (T, 2) px; image (T,) normalised units a pixel.
+        model: normalised units a metre; centre (3,).
+    """
+
+    origin: Array
+    image: Array
+    model: float
+    centre: Array
+
+
+def normalised(
+    prepared: PreparedHead, seen: Observed, *, focal: Array | float | None, each: bool = False
+) -> tuple[LandmarkProblem, Units]:
+    """The problem in units in which the eye distance is about 100.
+
+    Args:
+        focal: px, of every frame or of all; 0 where it is an unknown; None for weak perspective.
+        each: every frame in units of its own, for pictures that no camera links.
+    """
+    points = seen.points[:, prepared.fitted]
+    known = np.isfinite(points).all(2) & seen.present[:, None]
+    if seen.confidence is not None:
+        known &= seen.confidence[:, prepared.fitted] > 0
+    ratio = np.full(seen.frames, np.nan)
+    ratio[seen.present] = _ratio(prepared, points[seen.present], known[seen.present])  # units a pixel
+    shared = float(np.nanpercentile(ratio, 10))  # of the larger faces
+    image = np.where(np.isfinite(ratio), ratio, shared) if each else np.full(seen.frames, shared)
+    origin = seen.middle if focal is not None else _centres(points, known, each=each)
+    target = np.where(known[..., None], (points - origin[:, None]) * image[:, None, None], 0.0)
+    weight = np.zeros(seen.frames)
+    relative = ratio[seen.present] / (ratio[seen.present] if each else np.median(ratio[seen.present]))
+    weight[seen.present] = np.clip(np.square(relative), 0.25, 4.0)
+    confidence = None
+    if seen.confidence is not None:
+        confidence = np.where(known, seen.confidence[:, prepared.fitted], 0.0)
+    unit, lens = None, 0.0
+    if focal is not None:
+        unit = 1 / (seen.side * image)
+        of_side = seen.side / np.where(np.asarray(focal) > 0, focal, seen.side / LENS[0])
+        lens = float(of_side[0])
+        unit = unit * of_side / lens  # where focal lengths differ, in proportion
+    problem = LandmarkProblem(
+        prepared.head,
+        np.ascontiguousarray(np.swapaxes(target, 1, 2)),
+        weight,
+        confidence=confidence,
+        unit=unit,
+        lens=lens,
+        sliding=_sliding(prepared, known, confidence),
+    )
+    return problem, Units(origin, image, prepared.unit, prepared.centre)
+
+
+def _ratio(prepared: PreparedHead, points: Array, known: NDArray[np.bool_]) -> Array:
+    """(T,): spread of the head's landmarks over that of the points, known landmarks of a frame only."""
+    own = prepared.head.mean[: prepared.first_candidate, :2]
+    points, known = points[:, : len(own)], known[:, : len(own)]
+    if known.all():
+        return _spread(own[None]) / np.maximum(_spread(points), 1e-3)
+    spreads = [(_spread(own[None, k])[0], _spread(p[None, k])[0]) for p, k in zip(points, known, strict=True)]
+    return np.array([mine / max(seen, 1e-3) for mine, seen in spreads])
+
+
+def _spread(points: Array) -> Array:
+    """Root mean square distance of the landmarks from their centre, per frame."""
+    centred = points - points.mean(1, keepdims=True)
+    return np.sqrt(np.square(centred).sum(2).mean(1))
+
+
+def _centres(points: Array, known: NDArray[np.bool_], *, each: bool) -> Array:
+    """(T, 2): the mean of all known points, or of those of every frame."""
+    summed, count = np.where(known[..., None], points, 0.0).sum(1), known.sum(1)
+    if each:
+        return summed / np.maximum(count, 1)[:, None]
+    return np.tile(summed.sum(0) / count.sum(), (len(points), 1))
+
+
+def _sliding(prepared: PreparedHead, known: NDArray[np.bool_], confidence: Array | None) -> Sliding | None:
+    """Fixed landmarks stand for themselves; the moving ones are chosen among the points behind them."""
+    if prepared.moving is None:
+        return None
+    moving, first = prepared.moving, prepared.first_candidate
+    count = len(moving.numbers)
+
+    def choose(points: Array) -> Rows:
+        chosen = np.asarray(moving.choose(points[:, first:]))
+        if chosen.shape != (len(points), count) or chosen.max(initial=0) >= points.shape[1] - first:
+            raise ShapeError(
+                f"MovingLandmarks.choose: expected rows {(len(points), count)} (T, K) among "
+                f"{points.shape[1] - first} candidates, got {chosen.shape}, largest {chosen.max(initial=0)}"
+            )
+        fixed = np.broadcast_to(np.arange(first), (len(points), first))
+        return np.concatenate([fixed, np.where(chosen < 0, -1, chosen + first)], axis=1)
+
+    certain = known.astype(np.float64) if confidence is None else confidence
+    return Sliding(np.full(known.shape, -1), certain, choose)
