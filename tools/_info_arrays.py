@@ -20,6 +20,7 @@ from ..geom.errors import HeadwarpError
 MAX_PICKLE = 1 << 29  # bytes; a FLAME model has 53 million
 MAX_MEMBERS = 10_000
 _OWN_HEAD, _FLAME_HEAD = {"template", "shape_basis"}, {"v_template", "shapedirs"}
+_GNM_HEAD = {"template_vertex_positions", "vertex_identity_basis"}
 _FIT_KEYS = {"convention", "model_id"}
 _TEXTURES = ({"mean", "tex_dir"}, {"MU", "PC"})
 _EMBEDDINGS = ("lmk_face_idx", "static_lmk_faces_idx", "dynamic_lmk_faces_idx", "full_lmk_faces_idx")
@@ -47,7 +48,9 @@ def explain_zip(path: Path) -> dict[str, Any]:
 def _npz_kind(path: Path, arrays: Mapping[str, str]) -> dict[str, Any]:
     keys = set(arrays)
     if keys >= _OWN_HEAD or keys >= _FLAME_HEAD:
-        return _head(path)
+        return explain_head(path)
+    if keys >= _GNM_HEAD:
+        return {"kind": "GNM head", "read_by": f"headwarp convert head {path.name}"}
     if keys >= _FIT_KEYS:
         return _fit(path)
     if any(keys >= wanted for wanted in _TEXTURES):
@@ -75,7 +78,7 @@ def explain_pickle(path: Path) -> dict[str, Any]:
     content = read_pickle(path)
     keys = {str(key) for key in content} if isinstance(content, dict) else set()
     if keys & _FLAME_HEAD:
-        return _head(path)
+        return explain_head(path)
     if _is_embedding(keys):
         return _embedding(path)
     return tracker_or_none(path) or _masks(path, content)
@@ -146,8 +149,8 @@ def _fit(path: Path) -> dict[str, Any]:
     }
 
 
-def _head(path: Path) -> dict[str, Any]:
-    """A FLAME file or one of ours, read by the reader that builds arrays and nothing else."""
+def explain_head(path: Path) -> dict[str, Any]:
+    """A FLAME file, an ICT-FaceKit folder or a file of ours; nothing but arrays is built."""
     from ..flame.io import load_head
 
     head = load_head(path)
@@ -156,6 +159,7 @@ def _head(path: Path) -> dict[str, Any]:
     return {
         "kind": "head",
         "name": head.name,
+        "version": head.version or None,
         "model_id": head.model_id,
         "licence": head.licence,
         "vertices": len(head.template),
@@ -167,6 +171,7 @@ def _head(path: Path) -> dict[str, Any]:
         "landmarks": families or "none: pass landmark embeddings to fit with this head",
         "regions": ", ".join(head.region_masks) or None,
         "named_expressions": ", ".join(named) or None,
+        "expression_names": ", ".join(head.expression_names) or None,
     }
 
 

@@ -16,6 +16,7 @@ from ..flame.model import HeadModel
 from ..flame.params import HeadFit
 from ..geom.errors import HeadwarpError
 from ._info_meshes import grouped
+from .heads import ready_head
 
 _KINDS = {".glb": "gltf", ".gltf": "gltf", ".csv": "arkit", "": "obj"}
 _OPTIONS = {"fps": ("gltf", "arkit"), "texture": ("gltf",), "axes": ("obj",), "normals": ("obj",)}
@@ -102,6 +103,8 @@ def export(
     kind = _kind(output)
     fit = fit if isinstance(fit, HeadFit) else HeadFit.load(fit)
     model = head if isinstance(head, HeadModel) else load_head(head)
+    if kind == "arkit":  # which needs the face-mesh landmarks that some heads come without
+        model = ready_head(model)
     _make_parent(output)
     report: Any
     if kind == "gltf":

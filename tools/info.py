@@ -10,7 +10,15 @@ from typing import Any
 from tyro.conf import Positional
 
 from ..geom.errors import HeadwarpError, MediaError
-from ._info_arrays import explain_npy, explain_pickle, explain_zip, opened, tracked, tracker_or_none
+from ._info_arrays import (
+    explain_head,
+    explain_npy,
+    explain_pickle,
+    explain_zip,
+    opened,
+    tracked,
+    tracker_or_none,
+)
 from ._info_meshes import explain_glb, explain_obj, explain_obj_folder, explain_other_mesh
 from ._info_packs import BLOCK, explain_safetensors, explain_tar, is_tar, safetensors_header
 from ._info_texts import explain_csv, explain_json
@@ -90,6 +98,10 @@ def _file(path: Path) -> dict[str, Any]:
 
 
 def _folder(path: Path) -> dict[str, Any]:
+    from ..flame.ict import is_ict_folder
+
+    if is_ict_folder(path):
+        return explain_head(path)
     explained = _output_folder(path) or explain_obj_folder(path) or tracker_or_none(path)
     return explained or _medium(path)
 

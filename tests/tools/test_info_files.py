@@ -138,6 +138,19 @@ def test_files_around_flame(tmp_path):
     assert (report["kind"], report["name"], report["texture_coordinates"]) == ("texture space", "FLAME", True)
 
 
+def test_an_ict_folder_is_a_head(test_data):
+    report = info(test_data / "ict_facekit" / "FaceXModel")
+    assert (report["kind"], report["name"]) == ("head", "ict")
+    assert "mouthSmile_L" in report["expression_names"]
+
+
+def test_a_gnm_head_is_told_by_its_keys(tmp_path):
+    np.savez(
+        tmp_path / "g.npz", template_vertex_positions=np.zeros((9, 3)), vertex_identity_basis=np.zeros(2)
+    )
+    assert info(tmp_path / "g.npz")["kind"] == "GNM head"
+
+
 class Double:
     """Work for a manifest: fails for the argument 2."""
 
