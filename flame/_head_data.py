@@ -68,6 +68,8 @@ class HeadData:
     expression ``(E,)``. Missing bases are zeros. ``parents[j] < j``, the root's parent is -1. ``version``
     is a sentence for people: which release it is, and what that was told by. ``shape_names`` and
     ``expression_names`` say what the columns are, where the model has names for them; else they are empty.
+    ``joint_template (J,3)`` and ``joint_shape_basis (J,3,S)``, both or neither, give the joints themselves
+    where a model has a basis for them; then the regressor is not used, and no expression moves a joint.
     """
 
     name: str
@@ -91,6 +93,8 @@ class HeadData:
     version: str = ""
     shape_names: tuple[str, ...] = ()
     expression_names: tuple[str, ...] = ()
+    joint_template: Array | None = None
+    joint_shape_basis: Array | None = None
 
 
 def checked_arrays(data: HeadData, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
@@ -117,6 +121,13 @@ def checked_arrays(data: HeadData, dtype: torch.dtype = torch.float32) -> dict[s
     expect("joint_regressor", arrays["joint_regressor"], (joints, count))
     expect("weights", arrays["weights"], (count, joints))
     expect("eyelid_basis", arrays["eyelid_basis"], (count, 3, 2))
+    if (data.joint_template is None) != (data.joint_shape_basis is None):
+        raise ShapeError("joint_template, joint_shape_basis: expected both or neither, got one of them")
+    if data.joint_template is not None and data.joint_shape_basis is not None:
+        arrays["joint_template"] = as_float("joint_template", data.joint_template, dtype)
+        arrays["joint_shape_basis"] = as_float("joint_shape_basis", data.joint_shape_basis, dtype)
+        expect("joint_template", arrays["joint_template"], (joints, 3))
+        expect("joint_shape_basis", arrays["joint_shape_basis"], (joints, 3, arrays["shape_basis"].shape[2]))
     for key, value in arrays.items():
         if value.is_floating_point() and not torch.isfinite(value).all():
             raise ShapeError(f"{key}: expected finite numbers, got NaN or infinity")

@@ -28,8 +28,10 @@ from ._flame_landmarks import (
     stored_embeddings,
     with_irises,
 )
+from ._gnm_landmarks import sparse_landmarks
 from ._head_data import ContourTable, HeadData, LandmarkEmbedding
 from ._pickle import read_pickle
+from .gnm import gnm_head, is_gnm
 from .model import HeadModel
 from .texture import uv_beside
 
@@ -39,6 +41,7 @@ _ARRAYS = ("template", "faces", "shape_basis", "expression_basis", "pose_basis",
 _OPTIONAL = ("eyelid_basis", "uv", "uv_faces")
 _TEXTS = ("name", "licence", "model_id")
 _NAMES = ("shape_names", "expression_names")  # of the columns, where a model has them
+_JOINTS = ("joint_template", "joint_shape_basis")  # where a model has joints of their own
 _NOTES = ("version",)  # texts that older files lack
 
 
@@ -53,7 +56,8 @@ def load_head(
 
     Args:
         name_or_file: ``"builtin"``, a FLAME ``.pkl`` (2019, 2020, 2023), an ``.npz`` of ours or one
-            with FLAME's keys, or the ``FaceXModel`` folder of ICT-FaceKit (see `flame.ict`).
+            with FLAME's keys, GNM's ``gnm_head.npz`` (see `flame.gnm`), or the ``FaceXModel`` folder of
+            ICT-FaceKit (see `flame.ict`).
             None: the file that ``$HEADWARP_HEAD`` names, else the built-in head.
         landmarks: landmark embedding file(s); they win over those found beside the head. Without any,
             a FLAME file loads with ``landmarks == {}`` and cannot be fitted to landmarks.
@@ -103,6 +107,7 @@ def save_head_npz(model: HeadModel, path: str | Path) -> Path:
     arrays |= {"schema_version": np.array(SCHEMA_VERSION), "parents": np.array(model.parents)}
     arrays |= {"joint_names": np.array(model.joint_names)}
     arrays |= {key: np.array(getattr(model, key)) for key in _NAMES if getattr(model, key)}
+    arrays |= {key: getattr(model, key) for key in _JOINTS if model.explicit_joints}
     arrays |= embedding_arrays(model.landmarks, model.contour)
     arrays |= {f"region_masks.{name}": mask for name, mask in model.region_masks.items()}
     arrays |= {f"named_expressions.{name}": value for name, value in model.stored_expressions.items()}
@@ -138,19 +143,23 @@ def _load_builtin(embeddings: list[Path], dtype: torch.dtype) -> HeadModel:
 def _read_head(path: Path, shape_count: int | None) -> tuple[HeadData, str]:
     """What a file or folder holds, and the id it says it has (empty where it says none)."""
     if path.is_dir():
-        head = _folder_head(path)
-        of_itself = "this folder says itself which meshes are identities"
+        head, wanted_id, kind = _folder_head(path), "", "meshes of this folder"
     elif not path.is_file():
         raise ModelFileError(_missing(path))
     else:
         content = _content(path)
-        if "schema_version" not in content:
+        if is_gnm(content):
+            head, wanted_id, kind = gnm_head(content, path), "", "components of GNM"
+        elif "schema_version" in content:
+            head, wanted_id = _own_head(content, path), str(content.get("model_id", ""))
+            kind = "columns of this file"
+        else:
             return _with_files_beside(flame_head(content, path, shape_count=shape_count), path.parent), ""
-        head = _own_head(content, path)
-        of_itself = "this file says itself which columns are identity"
     if shape_count is not None:
-        raise ModelFileError(f"{path}: shape_count: {of_itself}")
-    return head, "" if path.is_dir() else str(content.get("model_id", ""))
+        raise ModelFileError(
+            f"{path}: shape_count: the {kind} say themselves which are identity; leave it out"
+        )
+    return head, wanted_id
 
 
 def _folder_head(path: Path) -> HeadData:
@@ -204,6 +213,8 @@ def _own_head(content: Mapping[str, object], path: Path) -> HeadData:
         named_expressions=_group(plain, "named_expressions."),
         shape_names=_names(plain, "shape_names", path),
         expression_names=_names(plain, "expression_names", path),
+        joint_template=plain.get("joint_template"),
+        joint_shape_basis=plain.get("joint_shape_basis"),
     )
 
 
@@ -249,7 +260,11 @@ def _embeddings(files: list[Path], head: HeadData, *, unique: bool) -> Embedding
     for path in files:
         if not path.is_file():
             raise ModelFileError(f"{path}: no such landmark file; known are {', '.join(LANDMARK_FILES)}")
-        read = read_embeddings(path, len(head.faces))
+        if path.suffix == ".txt":  # GNM's, by vertices
+            points = sparse_landmarks(path, np.asarray(head.template, np.float64), np.asarray(head.faces))
+            read = EmbeddingFile({"ibug68": points})
+        else:
+            read = read_embeddings(path, len(head.faces))
         for family, embedding in read.families.items():
             if family in found and unique:
                 raise ModelFileError(f"{path}: landmarks {family!r} were given by an earlier file already")

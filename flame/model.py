@@ -101,7 +101,8 @@ class HeadModel(nn.Module):
 
     Buffers: ``template (V,3)``, ``faces (F,3)`` int64, ``shape_basis (V,3,S)``, ``expression_basis (V,3,E)``,
     ``pose_basis (V,3,9*(J-1))``, ``joint_regressor (J,V)``, ``weights (V,J)``, ``eyelid_basis (V,3,2)``, and
-    from these ``joint_template (J,3)``, ``joint_shape_basis (J,3,S)``, ``joint_expression_basis (J,3,E)``.
+    from these ``joint_template (J,3)``, ``joint_shape_basis (J,3,S)``, ``joint_expression_basis (J,3,E)``
+    (of the file itself where ``explicit_joints``).
     Attributes: ``name``, ``licence``, ``version``, ``model_id`` (name and 12 hex digits of a sha256 over what
     gives the parameters their meaning), ``parents``, ``joint_names``, ``landmarks``, ``contour``,
     ``region_masks``, ``uv``, ``uv_faces``, ``stored_expressions``, ``shape_names`` and ``expression_names``
@@ -126,6 +127,7 @@ class HeadModel(nn.Module):
     def __init__(self, data: HeadData, *, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         arrays = checked_arrays(data, dtype)
+        self.explicit_joints = "joint_template" in arrays
         for key, value in arrays.items():
             self.register_buffer(key, columns_first(value) if key.endswith("_basis") else value)
         self.name, self.licence, self.version = data.name, data.licence, data.version
@@ -357,7 +359,13 @@ def restrict_to(model: HeadModel, embedding: LandmarkEmbedding) -> LandmarkModel
 
 
 def _joint_bases(model: HeadModel) -> dict[str, Tensor]:
-    """The joints as affine functions of the coefficients, so that no pose needs the whole mesh for them."""
+    """The joints as affine functions of the coefficients, so that no pose needs the whole mesh for them.
+
+    Where the head's file gave joints of their own, only the rest: no expression moves them.
+    """
+    if model.explicit_joints:
+        count, width = len(model.parents), model.expression_basis.shape[2]
+        return {"joint_expression_basis": model.template.new_zeros(count, 3, width)}
     regressor = model.joint_regressor.detach().double()
     rows = (regressor != 0).any(0).nonzero()[:, 0]
 

@@ -53,11 +53,25 @@ def open_mouth(head: HeadModel, verts: Float[Tensor, "1 V 3"], fit: HeadFit) -> 
     count = verts.shape[1]
     strip = ROWS * rows.shape[1]
     faces = torch.cat(
-        [head.faces, count + _strip_faces(rows.shape[1]), count + strip + _strip_faces(rows.shape[1])]
+        [
+            _without_teeth(head),
+            count + _strip_faces(rows.shape[1]),
+            count + strip + _strip_faces(rows.shape[1]),
+        ]
     )
     inside = head.region_masks.get("mouth_interior", torch.zeros(count, dtype=torch.bool))
     cavity = torch.cat([inside, torch.zeros(strip, dtype=torch.bool), torch.ones(strip, dtype=torch.bool)])
     return Mouth(gap, rows, faces, cavity)
+
+
+def _without_teeth(head: HeadModel) -> Int[Tensor, "F 3"]:
+    """The head's triangles but those of teeth and gums of its own: they would stand before the strip, and the
+    photo's teeth do not lie on them.
+    """
+    own = torch.zeros(len(head.template), dtype=torch.bool)
+    for name in ("teeth", "gums"):
+        own |= head.region_masks.get(name, own)
+    return head.faces[~own[head.faces].all(1)]
 
 
 def with_mouth(

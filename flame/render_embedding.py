@@ -20,6 +20,7 @@ from torch import Tensor
 from ..geom.errors import NoFaceError
 from ..geom.transforms import umeyama
 from ._embedding_median import RenderedEmbedding, combined
+from ._embedding_open import opened_mouth
 from ._embedding_views import HeadView, Hits, Stand, cast, draw_view, to_view
 from ._face_paint import HeadParts, brow_strokes, head_parts
 from .landmarks import (
@@ -29,7 +30,7 @@ from .landmarks import (
     RIGHT_EYE_RIM,
     RIGHT_IRIS,
 )
-from .model import HeadModel, LandmarkEmbedding, pose_vertices
+from .model import HeadModel, LandmarkEmbedding
 
 __all__ = [
     "EmbeddingConfig",
@@ -39,10 +40,8 @@ __all__ = [
     "render_embedding",
 ]
 PRESENCE = 0.5
-JAW_OPEN = 0.12  # radians: lips a centimetre apart; at 0.22 the detected inner lips lie 2 mm further off
 _NOSE = (1, 4, 5, 6, 168, 195, 197, 2)
 _STEADY = (*LEFT_EYE_RIM, *RIGHT_EYE_RIM, *_NOSE, *LIPS)  # read well on a head without brows
-_JAW_MOVES = 0.003  # metres: of a lip that follows the jaw
 _FARTHEST = 0.03  # metres from an average face's place, for a face of an adult's size
 _LIP_DEPTH = 0.005  # metres behind the visible lips at which their rims end, likewise
 _FIRST_SIZE = 512
@@ -93,11 +92,13 @@ def render_embedding(model: HeadModel, config: EmbeddingConfig | None = None) ->
         scene = _Scene(model, parts, prior, _stand(prior, config))
         shut = _look(scene, model.template, angles, skin=parts.skin)
         _expect_views(len(shut), len(angles), config.fewest_views)
-        wide, opened = [], _opened(model)
+        wide: list[Hits] = []
+        first = combined(model, parts, prior.points, shut=shut, wide=wide, views=len(angles))
+        opened = opened_mouth(model, first.mediapipe, scale=prior.scale)
         if opened is not None:
             level = [(yaw, 0.0) for yaw in config.yaws_deg]
             wide = _look(scene, opened, level, skin=parts.skin & _near_lips(scene, shut))
-    return combined(model, parts, prior.points, shut=shut, wide=wide, views=len(angles))
+    return combined(model, parts, prior.points, shut=shut, wide=wide, views=len(angles)) if wide else first
 
 
 def distances_mm(model: HeadModel, found: RenderedEmbedding) -> dict[str, Float[np.ndarray, " L"]]:
@@ -135,7 +136,7 @@ def embedding_pictures(
         places = np.einsum("lk,lkc->lc", embedding.bary.double().numpy(), points)
         prior = _Prior(places, 1.0)
         stand = _stand(prior, EmbeddingConfig(size=size))
-        opened = _opened(model)
+        opened = opened_mouth(model, embedding, scale=1.0)
         cases = [(rest, 0.0), (rest, -35.0), (rest, 35.0), (rest if opened is None else opened, 0.0)]
         pictures = []
         for verts, yaw in cases:
@@ -263,13 +264,3 @@ def _expect_views(found: int, drawn: int, fewest: int) -> None:
             f"landmarks: expected a face in at least {fewest} of {drawn} views of the head, found {found}; "
             "give an embedding file with --landmarks"
         )
-
-
-def _opened(model: HeadModel) -> Float[Tensor, "V 3"] | None:
-    """The resting head with its jaw open; None if its jaw moves nothing."""
-    if "jaw" not in model.joint_names:
-        return None
-    none = model.template.new_zeros(1, 0)
-    verts = pose_vertices(model, none, none, jaw=model.template.new_tensor([[JAW_OPEN, 0.0, 0.0]]))[0]
-    moved = (verts - model.template).square().sum(1).max().sqrt()
-    return verts if float(moved) > _JAW_MOVES else None

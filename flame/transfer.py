@@ -40,7 +40,7 @@ class TransferConfig:
         tolerance: metres; stop when no point moves further in a step.
     """
 
-    noise: float = 1e-3
+    noise: float = 2e-3
     exact_noise: float = 5e-6
     jaw_deviation: float = 0.1
     eyelid_deviation: float = 0.5

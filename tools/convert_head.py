@@ -1,4 +1,4 @@
-"""``headwarp convert head``: a FLAME file or an ICT-FaceKit folder becomes this library's own ``.npz``."""
+"""``headwarp convert head``: a FLAME or GNM file or an ICT-FaceKit folder becomes our own ``.npz``."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from ..geom.errors import MissingDependencyError, NoFaceError
 
 @dataclass(frozen=True)
 class ConvertHead:
-    """Turn a FLAME pickle or an ICT-FaceKit folder into an .npz of plain arrays that loads fast.
+    """Turn a FLAME or GNM file or an ICT-FaceKit folder into an .npz of plain arrays that loads fast.
 
     Chumpy is not needed. Face-mesh points that no file gives are found by drawing the head.
     """
 
     input: Positional[Path]
     """FLAME model file (2019, 2020, 2023) or an .npz with FLAME's keys, with the embeddings, eyelids and
-    masks beside it; or the FaceXModel folder of ICT-FaceKit."""
+    masks beside it; GNM's gnm_head.npz; or the FaceXModel folder of ICT-FaceKit."""
     output: Path
     """Name of the .npz to write."""
     landmarks: Path | None = None

@@ -17,14 +17,25 @@ from ict_folder import (
     obj_text,
     write_ict_folder,
 )
+from posed_fits import posed_fit
 
 from headwarp.flame._ict_joints import rotation_about_x
 from headwarp.flame._ict_tables import EXPRESSIONS, IDENTITIES, KEPT, RANGES
 from headwarp.flame.ict import ict_head, ict_modes, is_ict_folder, listed, missing_modes
 from headwarp.flame.io import load_head, save_head_npz
-from headwarp.flame.model import HeadModel, landmark_points, pose_vertices
+from headwarp.flame.model import (
+    HeadModel,
+    LandmarkEmbedding,
+    landmark_points,
+    pose_vertices,
+    with_landmarks,
+)
+from headwarp.flame.mouth import open_mouth
+from headwarp.flame.posing import posed_vertices
+from headwarp.flame.transfer import transfer_fit
 from headwarp.geom.errors import ModelFileError
 from headwarp.tools.cli import main
+from headwarp.tools.heads import ready_head
 
 NONE = torch.zeros(1, 0)
 
@@ -177,6 +188,21 @@ def test_the_file_keeps_names_and_id(head, tmp_path):
     assert missing_modes(again) == missing_modes(head)
 
 
+def test_its_own_teeth_do_not_stand_before_the_photos(head):
+    """An animator hangs the photo's teeth behind the lips, where the model has teeth and gums of its own."""
+    corner = torch.zeros(478, dtype=torch.long)
+    anywhere = LandmarkEmbedding(torch.arange(478), corner, torch.eye(3)[corner])
+    ready = with_landmarks(head, {"mediapipe": anywhere})
+    fit = posed_fit(ready)
+    mouth = open_mouth(ready, posed_vertices(ready, fit), fit)
+    kept = torch.zeros(len(mouth.cavity), dtype=torch.bool)
+    kept[mouth.faces.reshape(-1)] = True
+    assert not kept[slice(*RANGES["teeth"])].any()
+    assert not kept[slice(*RANGES["gums"])].any()
+    assert kept[slice(*RANGES["mouth_socket"])].float().mean() > 0.99
+    assert mouth.cavity[slice(*RANGES["mouth_socket"])].all()
+
+
 # what is not there
 
 
@@ -293,7 +319,7 @@ def test_a_mesh_in_another_unit_is_refused(copy):
 
 
 def test_a_folder_takes_no_identity_count(folder):
-    with pytest.raises(ModelFileError, match="this folder says itself which meshes are identities"):
+    with pytest.raises(ModelFileError, match="the meshes of this folder say themselves which are identity"):
         load_head(folder, shape_count=3)
 
 
@@ -350,3 +376,14 @@ def test_its_own_landmarks_are_found_by_drawing_it(real):
     assert np.median(apart[27:36]) < 3.0  # nose
     assert np.median(apart[48:68]) < 4.0  # lips: the two families place some along the lip
     assert np.median(apart[17:27]) < 6.0  # brows: painted where an average face has them
+
+
+def test_a_fit_is_carried_over_to_it(real):
+    pytest.importorskip("mediapipe")
+    builtin, ict = load_head("builtin"), ready_head(real)
+    moved = transfer_fit(posed_fit(builtin, [-20.0, 0.0, 25.0], size=(512, 512)), builtin, ict)
+    facts = moved.report["transfer"]
+    assert facts["projected_percent_iod"] < 4  # ten of a hundred identities
+    back = transfer_fit(moved, ict, builtin).report["transfer"]
+    assert back["projected_percent_iod"] < 2
+    assert back["rms_mm"] < 3

@@ -353,7 +353,7 @@ def test_altered_files_are_refused(tmp_path: Path, flame: Path) -> None:
         load_head(rewritten(good, bad, template=np.zeros((56, 3))))
     with pytest.raises(ModelFileError, match="template: expected numbers"):
         load_head(rewritten(good, bad, template=np.array(["a"])))
-    with pytest.raises(ModelFileError, match="shape_count: this file says itself"):
+    with pytest.raises(ModelFileError, match="shape_count: the columns of this file say themselves"):
         load_head(good, shape_count=3)
 
 
