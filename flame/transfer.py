@@ -297,13 +297,18 @@ def _as_fit(
     report: dict[str, Any],
 ) -> HeadFit:
     """The record of the transferred parameters, residuals against the target's own landmarks."""
+    single = HeadParams(**{f.name: getattr(params, f.name).float() for f in dataclasses.fields(params)})
+    if len(fit.landmark_indices) == 0:  # a fit of another tracker: no points, no residual
+        report = {**fit.report, "transfer": report}
+        return dataclasses.replace(
+            fit, params=single, camera=camera, model_id=target.model_id, report=report, deviation=None
+        )
     family = str(fit.report.get("family", "mediapipe"))
     if family not in target.landmarks:
         raise HeadwarpError(
             f"transfer: expected {family!r} landmarks on {target.model_id}, it has "
             f"{', '.join(sorted(target.landmarks)) or 'none'}; make them with `headwarp convert landmarks`"
         )
-    single = HeadParams(**{f.name: getattr(params, f.name).float() for f in dataclasses.fields(params)})
     keep, rows = _kept(fit.landmark_indices, target, family)
     projected = project_head(restrict(target, family), single, camera)[:, rows, :2]
     landmarks = fit.landmarks[:, keep]

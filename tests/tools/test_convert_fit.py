@@ -241,3 +241,23 @@ def test_to_head_makes_a_flame_fit_of_another_heads(tmp_path):
         for model, fit in ((toy, HeadFit.load(path)), (flame, back))
     )
     assert float((first - second).norm(dim=-1).max()) < 0.3
+
+
+def test_to_head_of_another_trackers_fit_which_has_no_landmarks(tmp_path, flame, head, fit_file):
+    """From one release of FLAME to another: same mesh, other bases, no embedding beside either."""
+    arrays = flame_arrays()
+    arrays["shapedirs"] = -arrays["shapedirs"]
+    write_flame_pickle(tmp_path / "flame2023.pkl", arrays)
+    written = write_fit(HeadFit.load(fit_file), head, tmp_path / "x.npz", name="vhap").path
+    report = run(
+        ConvertFit(written, tmp_path / "y.npz", head=str(flame), to_head=str(tmp_path / "flame2023.pkl"))
+    )
+    moved = HeadFit.load(tmp_path / "y.npz")
+    assert report["model_id"] == moved.model_id != head.model_id
+    assert report["transfer"]["rms_mm"] < 1
+    first = read_fit(written, head).fit
+    other = load_head(tmp_path / "flame2023.pkl")
+    shown = [
+        project_head(model, fit.params, fit.camera)[..., :2] for model, fit in ((head, first), (other, moved))
+    ]
+    assert float((shown[0] - shown[1]).norm(dim=-1).mean()) < 1
