@@ -6,28 +6,17 @@ import contextlib
 import os
 import secrets
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 
 from ..geom.errors import ModelFileError
+from ._arrays import npy_array, npz_arrays, open_zip
 
 MAX_BYTES = 2 << 30  # no head model comes near 2 GiB
 ZIP_MAGIC = b"PK\x03\x04"
 NPY_MAGIC = b"\x93NUMPY"
-_DAMAGE = (
-    OSError,
-    ValueError,
-    EOFError,
-    MemoryError,
-    KeyError,
-    NotImplementedError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 
 
 def read_bytes(path: Path) -> bytes:
@@ -60,20 +49,11 @@ def read_npz(path: Path, data: bytes | None = None) -> dict[str, np.ndarray]:
     Raises:
         ModelFileError: damaged, too large, or something other than plain arrays is inside.
     """
-    content = BytesIO(read_bytes(path) if data is None else data)
+    content = read_bytes(path) if data is None else data
     try:
-        with zipfile.ZipFile(content) as archive:
-            total = sum(member.file_size for member in archive.infolist())
-        if total > MAX_BYTES:
-            raise ModelFileError(f"{path}: expected at most {MAX_BYTES} bytes unpacked, got {total}")
-        with np.load(content, allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in archive.files}
-    except _DAMAGE as error:
-        raise ModelFileError(f"{path}: not a sound .npz of plain arrays: {first_line(error)}") from error
-    for key, value in arrays.items():
-        if not isinstance(value, np.ndarray):
-            raise ModelFileError(f"{path}: {key}: expected an array, got {type(value).__name__}")
-    return arrays
+        return npz_arrays(open_zip(content, limit=MAX_BYTES))
+    except ModelFileError as error:
+        raise ModelFileError(f"{path}: not a sound .npz of plain arrays: {error}") from error.__cause__
 
 
 def read_npy(path: Path) -> np.ndarray:
@@ -82,10 +62,12 @@ def read_npy(path: Path) -> np.ndarray:
     Raises:
         ModelFileError: damaged, or an array of Python objects.
     """
+    data = read_bytes(path)
     try:
-        return np.lib.format.read_array(BytesIO(read_bytes(path)), allow_pickle=False)
-    except _DAMAGE as error:
-        raise ModelFileError(f"{path}: not a sound .npy of plain numbers: {first_line(error)}") from error
+        return npy_array(data)
+    except ModelFileError as error:
+        reason = str(error).removeprefix("not a sound .npy: ")
+        raise ModelFileError(f"{path}: not a sound .npy of plain numbers: {reason}") from error.__cause__
 
 
 @contextlib.contextmanager
@@ -120,8 +102,3 @@ def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
             # opened by its name, an entry is dated 1980
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an exception's text, 200 characters at most, or its type where it has none."""
-    return next(iter(str(error).splitlines()), "")[:200] or type(error).__name__

@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from ..geom.errors import ModelFileError
-from ._files import first_line, read_bytes
+from ._arrays import first_line
+from ._files import read_bytes
 
 MAX_BYTES = 256 << 20
 

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..geom.errors import ModelFileError
-from ._files import NPY_MAGIC, first_line, read_bytes
+from ._arrays import OBJECTS, first_line, npy_header
+from ._files import NPY_MAGIC, read_bytes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -352,18 +353,11 @@ def _legacy_storage(record: StorageRecord) -> Tensor:
 
 
 def _npy_header_length(data: bytes) -> int:
-    stream = BytesIO(data)
-    try:
-        version = np.lib.format.read_magic(stream)
-        read = (
-            np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        )
-        dtype = read(stream)[2]
-    except ValueError as error:
-        raise ModelFileError(f"not a sound .npy: {first_line(error)}") from error
-    if dtype != np.dtype(object):
-        raise ModelFileError(f"expected an .npy with a pickled dict, got a plain array of {dtype}")
-    return stream.tell()
+    header = npy_header(data)
+    if header.described != OBJECTS:
+        got = header.described
+        raise ModelFileError(f"expected an .npy with a pickled dict, got a plain array of {got}")
+    return header.end
 
 
 def _object_array(value: object) -> object:

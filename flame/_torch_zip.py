@@ -9,26 +9,13 @@ from __future__ import annotations
 import pickle
 import pickletools
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from io import BytesIO
 
 from ..geom.errors import ModelFileError
-from ._files import first_line
+from ._arrays import open_zip, read_member
 from ._pickle import unpickle
 
-MAX_MEMBERS = 65_535
-_CENTRAL_ENTRY = b"PK\x01\x02"
-_DAMAGE = (
-    OSError,
-    ValueError,
-    EOFError,
-    KeyError,
-    NotImplementedError,
-    RuntimeError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 _LAST_OLD_PROTOCOL = 2  # what torch.save writes: Python 2 and 3 read it
 _NEW_NAME, _OLD_NAME = "numpy._core", "numpy.core"
 
@@ -36,36 +23,6 @@ _NEW_NAME, _OLD_NAME = "numpy._core", "numpy.core"
 def is_torch_zip(archive: zipfile.ZipFile) -> bool:
     """Whether a zip is one of ``torch.save`` (and not an ``.npz``)."""
     return any(name.rpartition("/")[2] == "data.pkl" for name in archive.namelist())
-
-
-def open_zip(data: bytes, *, limit: int) -> zipfile.ZipFile:
-    """A zip whose members are few and together no larger than ``limit`` bytes, as it declares itself.
-
-    Raises:
-        ModelFileError: damaged, or larger; nothing has been unpacked by then.
-    """
-    if data.count(_CENTRAL_ENTRY) > MAX_MEMBERS:
-        raise ModelFileError(f"expected a zip of at most {MAX_MEMBERS} members, got more")
-    try:
-        archive = zipfile.ZipFile(BytesIO(data))
-    except _DAMAGE as error:
-        raise ModelFileError(f"not a sound zip: {first_line(error)}") from error
-    total = sum(member.file_size for member in archive.infolist())
-    if total > limit:
-        raise ModelFileError(f"expected at most {limit} bytes unpacked, got {total}")
-    return archive
-
-
-def read_member(archive: zipfile.ZipFile, name: str) -> bytes:
-    """The content of one member.
-
-    Raises:
-        ModelFileError: damaged or encrypted.
-    """
-    try:
-        return archive.read(name)
-    except _DAMAGE as error:
-        raise ModelFileError(f"{name}: damaged: {first_line(error)}") from error
 
 
 class _Storages(Mapping[str, bytes]):

@@ -13,9 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
-import numpy as np
-
-from ..geom.errors import HeadwarpError
+from ..flame._arrays import OBJECTS, header_bytes, npy_header
+from ..geom.errors import HeadwarpError, ModelFileError
 
 MAX_PICKLE = 1 << 29  # bytes; a FLAME model has 53 million
 MAX_MEMBERS = 10_000
@@ -107,15 +106,11 @@ def tracker_or_none(path: Path) -> dict[str, Any] | None:
 def array_header(path: Path, file: IO[bytes]) -> str:
     """Type and shape of one stored array, such as ``float32 (478, 3)``."""
     try:
-        version = np.lib.format.read_magic(file)
-        reader = (
-            np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        )
-        shape, _, dtype = reader(file)
-    except (ValueError, TypeError, OverflowError, MemoryError, SyntaxError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise HeadwarpError(f"{path}: expected arrays of numpy, got something else: {reason}") from error
-    return f"{'Python objects (not read)' if dtype.hasobject else dtype} {shape}"
+        header = npy_header(header_bytes(file))
+    except ModelFileError as error:
+        raise HeadwarpError(f"{path}: expected arrays of numpy, got something else: {error}") from error
+    kind = header.dtype or header.described
+    return f"{kind}{' (not read)' if kind == OBJECTS else ''} {header.shape}"
 
 
 def opened(path: Path) -> IO[bytes]:

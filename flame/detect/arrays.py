@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ...geom.errors import HeadwarpError, ShapeError
+from .._files import read_npy, read_npz
 from . import Detection, Track
 
 _COUNTS = (478, 468, 68)
@@ -142,16 +143,14 @@ def _checked(points: np.ndarray, name: str) -> np.ndarray:
 
 
 def _read_npy(path: Path) -> np.ndarray:
-    return np.load(path, allow_pickle=False)
+    return read_npy(path)
 
 
 def _read_npz(path: Path) -> np.ndarray:
-    with np.load(path, allow_pickle=False) as archive:
-        keys = list(archive.files)
-        if _KEY in keys:
-            return archive[_KEY]
-        if len(keys) == 1:
-            return archive[keys[0]]
+    arrays = read_npz(path)
+    keys = list(arrays)
+    if _KEY in keys or len(keys) == 1:
+        return arrays[_KEY if _KEY in keys else keys[0]]
     raise ValueError(f"expected a key {_KEY!r} or a single array, got {', '.join(keys) or 'none'}")
 
 

@@ -6,12 +6,7 @@ allocate no more than `LIMIT` bytes beyond what they were given.
 
 from __future__ import annotations
 
-import ast
 import json
-import math
-import re
-import struct
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -19,16 +14,16 @@ from types import MappingProxyType
 import numpy as np
 
 from ...geom.errors import ModelFileError
+from .._arrays import OBJECTS, npy_array, npy_header, npz_arrays, open_zip
 from .._files import NPY_MAGIC, ZIP_MAGIC
 from .._pickle import Record, to_array, unpickle
-from .._torch_zip import is_torch_zip, open_zip, read_member, read_torch
+from .._torch_zip import is_torch_zip, read_torch
 from ._mat import MAT_MAGIC, read_mat
 
 LIMIT = 1 << 29
 """Bytes: what a file may hold, packed or unpacked. VHAP's with its texture has 50 MB."""
 _MOST_NODES = 100_000
 _DEEPEST = 12
-_LONGEST_HEADER = 10_000
 _LONGEST_SENTENCE = 500
 _KINDS = "biufU"
 
@@ -79,9 +74,9 @@ def _parse(data: bytes) -> Content:
         archive = open_zip(data, limit=LIMIT)
         if is_torch_zip(archive):
             return _pruned("torch", read_torch(data, limit=LIMIT))
-        return Content("npz", _npz(archive))
-    if data.startswith(NPY_MAGIC) and _npy_header(data).described != "Python objects":
-        return Content("npy", {"": plain_array(data)})
+        return Content("npz", npz_arrays(archive))
+    if data.startswith(NPY_MAGIC) and npy_header(data).described != OBJECTS:
+        return Content("npy", {"": npy_array(data)})
     if data.startswith(MAT_MAGIC):
         arrays, ignored = read_mat(data, limit=LIMIT)
         return Content("mat", arrays, ignored)
@@ -90,22 +85,6 @@ def _parse(data: bytes) -> Content:
     if data.startswith((NPY_MAGIC, b"\x80")) or data[:1] in b"(}c]":
         return _pruned("pickle", unpickle(data))
     raise ModelFileError("expected an .npz, .npy, pickle, torch, MATLAB or JSON file, got something else")
-
-
-def plain_array(data: bytes) -> np.ndarray:
-    """The array in the bytes of an ``.npy``: numbers or text, never objects, as large as the bytes say.
-
-    Raises:
-        ModelFileError: otherwise.
-    """
-    header = _npy_header(data)
-    dtype, shape, size = header.dtype, header.shape, len(data) - header.end
-    if dtype is None or dtype.kind not in _KINDS:
-        raise ModelFileError(f"expected numbers or text, got an array of {header.described}")
-    if math.prod(shape) * dtype.itemsize != size:
-        raise ModelFileError(f"shape {shape} of {dtype} does not fit {size} bytes")
-    flat = np.frombuffer(data, dtype, offset=header.end)
-    return flat.reshape(shape, order="F" if header.fortran else "C").copy()
 
 
 def parse_json(data: bytes) -> object:
@@ -124,61 +103,6 @@ def _object(value: object) -> Tree:
     if not isinstance(value, dict):
         raise ModelFileError(f"expected a JSON object, got {type(value).__name__}")
     return MappingProxyType(value)
-
-
-@dataclass(frozen=True)
-class _Header:
-    """Of an ``.npy``: its dtype (None where it is no plain one) and how it says so, and where data begin."""
-
-    dtype: np.dtype | None
-    described: str
-    shape: tuple[int, ...]
-    fortran: bool
-    end: int
-
-
-def _npy_header(data: bytes) -> _Header:
-    """Numpy's parser raises nearly anything at damage and compiles what it reads; this one does neither.
-
-    Raises:
-        ModelFileError: damaged.
-    """
-    wide = data[6:7] != b"\x01"
-    start = 12 if wide else 10
-    if len(data) < start or data[6] not in (1, 2, 3):
-        raise ModelFileError("not a sound .npy: its header is damaged")
-    length = struct.unpack_from("<I" if wide else "<H", data, 8)[0]
-    if length > _LONGEST_HEADER or start + length > len(data):
-        raise ModelFileError(f"not a sound .npy: a header of {length} bytes")
-    text = re.sub(r"(\d)L\b", r"\1", data[start : start + length].decode("latin1").strip())  # Python 2's
-    try:
-        said = ast.literal_eval(text)
-        shape = tuple(said["shape"])
-        if any(type(n) is not int or n < 0 for n in shape) or type(said["fortran_order"]) is not bool:
-            raise ValueError("its shape is none")
-    except (ValueError, SyntaxError, TypeError, KeyError, RecursionError, MemoryError) as error:
-        raise ModelFileError("not a sound .npy: its header is damaged") from error
-    described = str(said.get("descr"))[:60]
-    plain = re.fullmatch(r"[<>|=]?[biufU]\d{1,6}", described) is not None
-    dtype = None
-    if plain:
-        try:
-            dtype = np.dtype(described)
-        except TypeError as error:
-            raise ModelFileError(f"not a sound .npy: dtype {described}") from error
-    objects = "Python objects" if described.lstrip("<>|=") == "O" else described
-    return _Header(dtype, objects, shape, said["fortran_order"], start + length)
-
-
-def _npz(archive: zipfile.ZipFile) -> Tree:
-    arrays = {}
-    for name in archive.namelist():
-        key = name.removesuffix(".npy")
-        try:
-            arrays[key] = plain_array(read_member(archive, name))
-        except ModelFileError as error:
-            raise ModelFileError(f"{key}: {error}") from error.__cause__
-    return arrays
 
 
 def _pruned(container: str, value: object) -> Content:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...geom.errors import ModelFileError
-from .._files import first_line
+from .._arrays import first_line
 
 MAT_MAGIC = b"MATLAB 5.0 MAT-file"
 _HEADER = 128

@@ -1,0 +1,190 @@
+"""Valid files made hostile, and a watch on what reads them: no other error, no hang, no memory, no code."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import signal
+import struct
+import sys
+import tracemalloc
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from hypothesis import strategies as st
+
+from headwarp.geom.errors import HeadwarpError
+
+Edit = tuple[str, int, int]
+_LIES = (0, 1, 2, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 2**31 - 1, 2**31, 2**32 - 1, 2**40, 2**63 - 1, 2**64 - 1)
+_WORDS = (
+    b"-1",
+    b"0",
+    b"1e999",
+    b"nan",
+    b"99999999999999999999",
+    b"null",
+    b"[]",
+    b"{}",
+    b'""',
+    b"..",
+    b"\xff",
+    b"",
+)
+_ESCAPES = ("os.", "subprocess.", "socket.", "shutil.", "ctypes.", "pickle.find_class", "webbrowser.", "pty.")
+_HARMLESS = {"os.listdir", "os.scandir", "os.stat", "os.mkdir", "os.rename", "os.remove", "os.truncate"}
+
+
+def _flip(data: bytearray, place: int, value: int) -> None:
+    data[place] ^= 1 << value % 8
+
+
+def _cut(data: bytearray, place: int, value: int) -> None:
+    del data[place:]
+
+
+def _drop(data: bytearray, place: int, value: int) -> None:
+    del data[place : place + 1 + value % 64]
+
+
+def _repeat(data: bytearray, place: int, value: int) -> None:
+    data[place:place] = data[place : place + 1 + value % 64]
+
+
+def _blank(data: bytearray, place: int, value: int) -> None:
+    span = slice(place, place + 1 + value % 16)
+    data[span] = bytes([0xFF if value & 1 << 20 else 0]) * len(data[span])
+
+
+def _lie(data: bytearray, place: int, value: int) -> None:
+    """A length, count or offset that is not true: 1 to 8 bytes, either order."""
+    width, order = 1 << value % 4, "big" if value & 16 else "little"
+    number = _LIES[(value >> 5) % len(_LIES)] % (1 << 8 * width)
+    data[place : place + width] = number.to_bytes(width, order)
+
+
+def _word(data: bytearray, place: int, value: int) -> None:
+    """A number or word of a text in place of another."""
+    match = re.compile(rb"[\w.+-]+").search(data, place)
+    if match:
+        data[match.start() : match.end()] = _WORDS[value % len(_WORDS)]
+
+
+_EDITS: dict[str, Callable[[bytearray, int, int], None]] = {
+    "flip": _flip,
+    "cut": _cut,
+    "drop": _drop,
+    "repeat": _repeat,
+    "blank": _blank,
+    "lie": _lie,
+    "word": _word,
+}
+
+
+def edits(most: int = 4) -> st.SearchStrategy[list[Edit]]:
+    """Lists of changes; places are taken modulo the length, small ones lie in the header."""
+    place = st.one_of(st.integers(0, 400), st.integers(0, 2**31))
+    one = st.tuples(st.sampled_from(sorted(_EDITS)), place, st.integers(0, 2**24))
+    return st.lists(one, min_size=1, max_size=most)
+
+
+def edited(data: bytes, changes: Sequence[Edit]) -> bytes:
+    """The file after the changes, one after the other."""
+    content = bytearray(data)
+    for name, place, value in changes:
+        if content:
+            _EDITS[name](content, place % len(content), value)
+    return bytes(content)
+
+
+def repacked(data: bytes, changes: Sequence[Edit]) -> bytes:
+    """A zip archive whose members are changed, and whose checksums are right again."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as new:
+        names = old.namelist()
+        chosen = names[changes[0][1] % len(names)]
+        for name in names:
+            content = old.read(name)
+            new.writestr(name, edited(content, changes) if name == chosen else content)
+    return out.getvalue()
+
+
+def bomb(member: str, megabytes: int, *, head: bytes = b"") -> bytes:
+    """A small zip archive with a member of so many megabytes."""
+    out = io.BytesIO()
+    with (
+        zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
+        archive.open(member, "w") as file,
+    ):
+        file.write(head)
+        for _ in range(megabytes):
+            file.write(bytes(1 << 20))
+    return out.getvalue()
+
+
+def npy_header(shape: str, dtype: str = "<f4") -> bytes:
+    """An ``.npy`` header that says anything, without the array."""
+    text = f"{{'descr': '{dtype}', 'fortran_order': False, 'shape': {shape}, }}".encode()
+    text += b" " * (-(len(text) + 11) % 64) + b"\n"
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text
+
+
+class Breach(AssertionError):
+    """A reader did what no file may make it do."""
+
+
+_watching: list[str] | None = None
+
+
+def _audit(event: str, arguments: object) -> None:
+    if _watching is not None and event.startswith(_ESCAPES) and event not in _HARMLESS:
+        _watching.append(event)
+
+
+sys.addaudithook(_audit)
+
+
+@contextlib.contextmanager
+def watched(*, seconds: int = 10, megabytes: float = 64.0) -> Iterator[None]:
+    """Let a reader raise `HeadwarpError` and nothing else, in its time and memory, without running anything.
+
+    Memory is what Python and numpy allocate.
+
+    Raises:
+        Breach: it did otherwise.
+    """
+    global _watching
+
+    def too_long(*_: object) -> None:
+        raise Breach(f"took longer than {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, too_long)
+    signal.alarm(seconds)
+    tracemalloc.start()
+    events: list[str] = []
+    _watching = events
+    try:
+        yield
+    except HeadwarpError as error:
+        text = str(error)
+        if not text or len(text) > 2000:
+            raise Breach(f"an error text of {len(text)} characters") from error
+    finally:
+        _watching = None
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+    if events:
+        raise Breach(f"did {', '.join(events)}")
+    if peak > megabytes * 2**20:
+        raise Breach(f"took {peak / 2**20:.0f} MB")
+
+
+def read_hostile(data: bytes, path: Path, read: Callable[[Path], object], **limits: float) -> None:
+    """Write the bytes and let them be read under watch."""
+    path.write_bytes(data)
+    with watched(**limits):  # type: ignore[arg-type]
+        read(path)
