@@ -98,6 +98,27 @@ def _read_other(path: Path) -> object:
         return read_fit(path, _FLAME.model)  # noqa: B012
 
 
+def _part_of(name: str, part: str, *, suffix: str = "") -> Callable[[Path], object]:
+    """One file of a tracker's folder; the others lie beside it."""
+
+    def make(path: Path) -> None:
+        folder = path.parent / f"made{suffix}"
+        write_fit(flame_fit(_FLAME.model, frames=2), _FLAME.model, folder, name=name)
+        for file in sorted(folder.rglob("*")):
+            target = path.parent / file.relative_to(folder)
+            target.parent.mkdir(exist_ok=True)
+            if file.is_file():
+                file.rename(target)
+        shutil.rmtree(folder)
+        assert path == path.parent / part
+
+    return make
+
+
+def _read_folder(path: Path) -> object:
+    return _read_other(path.parent)
+
+
 def _points(path: Path) -> None:
     points = np.random.default_rng(0).uniform(0, 99, (2, 68, 2)).round(1)
     if path.suffix == ".csv":
