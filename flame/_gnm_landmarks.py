@@ -10,7 +10,8 @@ from jaxtyping import Float, Int
 
 from ..geom.errors import ModelFileError
 from ..geom.nearest import barycentric, nearest_on_surface
-from ._files import first_line, read_bytes
+from ._arrays import first_line
+from ._files import read_bytes
 from ._head_data import LandmarkEmbedding
 
 LANDMARK_FILE = "head_sparse_68.txt"
