@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from tyro.conf import Positional
 
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 DATASET = "vhap-dataset"
 EXPORTED = {".glb": "gltf", ".gltf": "gltf", ".csv": "arkit", "": "obj"}
-"""Suffix -> format of `headwarp export`, which are written and not read."""
+"""Suffix -> formats of other programs, which are written and not read."""
+EXPORT_OPTIONS = {"fps": ("gltf", "arkit"), "texture": ("gltf",), "axes": ("obj",), "normals": ("obj",)}
 
 
 @dataclass(frozen=True)
@@ -27,9 +28,9 @@ class ConvertFit:
     """Turn other trackers' files into fits and fits into their files, or move a fit to another head.
 
     Formats: headwarp (ours), vhap, vhap-dataset (transforms.json, for GaussianAvatars), deca, emoca, smirk,
-    metrical, pixel3dmm; and gltf, arkit, obj, as `headwarp export` writes them. Those of other trackers hold
-    FLAME's parameters and need the FLAME file they belong to. What a format cannot hold is said, and by how
-    many pixels what was written differs.
+    metrical, pixel3dmm. They hold FLAME's parameters and need the FLAME file they belong to. What a format
+    cannot hold is said, and by how many pixels what was written differs. For other programs, of any head:
+    gltf (X.glb, X.gltf), arkit (X.csv), obj (a folder).
     """
 
     input: Positional[Path]
@@ -53,6 +54,14 @@ class ConvertFit:
     """The photo or clip that was fitted: vhap-dataset gets its pictures."""
     masks: bool = False
     """With --clip: masks of the person too, and the pictures on white, as GaussianAvatars trains on."""
+    fps: float | None = None
+    """gltf, arkit: frames a second; without it, those of the fit, else 25."""
+    texture: Path | None = None
+    """gltf: a PNG or JPEG in the head's texture coordinates."""
+    axes: Literal["model", "camera"] = "model"
+    """obj: the head model's axes, or those of the camera (x right, y down, z forward)."""
+    normals: bool = False
+    """obj: write vertex normals."""
     each: bool = False
     """Write a fit for every frame, each with its own shape, into a folder: photos of different people."""
 
@@ -64,7 +73,7 @@ def run(config: ConvertFit) -> dict[str, Any]:
         ``input``, ``input_format``, ``output``, ``format``, ``model_id``, ``frames``, ``missing``,
         ``written`` (records, or files with ``--each``), ``pixel_difference`` (between the fit and what was
         written, largest of any vertex, read back; None where it is not read), ``notes``; ``transfer`` with
-        ``--to-head``, ``export`` for formats of `headwarp export`.
+        ``--to-head``, ``export`` (see `export.export`) for gltf, arkit and obj.
 
     Raises:
         HeadwarpError: the input is none of the formats, the head is not its, the output's format is not
@@ -105,6 +114,10 @@ def describe(report: Mapping[str, Any]) -> str:
         lines.append(f"  moved from {moved['from']}: surfaces {moved['rms_mm']:.2g} mm apart")
     if report["pixel_difference"] is not None:
         lines.append(f"  largest difference of a vertex: {report['pixel_difference']:.3g} px")
+    if "export" in report:
+        from .export import describe as exported
+
+        lines.append(exported(report["export"]))
     return "\n".join([*lines, *(f"  note: {note}" for note in report["notes"])])
 
 
@@ -137,6 +150,10 @@ def _check(config: ConvertFit, target: str) -> None:
     if target in EXPORTED.values() and EXPORTED.get(named) != target:
         wanted = " or ".join(suffix or "no suffix" for suffix, kind in EXPORTED.items() if kind == target)
         raise HeadwarpError(f"--output: {target} expects a name with {wanted}, got {config.output}")
+    for name, kinds in EXPORT_OPTIONS.items():
+        given = getattr(config, name) != ConvertFit.__dataclass_fields__[name].default
+        if given and target not in kinds:
+            raise HeadwarpError(f"--{name}: belongs to {' and '.join(kinds)}, not to {target}; leave it out")
     if config.clip is not None and target != DATASET:
         raise HeadwarpError(f"--clip: belongs to --format {DATASET}, the output is {target}; leave it out")
     if config.masks and config.clip is None:
@@ -193,7 +210,15 @@ def _facts(fit: HeadFit, head: HeadModel, writing: Writing, *, notes: tuple[str,
 def _export(config: ConvertFit, fit: HeadFit, head: HeadModel, *, notes: tuple[str, ...]) -> dict[str, Any]:
     from .export import export
 
-    report = export(fit, config.output, head=head)
+    report = export(
+        fit,
+        config.output,
+        head=head,
+        fps=config.fps,
+        texture=config.texture,
+        axes=config.axes,
+        normals=config.normals,
+    )
     return {
         "output": config.output,
         "model_id": head.model_id,
@@ -202,7 +227,7 @@ def _export(config: ConvertFit, fit: HeadFit, head: HeadModel, *, notes: tuple[s
         "written": fit.frames,
         "pixel_difference": None,
         "notes": list(notes),
-        "export": {key: value for key, value in report.items() if key not in ("output", "format")},
+        "export": report,
     }
 
 

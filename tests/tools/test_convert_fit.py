@@ -186,9 +186,36 @@ def test_a_fit_for_every_photo_keeps_every_shape(tmp_path, flame, head):
         assert largest_difference(head, alone, same) < 2e-3
 
 
-def test_gltf_goes_to_export(tmp_path, flame, fit_file):
-    report = run(ConvertFit(fit_file, tmp_path / "x.glb", head=str(flame)))
-    assert (report["format"], (tmp_path / "x.glb").read_bytes()[:4]) == ("gltf", b"glTF")
+@pytest.mark.parametrize(
+    ("name", "kind", "options"),
+    [
+        ("x.glb", "gltf", {"fps": 12.0}),
+        ("x.gltf", "gltf", {}),
+        ("obj", "obj", {"axes": "camera", "normals": True}),
+    ],
+)
+def test_formats_of_other_programs(tmp_path, flame, fit_file, name, kind, options):
+    report = run(
+        ConvertFit(fit_file, tmp_path / name, kind if kind == "obj" else None, head=str(flame), **options)
+    )
+    assert (report["format"], report["export"]["format"], report["pixel_difference"]) == (kind, kind, None)
+    assert (tmp_path / name).exists()
+    assert f"{name}: {kind}, 5 of 5 frames" in describe(report)
+    assert report["export"].get("fps", 12.0) in (12.0, 25.0)
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"fps": 30.0}, "--fps: belongs to gltf and arkit, not to vhap"),
+        ({"texture": Path("t.png")}, "--texture: belongs to gltf, not to vhap"),
+        ({"axes": "camera"}, "--axes: belongs to obj, not to vhap"),
+        ({"normals": True}, "--normals: belongs to obj, not to vhap"),
+    ],
+)
+def test_options_of_other_formats_are_refused(tmp_path, flame, fit_file, options, error):
+    with pytest.raises(HeadwarpError, match=error):
+        run(ConvertFit(fit_file, tmp_path / "x.npz", "vhap", head=str(flame), **options))
 
 
 def test_an_exported_format_and_its_name_agree(tmp_path, flame, fit_file):
