@@ -49,13 +49,13 @@ def _by_expression(model: HeadModel, shut: LandmarkEmbedding, scale: float) -> F
     length = np.linalg.norm(gone, axis=1)
     unsure = {*LIPS} - {*LIPS_OUTER_LOWER, *LIPS_OUTER_UPPER}
     ids = [i for i in range(FACE_MESH_COUNT) if i not in unsure]
-    moves = {i: tuple(gone[i]) for i in ids if length[i] > scale * _MOVES}
+    moves = {i: (gone[i, 0], gone[i, 1], gone[i, 2]) for i in ids if length[i] > scale * _MOVES}
     still = tuple(i for i in ids if length[i] < scale * _MOVES / 10)
     coefficients = project_displacements(
         face.mean.double().numpy(), basis, {i: i for i in ids}, moves=moves, still=still, contact=False
     )
     reached = basis @ coefficients  # (478, 3)
-    drop = reached[list(LIPS_OUTER_UPPER[_MIDDLE]), 1] - reached[list(LIPS_OUTER_LOWER[_MIDDLE]), 1]
+    drop = reached[list(LIPS_OUTER_UPPER)[_MIDDLE], 1] - reached[list(LIPS_OUTER_LOWER)[_MIDDLE], 1]
     if drop.mean() < scale * _LEAST_GAP:
         return None
     return model.template + model.expression_basis @ torch.from_numpy(coefficients).to(model.template)

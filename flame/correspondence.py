@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -70,8 +71,8 @@ def _common_landmarks(source: HeadModel, target: HeadModel) -> np.ndarray:
                 f"correspondence: expected face-mesh landmarks on both heads, {head.model_id} has "
                 f"{', '.join(sorted(head.landmarks)) or 'none'}; make them with `headwarp convert landmarks`"
             )
-    ids = [head.landmarks[FAMILY].indices.numpy() for head in (source, target)]
-    common = np.intersect1d(*ids)
+    first, second = (head.landmarks[FAMILY].indices.numpy() for head in (source, target))
+    common = np.intersect1d(first, second)
     common = common[common < FACE_MESH_COUNT]
     if len(common) < _FEWEST_LANDMARKS:
         raise HeadwarpError(
@@ -112,7 +113,7 @@ def _on_face(head: HeadModel, common: np.ndarray, triangles: np.ndarray) -> Land
 def _reduced(head: HeadModel, embedding: LandmarkEmbedding) -> LandmarkModel:
     """The head at those points, float64."""
     reduced = restrict(with_landmarks(head, {_OWN: embedding}), _OWN)
-    wide = {
+    wide: dict[str, Any] = {
         field.name: value.detach().cpu().double()
         for field in fields(reduced)
         if isinstance(value := getattr(reduced, field.name), Tensor) and value.is_floating_point()

@@ -111,10 +111,10 @@ def _checked(content: Mapping[str, object], path: Path) -> dict[str, np.ndarray]
     version, variant = str(content["version"]), str(content["variant"])
     if version.split(".")[0] != "3" or variant != "head":
         raise ModelFileError(f"{path}: expected GNM Head of version 3, got {variant!r} {version!r}")
-    names = tuple(str(name) for name in np.ravel(content["joint_names"]))
+    names = tuple(str(name) for name in np.ravel(np.asarray(content["joint_names"])))
     if names != JOINTS:
         raise ModelFileError(f"{path}: joint_names: expected {', '.join(JOINTS)}, got {', '.join(names)}")
-    parents = np.ravel(content["joint_parent_indices"]).tolist()
+    parents = np.ravel(np.asarray(content["joint_parent_indices"])).tolist()
     if len(parents) != 4 or tuple(parents[1:]) != _PARENTS:
         raise ModelFileError(
             f"{path}: joint_parent_indices: expected head on neck and eyes on head, got {parents}"

@@ -8,7 +8,6 @@ ones, all by least squares over corresponding points.
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,40 +16,15 @@ from torch import Tensor
 
 from ..geom.cameras import MODEL_TO_CAMERA, WeakPerspective
 from ..geom.errors import HeadwarpError
-from ..geom.transforms import axis_angle_to_matrix, matrix_to_axis_angle, skew
+from ..geom.transforms import axis_angle_to_matrix, skew
+from ._transfer_frames import TransferConfig, posed, solve_frames
 from .correspondence import Correspondence, corresponding_points, distances
-from .model import HeadModel, LandmarkModel, pose_vertices, restrict
+from .model import HeadModel, restrict
 from .params import DETECTED, Camera, HeadFit, HeadParams, check_model
 from .posing import pixels_per_metre, project_head
 
-FRAMES_AT_ONCE = 64
+__all__ = ["TransferConfig", "transfer_fit"]
 OUTER_CANTHI = (33, 263)
-
-
-@dataclass(frozen=True)
-class TransferConfig:
-    """How a fit is carried over.
-
-    Attributes:
-        noise: metres; how closely surfaces should agree, against coefficients of unit variance.
-        exact_noise: the same for heads of one mesh.
-        jaw_deviation: radians; of the jaw about the source's.
-        eyelid_deviation: of the eyelids about the source's.
-        iterations: most steps for a frame.
-        tolerance: metres; stop when no point moves further in a step.
-    """
-
-    noise: float = 2e-3
-    exact_noise: float = 5e-6
-    jaw_deviation: float = 0.1
-    eyelid_deviation: float = 0.5
-    iterations: int = 30
-    tolerance: float = 1e-6
-
-    def __post_init__(self) -> None:
-        for name in ("noise", "exact_noise", "jaw_deviation", "eyelid_deviation", "iterations"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise HeadwarpError(f"{name}: expected a number above 0, got {getattr(self, name)}")
 
 
 def transfer_fit(
@@ -87,14 +61,9 @@ def transfer_fit(
     with torch.no_grad():
         params = _to_double(fit.params)
         shape, identity_rms = _identity(points, params.shape, config)
-        goal = _Goal(points.target, shape, params, config)
-        aim = _posed(points.source, params)
-        parts = [
-            goal.solve(aim[chunk], chunk)
-            for chunk in (slice(t, t + FRAMES_AT_ONCE) for t in range(0, fit.frames, FRAMES_AT_ONCE))
-        ]
-        found = _joined(parts, shape)
-        rms = distances(_posed(points.target, found), aim).square().mean(1).sqrt()
+        aim = posed(points.source, params)
+        found = solve_frames(points.target, shape, params, aim, config=config)
+        rms = distances(posed(points.target, found), aim).square().mean(1).sqrt()
         found, camera = _standard(found, fit.camera)
         report = _report(fit, points, identity_rms, rms)
         return _as_fit(fit, source_head, target_head, found, camera, report)
@@ -102,11 +71,6 @@ def transfer_fit(
 
 def _to_double(params: HeadParams) -> HeadParams:
     return HeadParams(**{f.name: getattr(params, f.name).double() for f in dataclasses.fields(params)})
-
-
-def _posed(head: LandmarkModel, params: HeadParams) -> Float[Tensor, "T N 3"]:
-    given = {f.name: getattr(params, f.name) for f in dataclasses.fields(params)}
-    return pose_vertices(head, **given)
 
 
 def _identity(
@@ -134,134 +98,6 @@ def _identity(
             break
     left = aim - ((target.mean + target.shape_basis @ found) @ turn.T + shift)
     return found, float(left.square().sum(1).mean().sqrt())
-
-
-class _Goal:
-    """The target at the points, its identity fixed; finds pose and expression of frames.
-
-    Gauss-Newton with the normal matrix of the resting face, which is factored once: it depends on a frame
-    only through the jaw and the neck, and the gradient is exact, so that the steps end where they should.
-    """
-
-    def __init__(
-        self, head: LandmarkModel, shape: Float[Tensor, " S"], params: HeadParams, config: TransferConfig
-    ) -> None:
-        self.head = dataclasses.replace(
-            head,
-            mean=head.mean + head.shape_basis @ shape,
-            shape_basis=head.shape_basis[..., :0],
-            joint_template=head.joint_template + head.joint_shape_basis @ shape,
-            joint_shape_basis=head.joint_shape_basis[..., :0],
-        )
-        self.params, self.config = params, config
-        self.expressions = head.expression_basis.shape[2]
-        self.columns = self._columns()  # (N, 3, P)
-        lids = torch.full((2,), config.eyelid_deviation**-2)
-        jaw = torch.full((3,), config.jaw_deviation**-2)
-        prior = torch.cat([torch.full((6,), 1e-9), jaw, lids, torch.ones(self.expressions)])
-        self.prior = prior.to(head.mean)
-        design = self.columns.flatten(0, 1) / config.noise
-        self.factor = torch.linalg.cholesky(design.T @ design + torch.diag(self.prior))
-
-    def _columns(self) -> Float[Tensor, "N 3 P"]:
-        """How the resting points move with turn, shift, jaw, eyelids and expression."""
-        head, step = self.head, 1e-5
-        root = head.joint_template[head.joint_names.index("root")]
-        turns = -skew(head.mean - root)
-        shifts = torch.eye(3).to(turns).expand_as(turns)
-        jaws = torch.zeros_like(turns)
-        if "jaw" in head.joint_names:
-            axes = step * torch.eye(3).to(turns)
-            none = turns.new_zeros(1, 0)
-            moved = pose_vertices(head, none, none, jaw=torch.cat([axes, -axes]))
-            jaws = ((moved[:3] - moved[3:]) / (2 * step)).permute(1, 2, 0)  # (N, 3, 3)
-        return torch.cat([turns, shifts, jaws, head.eyelid_basis, head.expression_basis], dim=-1)
-
-    def solve(self, aim: Float[Tensor, "B N 3"], frames: slice) -> dict[str, Tensor]:
-        """Pose and expression of the frames whose points are nearest to the aim."""
-        start = self.params.select(frames)
-        own = torch.cat([start.jaw, start.eyelids, start.jaw.new_zeros(len(aim), self.expressions)], dim=1)
-        turn = axis_angle_to_matrix(start.rotation)
-        inner, shift = own, torch.zeros_like(start.translation)
-        shift = (aim - self._points(turn, shift, inner, start)).mean(1)
-        best = self._energy(aim, turn, shift, inner, own, start)
-        gain = torch.ones(len(aim), 1).to(aim)
-        for _ in range(self.config.iterations):
-            whole = self._step(aim, turn, shift, inner, own, start)
-            step = gain * whole
-            trial = (
-                turn @ axis_angle_to_matrix(step[:, :3]),
-                shift + (turn @ step[:, 3:6, None])[..., 0],
-                inner + step[:, 6:],
-            )
-            energy = self._energy(aim, *trial, own, start)
-            better = energy <= best
-            keep = better[:, None]
-            turn = torch.where(keep[..., None], trial[0], turn)
-            shift, inner = torch.where(keep, trial[1], shift), torch.where(keep, trial[2], inner)
-            best = torch.where(better, energy, best)
-            gain = torch.where(keep, (2 * gain).clamp(max=1), gain / 2)
-            moved = (self.columns.flatten(0, 1) @ whole.T).abs().max()
-            if float(moved) < self.config.tolerance:
-                break
-        return {
-            "rotation": matrix_to_axis_angle(turn),
-            "translation": shift,
-            "jaw": inner[:, :3],
-            "eyelids": inner[:, 3:5] if bool(self.head.eyelid_basis.any()) else 0 * inner[:, 3:5],
-            "expression": inner[:, 5:],
-            "neck": start.neck,
-            "eyes": start.eyes,
-        }
-
-    def _points(self, turn: Tensor, shift: Tensor, inner: Tensor, start: HeadParams) -> Tensor:
-        """Posed points (B, N, 3); ``inner`` is jaw, eyelids, expression."""
-        head, number = self.head, self.head.joint_names.index("root")
-        none = inner.new_zeros(0)
-        still = pose_vertices(
-            head,
-            none,
-            inner[:, 5:],
-            neck=start.neck,
-            jaw=inner[:, :3],
-            eyes=start.eyes,
-            eyelids=inner[:, 3:5],
-        )
-        root = head.joint_template[number] + inner[:, 5:] @ head.joint_expression_basis[number].T  # (B, 3)
-        return (still - root[:, None]) @ turn.mT + (root + shift)[:, None]
-
-    def _energy(
-        self, aim: Tensor, turn: Tensor, shift: Tensor, inner: Tensor, own: Tensor, start: HeadParams
-    ) -> Float[Tensor, " B"]:
-        gap = (aim - self._points(turn, shift, inner, start)) / self.config.noise
-        return gap.square().sum((1, 2)) + (self.prior[6:] * (inner - own).square()).sum(1)
-
-    def _step(
-        self, aim: Tensor, turn: Tensor, shift: Tensor, inner: Tensor, own: Tensor, start: HeadParams
-    ) -> Float[Tensor, "B P"]:
-        """Turn (of the head's own axes), shift (likewise), jaw, eyelids, expression."""
-        free = inner.detach().requires_grad_()
-        with torch.enable_grad():
-            points = self._points(turn, shift, free, start)
-            energy = (aim - points).square().sum() / (2 * self.config.noise**2)
-            (slope,) = torch.autograd.grad(energy, free)
-        number = self.head.joint_names.index("root")
-        root = self.head.joint_template[number] + inner[:, 5:] @ self.head.joint_expression_basis[number].T
-        arm = (points.detach() - (root + shift)[:, None]) @ turn
-        gap = (aim - points.detach()) @ turn / self.config.noise**2
-        pull = torch.cat(
-            [
-                torch.linalg.cross(arm, gap).sum(1),
-                gap.sum(1),
-                -slope - self.prior[6:] * (inner - own),
-            ],
-            dim=1,
-        )
-        return torch.cholesky_solve(pull.T, self.factor).T
-
-
-def _joined(parts: list[dict[str, Tensor]], shape: Tensor) -> HeadParams:
-    return HeadParams(shape=shape, **{name: torch.cat([part[name] for part in parts]) for name in parts[0]})
 
 
 def _standard(params: HeadParams, camera: Camera) -> tuple[HeadParams, Camera]:
