@@ -79,8 +79,8 @@ def solve_frames(
 
 @dataclass(frozen=True)
 class _State:
-    """Of B frames: ``turn (B, 3, 3)`` about the root, ``shift (B, 3)``, and ``inner (B, 5 + E)``: jaw, eyelids,
-    expression.
+    """Of B frames: ``turn (B, 3, 3)`` about the root, ``shift (B, 3)``, ``inner (B, 5 + E)`` (jaw, eyelids,
+    expression).
     """
 
     turn: Tensor
