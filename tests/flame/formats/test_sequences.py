@@ -183,3 +183,13 @@ def test_a_camera_that_looks_from_the_side(tmp_path, flame):
         entry["transform_matrix"] = matrix.tolist()
     (folder / "transforms.json").write_text(json.dumps(content))
     assert largest_difference(flame.model, fit, read_fit(folder, flame.model).fit) < 1e-3
+
+
+def test_one_of_emocas_folders_alone_is_a_photo(tmp_path, flame):
+    fit = flame_fit(flame.model, frames=2, perspective=False, **PLAIN)
+    folder = write_fit(fit, flame.model, tmp_path / "e", name="emoca").path
+    (folder / "000001_000" / "inputs.png").write_bytes(b"a picture beside them")
+    assert sniff(folder / "000001_000") == "emoca"
+    alone = read_fit(folder / "000001_000", flame.model).fit
+    assert alone.frames == 1
+    assert largest_difference(flame.model, fit.select([1]), alone) < 1e-3
