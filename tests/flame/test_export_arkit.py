@@ -128,11 +128,11 @@ def test_a_clip_says_itself_what_open_eyes_are(head):
         assert np.delete(columns[f"eyeSquint{side}"], [20, 21]).max() < 0.02
 
 
-def test_lids_that_the_fit_did_not_follow_are_seen_in_its_residual(head):
+@pytest.mark.parametrize("angles", [(25.0, 5.0, 10.0), (0.0, 0.0, 60.0), (0.0, 0.0, -120.0)])
+def test_lids_that_the_fit_did_not_follow_are_seen_in_its_residual(head, angles):
     """The mesh keeps its eyes open; the detected landmarks of frame 3 shut them, in a turned head."""
-    turn = matrix_to_axis_angle(euler_to_matrix(*torch.deg2rad(torch.tensor([25.0, 5.0, 10.0])))).expand(
-        30, 3
-    )
+    turned = euler_to_matrix(*torch.deg2rad(torch.tensor(angles)))
+    turn = matrix_to_axis_angle(turned).expand(30, 3)
     lids = torch.zeros(30, 2)
     lids[3] = 1.0
     shut = toy_fit(head, 30, rotation=turn, eyelids=lids)
