@@ -14,10 +14,10 @@ from torch import Tensor
 
 from ..flame.fitting.appearance import AlbedoSpace
 from ..flame.fitting.photometric import PhotometricConfig, refine_photometric
-from ..flame.io import load_head
 from ..flame.model import HeadModel
 from ..flame.params import DETECTED, HeadFit, HeadParams
 from ..geom.errors import HeadwarpError
+from .heads import ready_head
 from .portrait import Frame, as_frames, to_image
 
 KEY_FRAMES = 12  # from which the albedo of a clip is taken
@@ -55,7 +55,7 @@ def refine(
         raise HeadwarpError(
             "refine: expected a file or a list of frames, got an iterator; read it into a list"
         )
-    model = (head if isinstance(head, HeadModel) else load_head(head)).to(device)
+    model = ready_head(head).to(device)
     config = config or PhotometricConfig(albedo="low_rank" if fit.frames == 1 else "free")
     seen = torch.nonzero(fit.status == DETECTED)[:, 0]
     if len(seen) == 0:
