@@ -87,8 +87,9 @@ class Fit:
     """Draw the fitted mesh over a frame of every input, a clip's curves, and a sheet of the worst fits."""
     provenance: bool = True
     """Say in the overlays how they were made."""
-    workers: int = 1
-    """Processes that fit at the same time; 1 works in this one, more are watched and replaced if they die."""
+    workers: int | None = None
+    """Processes that fit at the same time, watched and replaced if they die. Without it this one alone, and
+    on a Ray cluster one for each CPU."""
     engine: Literal["local", "ray"] = "local"
     """ray takes the workers of a Ray cluster that sees the same files."""
     address: str | None = None

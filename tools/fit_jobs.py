@@ -47,14 +47,8 @@ class FitWork:
     def _fit(self, found: Input, name: str, folder: Path) -> dict[str, Any]:
         face = self.options.face if found.face is None else found.face
         options = dataclasses.replace(self.options, face=face, start=found.start, stop=found.stop)
-        try:
-            with opened(found, folder) as path:
-                facts = fit_to_files(path, name, options, self.model, folder=folder)
-        except HeadwarpError as error:
-            text = str(error)
-            if Path(found.path).name not in text:
-                raise type(error)(f"{found.label}: {text}") from error
-            raise
+        with opened(found, folder) as path:
+            facts = fit_to_files(path, name, options, self.model, folder=folder)
         for file in folder.rglob("*.npz"):
             self._check_place(self.output / file.relative_to(folder))
         return facts

@@ -85,8 +85,9 @@ class Prepare:
     """Take a folder, or a pattern, of numbered pictures as one video."""
     recursive: bool = False
     """Take folders with all folders below them."""
-    workers: int = 1
-    """Processes at work; 1 works in this one, more are watched and replaced if they die."""
+    workers: int | None = None
+    """Processes at work, watched and replaced if they die. Without it this one alone, and on a Ray cluster
+    one for each CPU."""
     engine: Literal["local", "ray"] = "local"
     """ray takes the workers of a Ray cluster that sees the same files."""
     address: str | None = None

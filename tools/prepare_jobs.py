@@ -59,17 +59,11 @@ class PrepareWork:
             raise HeadwarpError(
                 f"{found.label}: prepare cuts every face; leave the column face out of the list"
             )
-        try:
-            with opened(found, folder) as path:
-                frames = (found.start, found.stop)
-                record = prepare_video(
-                    path, self.config, folder, video=named.video, person=named.person, frames=frames
-                )
-        except HeadwarpError as error:
-            text = str(error)
-            if Path(found.path).name not in text:
-                raise type(error)(f"{found.label}: {text}") from error
-            raise
+        with opened(found, folder) as path:
+            frames = (found.start, found.stop)
+            record = prepare_video(
+                path, self.config, folder, video=named.video, person=named.person, frames=frames
+            )
         return record.facts()
 
 

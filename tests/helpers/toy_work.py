@@ -14,6 +14,20 @@ from typing import Any
 from headwarp.geom.errors import HeadwarpError
 from headwarp.training.data.jobs import Job, Record, without_timings
 
+TOY_RUN = """
+import sys
+from pathlib import Path
+from toy_work import ToyWork, toy_jobs
+from headwarp.training.data.jobs import JobConfig, open_manifest, run_jobs
+
+if __name__ == "__main__":
+    out, count, workers = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    names = [f"clip{number}" for number in range(count)] + ["fails"]
+    with open_manifest(out / "manifest.jsonl", kind="toy", fingerprint={}) as manifest:
+        run_jobs(toy_jobs(names), ToyWork(seconds=0.02), manifest=manifest, config=JobConfig(workers=workers))
+"""
+"""A script: OUT COUNT WORKERS."""
+
 
 @dataclass(frozen=True)
 class ToyWork:

@@ -9,7 +9,7 @@ import json
 import math
 import os
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -78,35 +78,15 @@ def write_json(path: str | os.PathLike[str], content: object) -> None:
 
     Args:
         path: the file to make; missing parent folders are made.
-        content: mappings with string keys, sequences, numbers, strings and the kinds above. Sequences that
-            make their items when asked are written one item at a time.
+        content: mappings with string keys, sequences, numbers, strings and the kinds above.
 
     Raises:
         HeadwarpError: the file cannot be written.
         TypeError: ``content`` holds something else; the text names its place.
     """
-    kept = "backslashreplace"  # bytes of file names that are no UTF-8 become the escapes JSON has for them
-    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", errors=kept) as file:
-        file.writelines(_pieces(content, "content", "\n"))
-        file.write("\n")
-
-
-def _pieces(value: object, place: str, margin: str) -> Iterator[str]:
-    """Indented JSON, piece by piece: of a long sequence only one item is held at a time."""
-    inner = f"{margin}  "
-    if isinstance(value, Mapping) and value:
-        for index, (key, item) in enumerate(value.items()):
-            yield f"{',' if index else '{'}{inner}{json.dumps(_key(key, place), ensure_ascii=False)}: "
-            yield from _pieces(item, f"{place}[{key!r}]", inner)
-        yield f"{margin}}}"
-    elif isinstance(value, Sequence) and not isinstance(value, (str, bytes)) and len(value):
-        for index, item in enumerate(value):
-            yield f"{',' if index else '['}{inner}"
-            yield from _pieces(item, f"{place}[{index}]", inner)
-        yield f"{margin}]"
-    else:
-        text = json.dumps(plain(value, place), indent=2, ensure_ascii=False, allow_nan=False)
-        yield text.replace("\n", margin)
+    text = json.dumps(plain(content), indent=2, ensure_ascii=False, allow_nan=False)
+    with atomic_path(path) as temporary:  # bytes of file names that are no UTF-8 become JSON's escapes
+        temporary.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
 
 
 def plain(value: object, place: str = "content") -> Any:

@@ -7,20 +7,9 @@ from pathlib import Path
 
 import pytest
 from kill_runs import alive, difference, run_under_kills
+from toy_work import TOY_RUN
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds processes by /proc")
-TOY_RUN = """
-import sys
-from pathlib import Path
-from toy_work import ToyWork, toy_jobs
-from headwarp.training.data.jobs import JobConfig, open_manifest, run_jobs
-
-if __name__ == "__main__":
-    out, count = Path(sys.argv[1]), int(sys.argv[2])
-    names = [f"clip{number}" for number in range(count)] + ["fails"]
-    with open_manifest(out / "manifest.jsonl", kind="toy", fingerprint={}) as manifest:
-        run_jobs(toy_jobs(names), ToyWork(seconds=0.02), manifest=manifest, config=JobConfig(workers=2))
-"""
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -29,8 +18,8 @@ def test_toy_work_under_many_kills(tmp_path, seed):
     script.write_text(TOY_RUN)
     out, reference = tmp_path / "killed", tmp_path / "peace"
     command = [sys.executable, str(script)]
-    assert run_under_kills([*command, str(reference), "100"], reference, jobs=100, kills=0).code == 0
-    story = run_under_kills([*command, str(out), "100"], out, jobs=100, kills=10, seed=seed)
+    assert run_under_kills([*command, str(reference), "100", "2"], reference, jobs=100, kills=0).code == 0
+    story = run_under_kills([*command, str(out), "100", "2"], out, jobs=100, kills=10, seed=seed)
     assert story.code == 0
     assert story.parents_killed + story.workers_killed == 10
     assert difference(out, reference) == []
@@ -42,7 +31,7 @@ def test_a_difference_is_seen(tmp_path):
     script.write_text(TOY_RUN)
     folders = [tmp_path / "a", tmp_path / "b"]
     for folder in folders:
-        run_under_kills([sys.executable, str(script), str(folder), "3"], folder, jobs=3, kills=0)
+        run_under_kills([sys.executable, str(script), str(folder), "3", "1"], folder, jobs=3, kills=0)
     assert difference(*folders) == []
     (folders[0] / "sub" / "clip0.txt").write_text("other")
     (folders[0] / "sub" / "clip1.txt").unlink()

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
 from pathlib import Path
 
 import pytest
-from toy_work import ToyWork, as_set, marks_of, toy_jobs
+from kill_runs import LineCount
+from toy_work import TOY_RUN, ToyWork, as_set, marks_of, toy_jobs
 
 from headwarp.geom.errors import HeadwarpError
-from headwarp.training.data.jobs import JobConfig, Summary, open_manifest, publishing, run_jobs
+from headwarp.training.data.jobs import (
+    JobConfig,
+    Summary,
+    _processes,
+    open_manifest,
+    publishing,
+    run_jobs,
+)
 
 NAMES = ["a", "b", "c", "fails", "d"]
 
@@ -124,6 +137,45 @@ def test_work_that_cannot_be_opened_is_one_sentence(tmp_path, workers):
     with pytest.raises(HeadwarpError, match="no head"):
         run(tmp_path, ["a"], ToyWork(refuses="no head"), workers=workers)
     assert everything_in(tmp_path) == ["manifest.jsonl"]
+
+
+def test_workers_are_renewed_before_what_libraries_leak_adds_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(_processes, "RENEW_AFTER", 2)
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    names = ["a", "b", "c", "d", "e", "f"]
+    assert run(tmp_path / "out", names, ToyWork(marks=marks), workers=2) == counts(6, 0, 0, 0)
+    assert len({path.name.split(".")[1] for path in marks.iterdir()}) >= 3
+
+
+def test_a_folder_linked_to_another_disk(tmp_path):
+    shared = Path("/dev/shm")
+    if not shared.is_dir() or shared.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("no second file system at /dev/shm")
+    with tempfile.TemporaryDirectory(dir=shared) as other:
+        (tmp_path / "sub").symlink_to(other)
+        assert run(tmp_path, ["a"]).done == 1
+        assert [path.name for path in Path(other).iterdir()] == ["a.txt"]
+        assert run(tmp_path, ["a"]).skipped == 1
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_an_interrupted_run_leaves_nothing_half_made_and_goes_on(tmp_path, workers):
+    script, out = tmp_path / "toy_run.py", tmp_path / "out"
+    script.write_text(TOY_RUN)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, str(script), str(out), "40", workers]
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, start_new_session=True)
+    lines = LineCount(out / "manifest.jsonl")
+    while lines.now() < 5:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    _, error = process.communicate(timeout=20)
+    assert process.returncode == -signal.SIGINT
+    assert error.count(b"KeyboardInterrupt") == 1  # the parent's alone
+    assert sorted(path.name for path in out.iterdir()) == ["manifest.jsonl", "sub"]
+    assert subprocess.run(command, env=environment, check=False).returncode == 0
+    assert len((out / "manifest.jsonl").read_text().splitlines()) == 1 + 41
 
 
 def test_what_a_killed_run_left_is_removed_and_nothing_else(tmp_path):

@@ -88,6 +88,8 @@ def _with_problem(found: Input, problem: str) -> Input:
 def opened(found: Input, folder: Path) -> Iterator[Path]:
     """A path at which the input can be read: its own, or a copy of the shard's member that is removed again.
 
+    What is raised in the block names the input.
+
     Args:
         found: the input.
         folder: for the copy.
@@ -97,18 +99,19 @@ def opened(found: Input, folder: Path) -> Iterator[Path]:
     """
     if found.problem is not None:
         raise MediaError(found.problem)
-    if found.member is None:
-        yield Path(found.path)
-        return
-    copy = folder / f"member{os.path.splitext(found.member.name)[1]}"
+    copy = None if found.member is None else folder / f"member{os.path.splitext(found.member.name)[1]}"
     try:
-        _copy(found.path, found.member, copy)
-        yield copy
-    except HeadwarpError as error:  # named after the copy, which nobody knows
-        text = str(error).replace(os.fspath(copy), found.label)
-        raise type(error)(text) from error
+        if copy is not None and found.member is not None:
+            _copy(found.path, found.member, copy)
+        yield copy or Path(found.path)
+    except HeadwarpError as error:
+        text = str(error)
+        text = text if copy is None else text.replace(os.fspath(copy), found.label)  # nobody knows the copy
+        named = text if os.path.basename(found.path) in text else f"{found.label}: {text}"
+        raise type(error)(named) from error
     finally:
-        copy.unlink(missing_ok=True)
+        if copy is not None:
+            copy.unlink(missing_ok=True)
 
 
 def _copy(path: str, member: Member, target: Path) -> None:

@@ -37,7 +37,7 @@ class RayPool:
 
     Args:
         work: pickled, stored once in the cluster, and opened in every actor.
-        size: number of actors.
+        size: number of actors; None for one on every CPU.
         staging: hidden folder of the run; every machine must see it under this path.
         address: of the cluster; None for the one this process is connected to, then ``$RAY_ADDRESS``, then a
             new one on this machine, which ends with the pool.
@@ -47,17 +47,18 @@ class RayPool:
         HeadwarpError: there is no cluster at the address.
     """
 
-    def __init__(self, work: Work, *, size: int, staging: Path, address: str | None) -> None:
+    def __init__(self, work: Work, *, size: int | None, staging: Path, address: str | None) -> None:
         try:
             import ray
         except ImportError as error:
             raise MissingDependencyError(
                 "--engine ray: needs the package ray; pip install 'headwarp[cluster]'"
             ) from error
-        self._ray, self._size = ray, size
+        self._ray = ray
         self._connected_here = not ray.is_initialized()
         if self._connected_here:
             _connect(ray, address or os.environ.get("RAY_ADDRESS"), size)
+        self._size = size or max(1, int(ray.cluster_resources().get("CPU", 1)))
         self._actor: Any = ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)(_Actor)
         self._arguments = (ray.put(pickle.dumps(work)), os.path.abspath(staging), os.getcwd())
         self._workers: list[_Worker] = []
@@ -119,13 +120,13 @@ class RayPool:
         return Event(worker.job, death=reason)
 
 
-def _connect(ray: Any, address: str | None, size: int) -> None:
+def _connect(ray: Any, address: str | None, size: int | None) -> None:
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
         if address:
             ray.init(address=address, **quiet)
         else:
-            ray.init(num_cpus=max(size, os.cpu_count() or 1), include_dashboard=False, **quiet)
+            ray.init(num_cpus=max(size or 1, os.cpu_count() or 1), include_dashboard=False, **quiet)
     except (ConnectionError, ValueError, RuntimeError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise HeadwarpError(

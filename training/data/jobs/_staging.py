@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ....geom.errors import HeadwarpError
+from ..atomic import atomic_path
 
 HIDDEN = ".headwarp-unfinished"
 _OF_THE_DISK = frozenset(
@@ -109,7 +110,7 @@ def publish(made: Path, folder: Path) -> dict[str, int]:
         try:
             outputs[name] = file.stat().st_size
             target.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(file, target)
+            _move(file, target)
         except OSError as error:
             if error.errno in _OF_THE_DISK:
                 raise _unwritable(target, error) from error
@@ -118,6 +119,17 @@ def publish(made: Path, folder: Path) -> dict[str, int]:
                 f"{target}: cannot be put there ({reason}); move what is in the way"
             ) from error
     return outputs
+
+
+def _move(file: Path, target: Path) -> None:
+    """Rename; on another file system, to which a folder in the output folder may be linked, copy first."""
+    try:
+        os.replace(file, target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        with atomic_path(target) as temporary:
+            shutil.copyfile(file, temporary)
 
 
 def is_disk_trouble(error: BaseException) -> bool:

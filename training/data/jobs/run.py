@@ -74,13 +74,13 @@ def _pool(work: Work, *, manifest: Manifest, config: JobConfig, staging: Path, t
         from ._ray import RayPool
 
         return RayPool(work, size=config.workers, staging=staging, address=config.address)
-    if config.workers == 1:
+    if config.workers is None or config.workers == 1:
         from ._inline import InlinePool
 
         return InlinePool(work, staging=staging)
     from ._processes import ProcessPool
 
-    size = config.workers if total is None else max(1, min(config.workers, total))
+    size = config.workers if total is None else min(config.workers, max(1, total))
     return ProcessPool(work, size=size, staging=staging, lock=manifest.descriptor)
 
 

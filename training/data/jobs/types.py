@@ -52,21 +52,22 @@ class JobConfig:
     """How jobs are run.
 
     Attributes:
-        workers: processes; with the local engine 1 works in this process, unsupervised.
+        workers: processes; 1 on this machine is this process, unsupervised. None: 1 on this machine, on a
+            Ray cluster one for each of its CPUs.
         engine: ``local`` or ``ray``.
         address: of a Ray cluster; None for the one of this process or environment, else a new local one.
         retry_failed: do failed jobs again.
         attempts: a job is given up as failed when as many workers died over it.
     """
 
-    workers: int = 1
+    workers: int | None = None
     engine: Literal["local", "ray"] = "local"
     address: str | None = None
     retry_failed: bool = False
     attempts: int = 3
 
     def __post_init__(self) -> None:
-        if self.workers < 1:
+        if self.workers is not None and self.workers < 1:
             raise HeadwarpError(f"--workers: expected 1 or more, got {self.workers}")
         if self.engine not in ("local", "ray"):
             raise HeadwarpError(f"--engine: expected local or ray, got {self.engine}")
