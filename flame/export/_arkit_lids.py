@@ -36,7 +36,7 @@ def lid_weights(face: LandmarkModel, fit: HeadFit, moved: np.ndarray) -> dict[st
     """
     rows = {int(index): row for row, index in enumerate(face.indices.tolist())}
     rest = (face.mean + face.shape_basis[..., : len(fit.params.shape)] @ fit.params.shape).double().numpy()
-    points = rest + moved + _left_over(face, fit)
+    points = rest + moved + left_over(face, fit)
     weights = {}
     for side, pairs in LID_PAIRS.items():
         known = [(rows[u], rows[v]) for u, v in pairs if u in rows and v in rows]
@@ -77,7 +77,7 @@ def _open(opening: np.ndarray, fit: HeadFit, at_rest: float) -> float:
     return float(np.percentile(seen, OPEN_PERCENTILE)) if len(seen) >= FEWEST_FRAMES else at_rest
 
 
-def _left_over(face: LandmarkModel, fit: HeadFit) -> np.ndarray:
+def left_over(face: LandmarkModel, fit: HeadFit) -> np.ndarray:
     """The fit's 2D residual as displacements (T, L, 3) in model axes; unseen frames take the clip's
     median.
     """

@@ -16,12 +16,13 @@ from toy_fit import toy_fit
 from toy_head import toy_head
 
 from headwarp.flame._head_data import HeadData, LandmarkEmbedding
+from headwarp.flame.export._arkit_lids import left_over
 from headwarp.flame.export._arkit_tables import ARKIT_NAMES, UNSEEN
 from headwarp.flame.export.arkit import arkit_track, bounded_least_squares, timecode, write_arkit_csv
 from headwarp.flame.io import load_head
-from headwarp.flame.model import HeadModel, landmark_points
+from headwarp.flame.model import HeadModel, landmark_points, restrict
 from headwarp.flame.params import MISSING
-from headwarp.flame.posing import JAW_OPEN_RADIANS, project_head
+from headwarp.flame.posing import JAW_OPEN_RADIANS, camera_rotation, project_head
 from headwarp.geom.errors import HeadwarpError, ShapeError
 from headwarp.geom.transforms import euler_to_matrix, matrix_to_axis_angle
 
@@ -128,7 +129,18 @@ def test_a_clip_says_itself_what_open_eyes_are(head):
         assert np.delete(columns[f"eyeSquint{side}"], [20, 21]).max() < 0.02
 
 
-@pytest.mark.parametrize("angles", [(25.0, 5.0, 10.0), (0.0, 0.0, 60.0), (0.0, 0.0, -120.0)])
+def test_a_residual_in_the_image_plane_is_turned_back_exactly(head):
+    """2 mm across the camera's view, in pixels, are the same 2 mm in the axes of a head turned about all
+    axes."""
+    fit = toy_fit(head, 1, rotation=torch.tensor([[0.4, -0.7, 0.9]]), scale=500.0)
+    seen = torch.tensor([0.0012, 0.0016, 0.0])
+    fit = dataclasses.replace(fit, residual=(500 * seen[:2]).expand_as(fit.residual))
+    face = restrict(head, "mediapipe")
+    wanted = camera_rotation(fit.params)[0].T @ seen
+    np.testing.assert_allclose(left_over(face, fit)[0], wanted.expand(478, 3), atol=1e-8)
+
+
+@pytest.mark.parametrize("angles", [(25.0, 5.0, 10.0), (0.0, 0.0, -120.0)])
 def test_lids_that_the_fit_did_not_follow_are_seen_in_its_residual(head, angles):
     """The mesh keeps its eyes open; the detected landmarks of frame 3 shut them, in a turned head."""
     turned = euler_to_matrix(*torch.deg2rad(torch.tensor(angles)))
