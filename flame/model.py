@@ -191,7 +191,11 @@ def with_landmarks(model: HeadModel, landmarks: Mapping[str, LandmarkEmbedding])
     twin = copy.copy(model)
     twin._buffers = dict(model._buffers)  # so that moving one leaves the other where it is
     checked = checked_landmarks(landmarks, len(model.faces))
-    twin.landmarks = {k: replace(v, bary=v.bary.to(model.template)) for k, v in checked.items()}
+    device = model.template.device
+    twin.landmarks = {
+        k: replace(v, indices=v.indices.to(device), faces=v.faces.to(device), bary=v.bary.to(model.template))
+        for k, v in checked.items()
+    }
     twin._derived_expressions = {}
     return twin
 

@@ -8,6 +8,7 @@ the lower lip are told apart.
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -74,7 +75,7 @@ def render_embedding(model: HeadModel, config: EmbeddingConfig | None = None) ->
     detector.
 
     Args:
-        model: any head on the CPU; landmarks that it has are not looked at.
+        model: any head; landmarks that it has are not looked at.
         config: how it is looked at.
 
     Returns:
@@ -85,6 +86,7 @@ def render_embedding(model: HeadModel, config: EmbeddingConfig | None = None) ->
         MissingDependencyError: mediapipe is not installed.
     """
     config = config or EmbeddingConfig()
+    model = _drawable(model)
     parts = head_parts(model)
     angles = list(itertools.product(config.yaws_deg, config.pitches_deg))
     with torch.no_grad():
@@ -128,6 +130,7 @@ def embedding_pictures(
     Returns:
         uint8 RGB ``(size, size, 3)`` and ``(478, 2)``, pairs.
     """
+    model = _drawable(model)
     parts, faces = head_parts(model), model.faces.numpy()
     embedding = found.mediapipe
     rest = model.template
@@ -145,6 +148,13 @@ def embedding_pictures(
             seen = np.einsum("lk,lkc->lc", embedding.bary.double().numpy(), corners)
             pictures.append((view.image, seen[:, :2]))
     return pictures
+
+
+def _drawable(model: HeadModel) -> HeadModel:
+    """The head in float32 on the CPU; itself where it is there already."""
+    if model.template.dtype == torch.float32 and model.template.device.type == "cpu":
+        return model
+    return copy.deepcopy(model).to("cpu", torch.float32)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Face-mesh points found on a head by drawing it: against the built-in head's own; what is refused."""
 
+import copy
 import dataclasses
 
 import numpy as np
@@ -159,6 +160,16 @@ def _data(model, **changed):
         ),
         **changed,
     )
+
+
+@needs_mediapipe
+def test_a_head_in_float64_is_drawn_the_same_and_left_as_it_is(bare, found):
+    wide = copy.deepcopy(bare).double()
+    again = render_embedding(wide)
+    assert torch.equal(again.mediapipe.faces, found.mediapipe.faces)
+    assert torch.allclose(again.mediapipe.bary, found.mediapipe.bary, atol=1e-6)
+    assert wide.template.dtype == torch.float64
+    assert len(embedding_pictures(wide, again, size=64)) == 4
 
 
 # its parts
