@@ -32,7 +32,7 @@ from .inputs import check_folder
 from .portrait import as_frames
 
 __all__ = ["Fit", "describe", "fit", "fit_all", "run"]
-PROTOCOL = ("landmarks", "face", "all_faces", "focal", "sigma", "smooth", "provenance")
+PROTOCOL = ("landmarks", "face", "all_faces", "focal", "sigma", "smooth", "photometric", "provenance")
 NEUTRAL = frozenset(
     {
         "input",
@@ -79,6 +79,8 @@ class Fit:
     """Landmark noise in percent of the eye distance; smaller follows the points more closely."""
     smooth: float = SolverConfig.smooth
     """Weight of evenness in time; 0 fits every frame alone, with one shape."""
+    photometric: bool = False
+    """Refine pose, jaw, expression and eyelids by the pictures: slower, never worse at the landmarks."""
     sequence: bool = False
     """Take a folder, or a pattern, of numbered pictures as one clip."""
     recursive: bool = False
@@ -272,6 +274,7 @@ def _clip_options(config: Fit) -> ClipOptions:
         face=config.face,
         all_faces=config.all_faces,
         fitting=FitConfig(solver=solver, focal=config.focal),
+        photometric=config.photometric,
         overlay=config.overlay,
         provenance=config.provenance,
     )

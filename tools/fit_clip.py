@@ -18,6 +18,7 @@ from ..flame.model import HeadModel
 from ..geom.errors import NoFaceError
 from .faces import FaceChoice, find_face, fit_face
 from .fit_report import Fitted, facts, measures, notes
+from .portrait import Frame
 
 if TYPE_CHECKING:
     from ..training.data.media import VideoReader
@@ -34,6 +35,7 @@ class ClipOptions:
         start: first frame.
         stop: index after the last frame; None for all.
         fitting: of the fitter.
+        photometric: refine the fit by the pictures; the file is read again.
         overlay: draw the mesh over a frame, and the curves of a clip.
         provenance: say in the overlay how it was made.
     """
@@ -44,8 +46,24 @@ class ClipOptions:
     start: int = 0
     stop: int | None = None
     fitting: FitConfig = field(default_factory=FitConfig)
+    photometric: bool = False
     overlay: bool = True
     provenance: bool = True
+
+
+@dataclass(frozen=True)
+class FramesOf:
+    """The frames of a file, read anew in every loop."""
+
+    path: Path
+    start: int = 0
+    stop: int | None = None
+
+    def __iter__(self) -> Iterator[Frame]:
+        from ..training.data.media import VideoReader
+
+        with VideoReader(self.path, start=self.start, stop=self.stop) as reader:
+            yield from reader
 
 
 @dataclass(frozen=True)
@@ -53,6 +71,7 @@ class Followed:
     """One input after its frames have passed by.
 
     Attributes:
+        frames: to see them again.
         choice: its faces, and the one asked for.
         source: what its file is, for the report of a fit: ``kind``, ``fps``, ``start`` where it was not
             fitted from its first frame, and ``times`` (seconds from the start of the clip, a frame each)
@@ -63,6 +82,7 @@ class Followed:
             time.
     """
 
+    frames: FramesOf
     choice: FaceChoice
     source: Mapping[str, Any]
     damaged: int
@@ -161,7 +181,8 @@ def follow(path: Path, options: ClipOptions) -> Followed:
     times = uneven_times(decoding.times)
     if times is not None:
         source["times"] = times
-    return Followed(choice, source, damaged, truncated, {**seconds, "total": total})
+    frames = FramesOf(path, options.start, options.stop)
+    return Followed(frames, choice, source, damaged, truncated, {**seconds, "total": total})
 
 
 def fit_followed(followed: Followed, rank: int, options: ClipOptions, model: HeadModel) -> Fitted:
@@ -173,6 +194,10 @@ def fit_followed(followed: Followed, rank: int, options: ClipOptions, model: Hea
     choice = FaceChoice(followed.choice.tracks, rank)
     started = time.perf_counter()
     result = fit_face(choice, model, config=options.fitting)
+    if options.photometric:
+        from .refine import refine
+
+        result = refine(result, followed.frames, head=model)
     fitting = time.perf_counter() - started
     seconds = {**followed.seconds, "fit": fitting, "total": followed.seconds["total"] + fitting}
     result = dataclasses.replace(result, report={**result.report, **followed.source})

@@ -126,10 +126,15 @@ def _joined(fit: HeadFit, parts: list[HeadFit]) -> HeadFit:
         for key in reports[0]
         if key != "frames"
     }
+    told = {"photometric": {**means, "frames": int(counts.sum())}}
+    if "reprojection_percent_iod" in fit.report:
+        percents = [part.report["reprojection_percent_iod"] for part in parts if "photometric" in part.report]
+        ratio = float(np.average(percents, weights=counts)) / fit.report["reprojection_percent_iod"]
+        told |= {"reprojection_percent_iod": fit.report["reprojection_percent_iod"] * ratio}
     return dataclasses.replace(
         fit,
         params=HeadParams(shape=fit.params.shape, **params),
         camera=camera,
         residual=cat([part.residual for part in parts]),
-        report={**fit.report, "photometric": {**means, "frames": int(counts.sum())}},
+        report={**fit.report, **told},
     )

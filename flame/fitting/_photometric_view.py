@@ -60,13 +60,13 @@ def region_of(head: HeadModel, fit: HeadFit) -> Region:
             face &= ~head.region_masks[name]
     row = {int(index): k for k, index in enumerate(embedding.indices)}
     rows = torch.tensor([row[int(index)] for index in fit.landmark_indices], device=device)
-    fitted = fit.landmark_indices < 468 if family == "mediapipe" else torch.ones(len(rows), dtype=torch.bool)
+    fixed = fit.landmark_indices < 468 if family == "mediapipe" else fit.landmark_indices >= 17
     return Region(
         faces=head.faces[face[head.faces].all(1)],
         vertices=face.nonzero()[:, 0],
         corners=head.faces[embedding.faces[rows]],
         bary=embedding.bary[rows],
-        fitted=fitted.to(device),
+        fitted=fixed.to(device),
     )
 
 

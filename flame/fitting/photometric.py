@@ -30,7 +30,7 @@ from ...geom.cameras import Perspective, WeakPerspective
 from ...geom.errors import HeadwarpError, ShapeError
 from ..model import HeadModel
 from ..params import MISSING, Camera, HeadFit, HeadParams, check_model
-from ..posing import project_head
+from ..posing import pixels_per_metre, project_head
 from ._photometric_step import frame_problem, step
 from ._photometric_view import Region, View, pixels_of, region_of, thinned, to_device, view_of
 from .appearance import AlbedoSpace, Appearance, Pixels, free_albedo, smooth_albedo, solve_appearance
@@ -212,11 +212,12 @@ def _result(
         WeakPerspective(**lens) if isinstance(fit.camera, WeakPerspective) else Perspective(**lens)
     )
     moved = dataclasses.replace(fit, params=HeadParams(**params), camera=camera)
-    residual = _residual(head, moved, region)
+    change = _projected(head, moved, region) - _projected(head, fit, region)  # where landmarks slide, nearly
+    residual = torch.where(fit.landmarks.isfinite(), fit.residual - change, 0.0)
     frames = [view.frame for view in views]
     numbers = {name: torch.full((fit.frames,), math.nan) for name in ("before", "after")}
     numbers["before"][frames], numbers["after"][frames] = (torch.tensor(e) for e in errors)
-    before, after = _reprojection(_residual(head, fit, region), region), _reprojection(residual, region)
+    before, after = _reprojection(fit.residual, region), _reprojection(residual, region)
     light = torch.zeros(fit.frames, 9, 3)
     light[:, 0] = math.sqrt(4 * math.pi)
     light[frames] = appearance.light.cpu()
@@ -227,7 +228,13 @@ def _result(
         "reprojection_px_after": float(after.nanmean()),
         "frames": len(frames),
     }
-    result = dataclasses.replace(moved, residual=residual, report={**fit.report, "photometric": report})
+    per_metre = [pixels_per_metre(f.params, f.camera) for f in (fit, moved)]
+    shares = [(px / scale).nanmean() for px, scale in zip((before, after), per_metre, strict=True)]
+    percent = fit.report.get("reprojection_percent_iod")
+    told = {} if percent is None else {"reprojection_percent_iod": percent * float(shares[1] / shares[0])}
+    result = dataclasses.replace(
+        moved, residual=residual, report={**fit.report, **told, "photometric": report}
+    )
     return PhotometricFit(
         fit=result,
         appearance=Appearance(light, appearance.albedo.cpu()),
@@ -238,12 +245,11 @@ def _result(
     )
 
 
-def _residual(head: HeadModel, fit: HeadFit, region: Region) -> Tensor:
-    """Detected minus projected landmarks ``(T, L, 2)``, 0 where nothing was detected."""
-    model = head.template
-    verts = project_head(head, to_device(fit, model).params, to_device(fit, model).camera)[..., :2]
-    points = torch.einsum("tlkc,lk->tlc", verts[:, region.corners], region.bary).cpu()
-    return (fit.landmarks - points).nan_to_num()
+def _projected(head: HeadModel, fit: HeadFit, region: Region) -> Tensor:
+    """Landmarks of the parametric mesh in pixels ``(T, L, 2)``."""
+    there = to_device(fit, head.template)
+    verts = project_head(head, there.params, there.camera)[..., :2]
+    return torch.einsum("tlkc,lk->tlc", verts[:, region.corners], region.bary).cpu()
 
 
 def _reprojection(residual: Tensor, region: Region) -> Tensor:
