@@ -82,7 +82,7 @@ def fit_face(choice: FaceChoice, head: HeadModel, *, config: FitConfig | None = 
     start, stop = track.span
     shown = track.cut(start, stop)
     fit = fit_landmarks(
-        head, shown.landmarks, shown.size, scores=shown.score, family=shown.family, config=config
+        head, shown.landmarks[..., :2], shown.size, scores=shown.score, family=shown.family, config=config
     )
     accept(fit, confirmed=track.confirmed)
     fit = placed(fit, start, track.length)

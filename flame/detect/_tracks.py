@@ -68,7 +68,9 @@ class Track:
 
     @property
     def landmarks(self) -> Float[np.ndarray, "T L 3"]:
-        """A row for every frame of the clip, NaN where the face is absent; made at every access."""
+        """A row for every frame of the clip, NaN where the face is absent; made at every access, unless every
+        frame has the face: then these are the points themselves.
+        """
         return self._spread(self.points, np.nan)
 
     @property
@@ -98,8 +100,8 @@ class Track:
         return float(np.maximum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]).sum())
 
     def cut(self, start: int, stop: int) -> Track:
-        """The same face in frames ``start`` to ``stop`` - 1 as a clip of its own."""
-        kept = (self.frames >= start) & (self.frames < stop)
+        """The same face in frames ``start`` to ``stop`` - 1 as a clip of its own; nothing is copied."""
+        kept = slice(*np.searchsorted(self.frames, (start, stop)).tolist())
         return replace(
             self,
             frames=self.frames[kept] - start,
@@ -114,6 +116,8 @@ class Track:
         return np.concatenate([xy.min(axis=1), xy.max(axis=1)], axis=1)
 
     def _spread(self, rows: np.ndarray, absent: float) -> np.ndarray:
+        if len(rows) == self.length:
+            return rows
         full = np.full((self.length, *rows.shape[1:]), absent, np.float32)
         full[self.frames] = rows
         return full
