@@ -91,6 +91,7 @@ def _fit_report(content: Mapping[str, Any]) -> dict[str, Any]:
         **{name: content.get(name) for name in wanted},
         "inputs": _shape_of(content["clips"]),
         "failed": _shape_of(content["failed"]) if content.get("failed") else None,
+        "licences": content.get("licences"),
         "protocol": content.get("protocol"),
     }
 
