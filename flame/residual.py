@@ -7,6 +7,7 @@ landmarks, gone a few triangles away.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,8 +41,18 @@ class ResidualField:
         return self.matrix.to(residual) @ residual
 
 
+def field_of(model: HeadModel, fit: HeadFit) -> ResidualField:
+    """The map for the landmarks of a fit, told by its report; errors as :func:`residual_field`."""
+    family, moving = fit.report.get("family", "mediapipe"), fit.report.get("moving_landmarks", ())
+    return residual_field(model, fit.landmark_indices, family, moving=moving)
+
+
 def residual_field(
-    model: HeadModel, landmark_indices: Int[Tensor, "L"], family: str = "mediapipe"
+    model: HeadModel,
+    landmark_indices: Int[Tensor, "L"],
+    family: str = "mediapipe",
+    *,
+    moving: Sequence[int] = (),
 ) -> ResidualField:
     """The map for the landmarks of a fit; about a third of a second for 5,000 vertices.
 
@@ -49,6 +60,8 @@ def residual_field(
         model: the head of the fit.
         landmark_indices: ``fit.landmark_indices``.
         family: which of the head's landmark embeddings they are numbered in.
+        moving: landmarks that are another point of the mesh in every frame, as an outline is: what they leave
+            is not put back anywhere.
 
     Raises:
         HeadwarpError: the head has no such embedding, or not these landmarks.
@@ -60,7 +73,8 @@ def residual_field(
         known = ", ".join(sorted(model.landmarks)) or "none"
         raise HeadwarpError(f"residual_field: expected a landmark embedding {family!r}, the head has {known}")
     embedding = model.landmarks[family]
-    rows = _rows(embedding.indices, landmark_indices)
+    still = ~torch.isin(landmark_indices, torch.as_tensor(moving, dtype=landmark_indices.dtype))
+    rows = _rows(embedding.indices, landmark_indices[still])
     corners = model.faces[embedding.faces[rows]].cpu().numpy()  # (L, 3)
     weights = embedding.bary[rows].double().cpu().numpy()
     count, landmarks = model.template.shape[0], len(rows)
@@ -70,7 +84,8 @@ def residual_field(
     degree = np.maximum(laplacian.diagonal(), 1.0)
     laplacian = laplacian.multiply(1.0 / degree[:, None]).tocsr()
     system = laplacian.T @ laplacian + DECAY * identity(count) + WEIGHT * (pick.T @ pick)
-    matrix = splu(system.tocsc()).solve(WEIGHT * pick.T.toarray())
+    matrix = np.zeros((count, len(landmark_indices)))
+    matrix[:, still.cpu().numpy()] = splu(system.tocsc()).solve(WEIGHT * pick.T.toarray())
     return ResidualField(torch.as_tensor(matrix, dtype=torch.float32), landmark_indices.clone())
 
 

@@ -22,7 +22,7 @@ from ..flame.model import HeadModel, landmark_points
 from ..flame.mouth import Mouth, open_mouth, with_mouth
 from ..flame.params import HeadFit
 from ..flame.posing import body_motion, body_vertices, posed_vertices, skull_vertices, window_fit
-from ..flame.residual import ResidualField, corrected, residual_field
+from ..flame.residual import ResidualField, corrected, field_of
 from ..geom.crops import Crop, crop_image, head_crop
 from ..geom.errors import ShapeError
 from ..geom.guidance import Driving, Source
@@ -96,11 +96,6 @@ def _as_uint8(picture: NDArray[Any]) -> Frame:
     if not np.issubdtype(picture.dtype, np.floating):
         raise ShapeError(f"frames: expected uint8, or floats in [0, 1], got {picture.dtype}")
     return np.round(np.clip(picture, 0, 1) * 255).astype(np.uint8)
-
-
-def field_of(head: HeadModel, fit: HeadFit) -> ResidualField:
-    """What spreads the residuals of this fit over the mesh, in the numbering of its landmarks."""
-    return residual_field(head, fit.landmark_indices, fit.report.get("family", "mediapipe"))
 
 
 @dataclass(frozen=True)

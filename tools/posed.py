@@ -11,7 +11,7 @@ from torch import Tensor
 from ..flame.model import HeadModel
 from ..flame.params import HeadFit, Pose
 from ..flame.posing import apply_pose, posed_vertices
-from ..flame.residual import corrected, residual_field
+from ..flame.residual import corrected, field_of
 from ..geom.displacement import geometric_displacement
 from ..geom.errors import ShapeError
 from ..geom.guidance import Guidance
@@ -66,7 +66,7 @@ def displacement(
             f"{source.size} and {driving.size}; use select, or flame.posing.window_fit"
         )
     model = ready_head(head)
-    field = residual_field(model, source.landmark_indices)
+    field = field_of(model, source)
     scale = 1.0 if size is None else size / max(source.size)
     height, width = (max(1, round(side * scale)) for side in source.size)
     with torch.no_grad():

@@ -59,7 +59,9 @@ def region_of(head: HeadModel, fit: HeadFit) -> Region:
         if name in head.region_masks:
             face &= ~head.region_masks[name]
     row = {int(index): k for k, index in enumerate(embedding.indices)}
-    rows = torch.tensor([row[int(index)] for index in fit.landmark_indices], device=device)
+    moving = set(fit.report.get("moving_landmarks", ()))  # of an outline: no point of the mesh to hold on to
+    place = [0 if int(index) in moving else row[int(index)] for index in fit.landmark_indices]
+    rows = torch.tensor(place, device=device)
     fixed = fit.landmark_indices < 468 if family == "mediapipe" else fit.landmark_indices >= 17
     return Region(
         faces=head.faces[face[head.faces].all(1)],

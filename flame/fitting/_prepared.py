@@ -63,7 +63,7 @@ class PreparedHead:
         return int(self.fitted[: self.fixed].sum())
 
 
-_Key = tuple[str, int, int | None, int | None]
+_Key = tuple[str, int, int | None, int | None, int | None]
 _PREPARED: WeakKeyDictionary[HeadModel, dict[_Key, PreparedHead]] = WeakKeyDictionary()
 
 
@@ -77,20 +77,19 @@ def prepared_head(
     moving: MovingLandmarks | None = None,
 ) -> PreparedHead:
     """The head at the first ``count`` landmarks of a family; kept with the model, since it takes longer than
-    a photo (unless some move).
+    a photo.
 
     Raises:
         HeadwarpError: the head carries no embedding of the family.
     """
     counts = (shape_count, expression_count)
-    if moving is not None:
-        return _prepare(_landmark_model(model, family, count, moving), family, counts, model, moving)
     kept = _PREPARED.setdefault(model, {})
-    key = (family, count, *counts)
+    key = (family, count, *counts, None if moving is None else id(moving))  # kept alive by what is kept
     if key not in kept:
         with one_thread().limit(limits=1):
-            kept[key] = _prepare(_landmark_model(model, family, count, None), family, counts)
-            _ = kept[key].products
+            kept[key] = _prepare(_landmark_model(model, family, count, moving), family, counts, model, moving)
+            if moving is None:
+                _ = kept[key].products
     return kept[key]
 
 

@@ -44,7 +44,7 @@ def head_fit(
         params, residual = _finished(prepared, params, camera, seen, _rows(prepared, solution.problem), used)
     share = _share(solution, used)
     status = _status(used, max_gap)
-    report = _report(status, share, solution)
+    report = _report(status, share, solution) | _landmark_report(head, prepared, family)
     if family == "mediapipe":
         deviation = proportions_deviation(prepared.points, params.shape, frames=int(used.sum()))
         report |= {} if deviation is None else {"proportions_deviation": deviation}
@@ -66,6 +66,14 @@ def head_fit(
         report=report,
         deviation=_as_float(_deviation(head, solution)),
     )
+
+
+def _landmark_report(head: HeadModel, prepared: PreparedHead, family: str) -> dict[str, Any]:
+    """Which landmarks these are, whose choice of points on the mesh, and which of them slide over it."""
+    moving = [] if prepared.moving is None else prepared.moving.numbers.tolist()
+    origin = head.landmarks[family].origin
+    named = {"landmark_origin": origin} if origin else {}
+    return {"family": family, **named, **({"moving_landmarks": moving} if moving else {})}
 
 
 def _as_float(array: NDArray[Any]) -> Tensor:

@@ -16,6 +16,7 @@ from ..params import HeadFit
 from ._observed import Observed, checked_confidences, checked_points, normalised
 from ._prepared import PreparedHead, prepared_head
 from ._record import head_fit
+from .contour import contour_of_points
 from .moving import MovingLandmarks
 from .solver import SolverConfig, solve
 
@@ -35,6 +36,8 @@ class FitConfig:
             share; None for weak perspective (face-mesh points are weak-perspective by nature).
         max_gap: longest run of frames without a face, inside a track, that is reported as interpolated.
         warm_up: frames with a face that a stream takes its identity from.
+        contour: whether the jaw contour of 68 points follows the outline that is ``"visible"``, as detectors
+            mark it, or stays at ``"rest"`` on the mesh, as points of a 3D detector do.
 
     A focal length is found only so far as the pictures tell: nearer faces bulge, which a weak perspective
     seen under turns of the head cannot mimic but a deeper or flatter face partly can (the bas-relief
@@ -52,6 +55,7 @@ class FitConfig:
     focal: float | Literal["estimate"] | None = None
     max_gap: int = 25
     warm_up: int = 32
+    contour: Literal["visible", "rest"] = "visible"
 
     def __post_init__(self) -> None:
         if self.mode not in ("auto", "photo", "clip", "stream"):
@@ -60,6 +64,8 @@ class FitConfig:
             raise HeadwarpError(f"focal: expected a number, 'estimate' or None, got {self.focal!r}")
         if isinstance(self.focal, (int, float)) and not 0 < self.focal < math.inf:
             raise HeadwarpError(f"focal: expected a number above 0, got {self.focal}")
+        if self.contour not in ("visible", "rest"):
+            raise HeadwarpError(f"contour: expected visible or rest, got {self.contour!r}")
         if self.warm_up < 1:
             raise HeadwarpError(f"warm_up: expected at least 1, got {self.warm_up}")
 
@@ -85,7 +91,8 @@ def fit_landmarks(
         scores: detector confidence per frame in [0, 1].
         confidences: ``(T, L)``, weight of every landmark; 1 is ordinary, 0 or NaN leaves it out.
         family: ``"mediapipe"`` or ``"ibug68"``.
-        moving: landmarks that are other points of the mesh in every frame.
+        moving: landmarks that are other points of the mesh in every frame; None for the jaw contour of 68
+            points, where the head knows one and ``config.contour`` lets it move.
         config: see `FitConfig`.
 
     Returns:
@@ -102,6 +109,8 @@ def fit_landmarks(
     points = checked_points(landmarks)
     if config.mode == "photo" and len(points) != 1:
         raise HeadwarpError(f"mode photo: expected one frame, got {len(points)}; use clip")
+    if moving is None and config.contour == "visible":
+        moving = contour_of_points(head, family, points.shape[1])
     prepared = prepared_head(
         head,
         family,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from weakref import WeakKeyDictionary
+
 import numpy as np
 import torch
 from jaxtyping import Float, Int
@@ -14,15 +16,32 @@ from .moving import MovingLandmarks
 MOST_COLUMNS = 18  # of a path: a step every 6 mm, at the outline 0.2 mm in the picture
 
 
+def contour_of_points(head: HeadModel, family: str, count: int) -> MovingLandmarks | None:
+    """The sliding contour of ``count`` detected points of a family, None where they or the head have none.
+
+    Detectors of the 68 points, trained on pictures people marked, mark the outline that is seen.
+    """
+    return contour_landmarks(head) if family == "ibug68" and count == 68 else None
+
+
 def contour_landmarks(head: HeadModel) -> MovingLandmarks | None:
     """iBUG's points 0 .. 16 of a head, each resting until the face itself hides it; None without a contour.
+
+    Made once for a head.
 
     Hidden is what the candidates' own surface hides (`contour.choose_on_patch`), since a solver poses
     landmarks and never the whole mesh. A point whose whole path is hidden is left out of that frame.
     """
-    options = contour_candidates(head)
-    if options is None:
-        return None
+    if head not in _MOVING:
+        options = contour_candidates(head)
+        _MOVING[head] = None if options is None else _moving(options)
+    return _MOVING[head]
+
+
+_MOVING: WeakKeyDictionary[HeadModel, MovingLandmarks | None] = WeakKeyDictionary()
+
+
+def _moving(options: ContourCandidates) -> MovingLandmarks:
     options = options.every(-(-options.faces.shape[1] // MOST_COLUMNS))
     faces = torch.cat([options.faces, options.cover_faces]).flatten()
     bary = torch.cat([options.bary, options.cover_bary]).flatten(0, 1)

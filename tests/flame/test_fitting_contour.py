@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from flame_export import write_head_as_flame
 
-from headwarp.flame.contour import contour_candidates, fit_contour
+from headwarp.flame.contour import contour_candidates, fit_contour, ibug68_points
+from headwarp.flame.fitting import FitConfig, fit_landmarks
 from headwarp.flame.fitting._prepared import prepared_head
-from headwarp.flame.fitting.contour import MOST_COLUMNS, contour_landmarks
+from headwarp.flame.fitting.contour import MOST_COLUMNS, contour_landmarks, contour_of_points
 from headwarp.flame.io import load_head
 from headwarp.flame.model import HeadModel, LandmarkEmbedding, with_landmarks
-from headwarp.flame.params import HeadParams
-from headwarp.flame.posing import project_head
+from headwarp.flame.params import HeadFit, HeadParams
+from headwarp.flame.posing import head_pose, project_head
+from headwarp.flame.residual import field_of
 from headwarp.geom.cameras import WeakPerspective
+from headwarp.geom.errors import HeadwarpError
 
 
 @pytest.fixture(scope="module")
@@ -86,3 +91,73 @@ def test_the_unit_is_the_eye_distance_in_any_order_of_the_points(builtin: HeadMo
         part = dataclasses.replace(own, indices=own.indices[rows], faces=own.faces[rows], bary=own.bary[rows])
         head = with_landmarks(builtin, {"ibug68": part})
         assert prepared_head(head, "ibug68", 68).unit == pytest.approx(wanted, rel=1e-6)
+
+
+# ----------------------------------------------------------------------------------- fits to 68 points
+
+
+def seen_points(head: HeadModel, params: HeadParams, camera: WeakPerspective) -> np.ndarray:
+    """The 68 points of a posed head as a detector marks them: the outline that is seen."""
+    projected = project_head(head, params, camera)
+    return ibug68_points(head, projected, fit_contour(head, params, camera))[..., :2].double().numpy()
+
+
+@pytest.fixture(scope="module")
+def turning(builtin: HeadModel) -> tuple[HeadParams, WeakPerspective, np.ndarray]:
+    params, camera = turned(builtin, [-0.6, -0.35, 0.0, 0.3, 0.55])
+    draw = torch.Generator().manual_seed(2)
+    shape = torch.zeros(builtin.shape_basis.shape[2])
+    shape[:8] = torch.randn(8, generator=draw)
+    params = dataclasses.replace(params, shape=shape)
+    return params, camera, seen_points(builtin, params, camera)
+
+
+def errors(head: HeadModel, fit: HeadFit, params: HeadParams) -> tuple[float, float]:
+    """Of the head's yaw, degrees, and of the face's shape, millimetres root mean square."""
+    yaw = (head_pose(fit.params) - head_pose(params))[:, 0].abs().max()
+    shape = (head.shape_basis[:468] @ (fit.params.shape - params.shape)).square().sum(1).mean().sqrt()
+    return float(yaw), 1000 * float(shape)
+
+
+def test_a_turning_head_is_found_by_its_outline(builtin: HeadModel, turning: tuple) -> None:
+    """A contour that rests explains the far cheek by a wrong turn and a wrong shape."""
+    params, _, points = turning
+    fits = {
+        kind: fit_landmarks(builtin, points, (256, 256), family="ibug68", config=FitConfig(contour=kind))
+        for kind in ("visible", "rest")
+    }
+    residual = {kind: fit.report["reprojection_percent_iod"] for kind, fit in fits.items()}
+    assert residual["visible"] < 0.6 * residual["rest"]
+    yaw, shape = errors(builtin, fits["visible"], params)
+    worse_yaw, worse_shape = errors(builtin, fits["rest"], params)
+    assert yaw < 3.0
+    assert yaw < 0.6 * worse_yaw
+    assert shape < worse_shape
+    assert fits["visible"].report["moving_landmarks"] == list(range(17))
+    assert "moving_landmarks" not in fits["rest"].report
+    assert fits["visible"].report["family"] == "ibug68"
+
+
+def test_a_flame_file_with_decas_table_is_fitted_to_68_points(
+    builtin: HeadModel, turning: tuple, tmp_path: Path
+) -> None:
+    """Its 51 fixed points alone would be all it has; the table gives it the outline."""
+    flame = load_head(write_head_as_flame(tmp_path, builtin, beside="deca"))
+    params, _, points = turning
+    fit = fit_landmarks(flame, points, (256, 256), family="ibug68")
+    assert sorted(fit.landmark_indices.tolist()) == list(range(68))
+    assert fit.report["landmark_origin"] == "deca"
+    assert fit.report["reprojection_percent_iod"] < 1.0
+    assert (head_pose(fit.params) - head_pose(params))[:, 0].abs().max() < 3.0
+    field = field_of(flame, fit)
+    outline = fit.landmark_indices < 17
+    assert not field.matrix[:, outline].any(), "an outline's residual belongs to no point of the mesh"
+    assert field.matrix[:, ~outline].any(0).all()
+
+
+def test_other_families_and_counts_have_no_outline(builtin: HeadModel) -> None:
+    assert contour_of_points(builtin, "mediapipe", 478) is None
+    assert contour_of_points(builtin, "ibug68", 51) is None
+    assert contour_of_points(builtin, "ibug68", 68) is contour_landmarks(builtin), "made once"
+    with pytest.raises(HeadwarpError, match="contour: expected visible or rest, got 'hidden'"):
+        FitConfig(contour="hidden")  # type: ignore[arg-type]
