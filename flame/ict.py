@@ -78,8 +78,11 @@ def ict_modes(path: Path) -> IctModes:
 
 
 def missing_modes(model: HeadModel) -> tuple[str, ...]:
-    """Which of ICT-FaceKit's blendshapes a head that was made of it lacks; none of any other head."""
-    if model.name != NAME:
+    """Which of ICT-FaceKit's blendshapes a head that was made of it lacks; none of any other head, or of one
+    whose columns have no names.
+    """
+    named = len(model.shape_names) == model.shape_basis.shape[2]
+    if model.name != NAME or not named or len(model.expression_names) != model.expression_basis.shape[2]:
         return ()
     lids = [bool(model.eyelid_basis[..., side].any()) for side in (0, 1)]
     has = {

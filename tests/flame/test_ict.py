@@ -1,5 +1,6 @@
 """ICT-FaceKit folders: joints of an invented one are found, the private one is as measured; bad folders."""
 
+import dataclasses
 import json
 import shutil
 
@@ -212,6 +213,8 @@ def test_missing_blendshapes_are_listed(head, folder):
     assert set(modes.missing) == set(missing_modes(head))
     assert modes.unused == ()
     assert missing_modes(load_head("builtin")) == ()
+    nameless = dataclasses.replace(ict_head(folder), shape_names=())
+    assert missing_modes(HeadModel(nameless)) == ()
     assert listed(modes.missing).startswith(
         "identity001, identity002, identity004 .. identity099, browDown_L"
     )
