@@ -18,6 +18,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from ...geom.errors import HeadwarpError, NoFaceError, ShapeError
+from ._picture import LazyPicture as LazyPicture
+from ._picture import sampled as sampled
 from ._tracks import Detection as Detection
 from ._tracks import Track as Track
 
@@ -44,12 +46,14 @@ __all__ = sorted(
         *_LAZY,
         "Detection",
         "Detector",
+        "LazyPicture",
         "Track",
         "check_image",
         "detect_faces",
         "detector_names",
         "get_detector",
         "reads_parts",
+        "sampled",
     ]
     + ["register_detector", "track_clip"]
 )

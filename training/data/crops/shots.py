@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from ....flame.detect import LazyPicture, sampled
 from ....flame.detect.tracking import difference
 
 __all__ = ["Change", "ShotConfig", "ShotWatcher", "shot_cuts", "thumbnail"]
@@ -59,7 +60,7 @@ class ShotWatcher:
         self.changes: list[Change] = []
         self._before: np.ndarray | None = None
 
-    def step(self, frame: UInt8[np.ndarray, "H W 3"]) -> None:
+    def step(self, frame: UInt8[np.ndarray, "H W 3"] | LazyPicture) -> None:
         """Look at the next frame."""
         now = thumbnail(frame)
         if self._before is not None:
@@ -69,10 +70,10 @@ class ShotWatcher:
         self._before = now
 
 
-def thumbnail(frame: UInt8[np.ndarray, "H W 3"]) -> Float[np.ndarray, "S S"]:
-    """A grey (32, 32) float32 picture of block means, from every k-th pixel, its own mean taken off."""
+def thumbnail(frame: UInt8[np.ndarray, "H W 3"] | LazyPicture) -> Float[np.ndarray, "S S"]:
+    """A grey (32, 32) float32 picture of block means, from about every k-th pixel, its own mean taken off."""
     step = max(1, min(frame.shape[:2]) // (4 * _SIDE))
-    grey = frame[::step, ::step].astype(np.float32).mean(axis=2)
+    grey = sampled(frame, step).astype(np.float32).mean(axis=2)
     starts = [np.arange(_SIDE) * length // _SIDE for length in grey.shape]
     total = np.add.reduceat(np.add.reduceat(grey, starts[0], axis=0), starts[1], axis=1)
     counts = [np.maximum(np.diff([*start, n]), 1) for start, n in zip(starts, grey.shape, strict=True)]

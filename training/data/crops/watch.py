@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
-from ....flame.detect.tracking import Steps
+from ....flame.detect.tracking import FaceTracker, Steps
 from ....geom.errors import MediaError
-from ..media import MediaInfo, VideoReader
+from ..media import MediaInfo, VideoReader, read_ahead
 from .shots import ShotConfig, ShotWatcher, shot_cuts
 from .windows import Box, face_box
 
@@ -81,14 +83,22 @@ def watch(
         if reader.info.kind == "photo":
             raise MediaError(f"{os.fspath(path)}: is a photo; clips are cut from videos.")
         tracker = start_tracker()
-        for index, frame in enumerate(reader):
-            times.append(reader.time)
-            watcher.step(frame)
-            for found in tracker.step(frame):
-                if found.track is not None:
-                    face = faces.setdefault(found.track, FaceTrack())
-                    face.frames.append(index)
-                    face.boxes.append(face_box(found.landmarks))
-                    face.confirmed |= found.confirmed
+        ahead = read_ahead(_timed(reader, in_parts=isinstance(tracker, FaceTracker)))
+        with contextlib.closing(ahead):
+            for index, (frame, time) in enumerate(ahead):
+                times.append(time)
+                watcher.step(frame)
+                for found in tracker.step(frame):
+                    if found.track is not None:
+                        face = faces.setdefault(found.track, FaceTrack())
+                        face.frames.append(index)
+                        face.boxes.append(face_box(found.landmarks))
+                        face.confirmed |= found.confirmed
         cuts = shot_cuts(watcher.changes, shots)
         return Seen(reader.info, start, times, faces, cuts, reader.damaged, reader.truncated)
+
+
+def _timed(reader: VideoReader, *, in_parts: bool) -> Iterator[tuple[Any, float | None]]:
+    """The frames of a reader, converted where they are looked at if ``in_parts``, and when each is due."""
+    for frame in reader.in_parts() if in_parts else reader:
+        yield frame, reader.time
