@@ -32,7 +32,6 @@ COMMANDS: dict[str, str] = {
     "convert head": "convert_head:ConvertHead",
     "convert landmarks": "convert_landmarks:ConvertLandmarks",
     "convert fit": "convert_fit:ConvertFit",
-    "export": "export:Export",
     "bench": "bench:Bench",
     "info": "info:Info",
     "doctor": "doctor:Doctor",

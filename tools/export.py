@@ -1,14 +1,11 @@
-"""``headwarp export``: a fit for other programs, by the name of the output: glTF, OBJ sequence, ARKit CSV."""
+"""A fit for other programs, by the name of the output: glTF, OBJ sequence, ARKit CSV."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
-
-from tyro.conf import Positional
 
 from ..flame.export import arkit, gltf, obj
 from ..flame.io import load_head
@@ -19,56 +16,6 @@ from ._info_meshes import grouped
 from .heads import ready_head
 
 _KINDS = {".glb": "gltf", ".gltf": "gltf", ".csv": "arkit", "": "obj"}
-_OPTIONS = {"fps": ("gltf", "arkit"), "texture": ("gltf",), "axes": ("obj",), "normals": ("obj",)}
-
-
-@dataclass(frozen=True)
-class Export:
-    """Write a fit as .glb or .gltf (rig, blendshapes, animation), ARKit .csv, or a folder of OBJ files.
-
-    The name of --output decides: X.glb, X.gltf (with X.bin beside it), or a name without a suffix for the
-    folder of an OBJ sequence. Metres, the head model's axes: x to the subject's left, y up, z to the
-    front.
-    """
-
-    fit: Positional[Path]
-    """A fit, as `headwarp fit` writes it."""
-    output: Path
-    """X.glb, X.gltf, X.csv, or a folder."""
-    head: str | None = None
-    """builtin, or a head file; without it, what $HEADWARP_HEAD names, else builtin."""
-    fps: float | None = None
-    """glTF, ARKit: frames a second; without it, those of the fit, else 25."""
-    texture: Path | None = None
-    """glTF: a PNG or JPEG in the head's texture coordinates."""
-    axes: Literal["model", "camera"] = "model"
-    """OBJ: the head model's axes, or those of the camera (x right, y down, z forward)."""
-    normals: bool = False
-    """OBJ: write vertex normals."""
-
-
-def run(config: Export) -> dict[str, Any]:
-    """The command.
-
-    Raises:
-        HeadwarpError: an unknown suffix, an option of another format, or what `export` raises.
-    """
-    kind = _kind(config.output)
-    for name, kinds in _OPTIONS.items():
-        given = getattr(config, name) != Export.__dataclass_fields__[name].default
-        if given and kind not in kinds:
-            raise HeadwarpError(
-                f"--{name}: belongs to {' and '.join(kinds)}, not to {config.output}; leave it out"
-            )
-    return export(
-        config.fit,
-        config.output,
-        head=config.head,
-        fps=config.fps,
-        texture=config.texture,
-        axes=config.axes,
-        normals=config.normals,
-    )
 
 
 def export(

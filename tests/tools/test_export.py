@@ -1,4 +1,4 @@
-"""``headwarp export``: the name of the output decides; options of another format are refused."""
+"""Fits for other programs: the name of the output decides, by command and by function."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import headwarp
 from headwarp.flame.io import save_head_npz
 from headwarp.geom.errors import HeadwarpError
 from headwarp.tools import cli
-from headwarp.tools.export import Export, run
+from headwarp.tools.export import export
 
 
 @pytest.fixture
@@ -36,17 +36,19 @@ def fitted(tmp_path: Path) -> tuple[Path, str]:
 )
 def test_the_name_decides(fitted, tmp_path, capsys, name, files):
     fit, head = fitted
-    assert cli.main(["export", str(fit), "--output", str(tmp_path / "out" / name), "--head", head]) == 0
+    assert (
+        cli.main(["convert", "fit", str(fit), "--output", str(tmp_path / "out" / name), "--head", head]) == 0
+    )
     assert {path.name for path in (tmp_path / "out").iterdir()} == files
     assert "3 " in capsys.readouterr().out
 
 
 def test_options_reach_the_writers(fitted, tmp_path):
     fit, head = fitted
-    report = run(Export(fit=fit, output=tmp_path / "x.glb", head=head, fps=50.0))
+    report = export(fit, tmp_path / "x.glb", head=head, fps=50.0)
     assert report["fps"] == 50
     assert read_gltf(tmp_path / "x.glb").json["animations"][0]["extras"]["fps"] == "50"
-    run(Export(fit=fit, output=tmp_path / "x", head=head, axes="camera", normals=True))
+    export(fit, tmp_path / "x", head=head, axes="camera", normals=True)
     text = (tmp_path / "x" / "00002.obj").read_text()
     assert "\nvn " in text
     assert "camera axes" in text
@@ -57,15 +59,13 @@ def test_options_reach_the_writers(fitted, tmp_path):
     [
         ("x.fbx", {}, r"expected X\.glb, X\.gltf"),
         ("x.obj", {}, "an OBJ sequence goes into a folder"),
-        ("x.glb", {"normals": True}, "--normals: belongs to obj"),
-        ("x", {"fps": 3.0}, "--fps: belongs to gltf and arkit"),
         ("x.glb", {"fps": -1.0}, "fps: expected a number above 0"),
     ],
 )
 def test_refusals(fitted, tmp_path, output, options, text):
     fit, head = fitted
     with pytest.raises(HeadwarpError, match=text):
-        run(Export(fit=fit, output=tmp_path / output, head=head, **options))
+        export(fit, tmp_path / output, head=head, **options)
     assert not (tmp_path / output).exists()
 
 
