@@ -36,9 +36,8 @@ def fitted(tmp_path: Path) -> tuple[Path, str]:
 )
 def test_the_name_decides(fitted, tmp_path, capsys, name, files):
     fit, head = fitted
-    assert (
-        cli.main(["convert", "fit", str(fit), "--output", str(tmp_path / "out" / name), "--head", head]) == 0
-    )
+    words = ["convert", "fit", str(fit), "--output", str(tmp_path / "out" / name), "--head", head]
+    assert cli.main(words if "." in name else [*words, "--format", "obj"]) == 0
     assert {path.name for path in (tmp_path / "out").iterdir()} == files
     assert "3 " in capsys.readouterr().out
 
