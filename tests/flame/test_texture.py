@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 from flame_schema import flame_arrays, write_flame_pickle
 
+from headwarp.flame import _npz_stream
 from headwarp.flame.io import load_head, save_head_npz
 from headwarp.flame.texture import load_texture
 from headwarp.geom.errors import ModelFileError, ShapeError
@@ -156,3 +158,24 @@ def test_damaged_textures_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "objects.npz", mean=np.array([{}], dtype=object), tex_dir=BASIS)
     with pytest.raises(ModelFileError, match="mean: not a sound array"):
         load_texture(tmp_path / "objects.npz")
+
+
+def test_damaged_bytes_never_escape_as_other_errors(tmp_path: Path) -> None:
+    write_texture(tmp_path / "t.npz", "albedo-mm")
+    data = (tmp_path / "t.npz").read_bytes()
+    draw = np.random.default_rng(0)
+    places = [*draw.integers(0, 300, 60), *draw.integers(0, len(data), 40), *range(len(data) - 60, len(data))]
+    for place in places:
+        bad = data[:place] + bytes([data[place] ^ 0x15]) + data[place + 1 :]
+        (tmp_path / "bad.npz").write_bytes(bad)
+        with contextlib.suppress(ModelFileError):
+            load_texture(tmp_path / "bad.npz")
+
+
+def test_absurd_sizes_are_refused_before_memory_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_texture(tmp_path / "t.npz", "flame")
+    monkeypatch.setattr(_npz_stream, "MAX_BYTES", 200)
+    with pytest.raises(ModelFileError, match=r"mean: .*expected at most 200 bytes unpacked"):
+        load_texture(tmp_path / "t.npz")

@@ -16,7 +16,9 @@ from flame_export import Beside, write_head_as_flame
 from media_files import write_photo
 
 import headwarp
+from headwarp.flame.detect import detect_faces
 from headwarp.flame.io import load_head
+from headwarp.flame.landmarks import MEDIAPIPE_68
 from headwarp.flame.params import HeadFit
 from headwarp.tools import cli
 from headwarp.training.data.media import VideoWriter
@@ -69,6 +71,22 @@ def test_a_photo_is_fitted_and_edited(flame: Path, photo: Path, tmp_path: Path) 
     words = ("--yaw", 20, "--jaw", 0.5, "--expression", "smile=0.5", "--head", flame, "--size", 96)
     run("edit", photo, *words, "--output", tmp_path / "edited.png", tmp_path=tmp_path)
     assert read_photo(tmp_path / "edited.png").std() > 20
+
+
+@beside("deca")
+def test_68_points_of_a_file_serve(flame: Path, photo: Path, tmp_path: Path) -> None:
+    """As a detector of 68 points gives them; the outline comes from the table in DECA's file."""
+    points = detect_faces(portrait())[0].landmarks[list(MEDIAPIPE_68)]
+    np.save(tmp_path / "points.npy", points)
+    words = ("--landmarks", tmp_path / "points.npy", "--head", flame)
+    run("fit", photo, *words, "--output", tmp_path / "fits", tmp_path=tmp_path)
+    fit = HeadFit.load(tmp_path / "fits" / "astronaut.npz")
+    assert fit.report["family"] == "ibug68"
+    assert fit.report["landmark_origin"].startswith("deca")
+    assert fit.report["moving_landmarks"] == list(range(17))
+    assert fit.report["reprojection_percent_iod"] < 4
+    run("edit", photo, *words, "--yaw", 20, "--size", 64, "--output", tmp_path / "x.png", tmp_path=tmp_path)
+    assert read_photo(tmp_path / "x.png").std() > 20
 
 
 @beside("")
