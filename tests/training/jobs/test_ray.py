@@ -16,7 +16,7 @@ from face_pictures import needs_mediapipe, sway
 from media_files import write_clip
 from toy_work import ToyWork, as_set, marks_of, toy_jobs
 
-from headwarp.geom.errors import HeadwarpError
+from headwarp.geom.errors import HeadwarpError, MissingDependencyError
 from headwarp.tools.cli import main
 from headwarp.training.data.jobs import JobConfig, open_manifest, run_jobs, without_timings
 
@@ -120,3 +120,17 @@ def test_every_clip_is_fitted_once_though_a_node_is_killed(tmp_path, cluster):
 def test_work_that_cannot_be_opened_is_one_sentence(tmp_path, cluster):
     with pytest.raises(HeadwarpError, match="no head"):
         run(tmp_path, ["a"], ToyWork(refuses="no head"), workers=1, engine="ray")
+
+
+def test_an_address_without_a_cluster_is_one_sentence_at_once(tmp_path, monkeypatch):
+    import ray
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)  # else that of the other tests is taken
+    with pytest.raises(HeadwarpError, match=r"--address 127\.0\.0\.1:1: no Ray cluster answers"):
+        run(tmp_path, ["a"], ToyWork(), engine="ray", address="127.0.0.1:1")
+
+
+def test_without_ray_the_remedy_is_given(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(MissingDependencyError, match=r"pip install 'headwarp\[cluster\]'"):
+        run(tmp_path, ["a"], ToyWork(), engine="ray")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import pickle
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from ._worker import open_work
 from .types import Call, Event, Job, Outcome, Work
 
 START_ATTEMPTS = 5
+_KNOCK_SECONDS = 10.0
 
 
 @dataclass
@@ -124,14 +126,22 @@ def _connect(ray: Any, address: str | None, size: int | None) -> None:
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
         if address:
+            _knock(address)
             ray.init(address=address, **quiet)
         else:
             ray.init(num_cpus=max(size or 1, os.cpu_count() or 1), include_dashboard=False, **quiet)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise HeadwarpError(
             f"--address {address or 'none'}: no Ray cluster answers ({reason}); `ray start --head` starts one"
         ) from error
+
+
+def _knock(address: str) -> None:
+    """Raise OSError if nothing listens at ``host:port``; Ray itself would try for minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), _KNOCK_SECONDS).close()
 
 
 class _Actor:
