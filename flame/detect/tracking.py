@@ -38,6 +38,7 @@ from .mediapipe import (
 
 _THUMBNAIL = 16
 _NOISE_POWER = 8.0  # levels squared
+_BLOCK = 64  # frames
 
 
 @dataclass(frozen=True)
@@ -345,27 +346,50 @@ def _updated(number: int, before: _Followed | None, answer: _Answer) -> _Followe
     return _Followed(number, answer.landmarks, moved, before.confirmed or answer.confirmed, before.seen + 1)
 
 
-def collect_tracks(tracker: Steps, frames: Iterable[Picture]) -> list[Track]:
+class _Gathered:
+    """The frames of one track so far; landmarks in blocks, as small arrays by the thousand strew memory."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self._frames: list[int] = []
+        self._scores: list[float] = []
+        self._blocks: list[np.ndarray] = []
+        self._confirmed = False
+
+    def add(self, index: int, face: Detection) -> None:
+        row = len(self._frames) % _BLOCK
+        if row == 0:
+            self._blocks.append(np.empty((_BLOCK, *face.landmarks.shape), np.float32))
+        self._blocks[-1][row] = face.landmarks
+        self._frames.append(index)
+        self._scores.append(face.score)
+        self._confirmed |= face.confirmed
+
+    def track(self, length: int, size: tuple[int, int]) -> Track:
+        """The track in a clip of that length; the blocks are given up one by one."""
+        points = np.empty((len(self._frames), *self._blocks[0].shape[1:]), np.float32)
+        for start in range(0, len(points), _BLOCK):
+            part = points[start : start + _BLOCK]
+            part[:] = self._blocks.pop(0)[: len(part)]
+        return Track(
+            frames=np.array(self._frames),
+            points=points,
+            scores=np.array(self._scores, np.float32),
+            length=length,
+            confirmed=self._confirmed,
+            size=size,
+            number=self.number,
+        )
+
+
+def collect_tracks(tracker: Steps, frames: Iterable[Any]) -> list[Track]:
     """Run a tracker over the frames and return its tracks, sorted by (confirmed, size times length)."""
-    seen: dict[int, list[tuple[int, Detection]]] = {}
+    gathered: dict[int, _Gathered] = {}
     length, size = 0, (0, 0)
     for index, frame in enumerate(frames):
         for face in tracker.step(frame):
             if face.track is not None:
-                seen.setdefault(face.track, []).append((index, face))
+                gathered.setdefault(face.track, _Gathered(face.track)).add(index, face)
         length, size = index + 1, (frame.shape[0], frame.shape[1])
-    # popped one by one: a long clip's landmarks are not held twice
-    tracks = [_as_track(number, seen.pop(number), length, size) for number in list(seen)]
+    tracks = [seen.track(length, size) for seen in gathered.values()]
     return sorted(tracks, key=lambda track: (not track.confirmed, -track.extent, track.number))
-
-
-def _as_track(number: int, seen: list[tuple[int, Detection]], length: int, size: tuple[int, int]) -> Track:
-    return Track(
-        frames=np.array([index for index, _ in seen]),
-        points=np.stack([face.landmarks for _, face in seen]),
-        scores=np.array([face.score for _, face in seen], np.float32),
-        length=length,
-        confirmed=any(face.confirmed for _, face in seen),
-        size=size,
-        number=number,
-    )

@@ -27,7 +27,7 @@ from headwarp.flame import detect
 from headwarp.flame.detect import Track, detect_faces, get_detector, track_clip
 from headwarp.flame.detect import mediapipe as faces
 from headwarp.flame.detect._graphs import Roi, block_mean, crop_to_roi, engine, landmark_points, turn
-from headwarp.flame.detect.tracking import FaceTracker, TrackerConfig, difference
+from headwarp.flame.detect.tracking import FaceTracker, TrackerConfig, collect_tracks, difference
 from headwarp.geom.errors import HeadwarpError, NoFaceError, ShapeError
 
 NOSE, RIGHT_EYE, LEFT_EYE, CHIN = 1, 33, 263, 152
@@ -478,3 +478,24 @@ def test_a_part_of_a_track_is_a_clip_of_its_own() -> None:
     assert (part.length, part.frames.tolist(), part.number) == (6, [0, 1, 5], 3)
     np.testing.assert_array_equal(part.landmarks, track.landmarks[4:10])
     assert track.cut(6, 9).span == (0, 0)
+
+
+def test_tracks_of_any_length_are_gathered_whole_with_gaps_and_in_order() -> None:
+    class Tracker:
+        """Face 7 in all frames but 100, face 3 in the last two."""
+
+        time = -1
+
+        def step(self, frame: np.ndarray) -> list[Detection]:
+            self.time += 1
+            numbers = [7] * (self.time != 100) + [3] * (self.time >= 148)
+            return [
+                Detection(np.full((68, 3), self.time + number, np.float32), 0.5, np.zeros(4), False, number)
+                for number in numbers
+            ]
+
+    short, long = sorted(collect_tracks(Tracker(), [blank(8, 9)] * 150), key=lambda track: track.number)
+    assert (short.number, short.frames.tolist(), short.length) == (3, [148, 149], 150)
+    assert (long.number, long.span, len(long.frames), long.size) == (7, (0, 150), 149, (8, 9))
+    np.testing.assert_array_equal(long.points[:, 0, 0], np.delete(np.arange(150), 100) + 7)
+    np.testing.assert_array_equal(short.points[:, 5, 2], [151, 152])
