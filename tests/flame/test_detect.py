@@ -24,7 +24,7 @@ from face_pictures import (
 )
 
 from headwarp.flame import detect
-from headwarp.flame.detect import Track, detect_faces, get_detector, track_clip
+from headwarp.flame.detect import Detection, Track, detect_faces, get_detector, track_clip
 from headwarp.flame.detect import mediapipe as faces
 from headwarp.flame.detect._graphs import Roi, block_mean, crop_to_roi, engine, landmark_points, turn
 from headwarp.flame.detect.tracking import FaceTracker, TrackerConfig, collect_tracks, difference
