@@ -51,6 +51,8 @@ class ToyWork:
         path.write_text("half of it")
         if argument == "dies":
             os.kill(os.getpid(), signal.SIGKILL)
+        if argument == "interrupted":
+            os.kill(os.getpid(), signal.SIGINT)
         if argument == "fails":
             raise HeadwarpError(f"{path}: has no face")
         if argument == "breaks":

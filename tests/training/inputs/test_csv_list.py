@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from headwarp.geom.errors import HeadwarpError
 from headwarp.training.data.inputs import list_inputs, output_names, read_list
@@ -70,3 +72,19 @@ def test_a_damaged_list_is_refused(tmp_path, data):
     (tmp_path / "list.csv").write_bytes(data)
     with pytest.raises(HeadwarpError, match="cannot be read as a list"):
         list(read_list(tmp_path / "list.csv"))
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.one_of(st.binary(max_size=200), st.text(max_size=200).map(lambda text: f"path,name\n{text}".encode()))
+)
+def test_no_bytes_crash_it(tmp_path_factory, data):
+    path = tmp_path_factory.mktemp("csv") / "list.csv"
+    path.write_bytes(data)
+    try:
+        found = list(list_inputs([path]))
+    except HeadwarpError:
+        return
+    names = output_names(found)
+    assert len(set(names)) == len(names)
+    assert not [name for name in names if name.startswith("/") or {"", ".", ".."} & set(name.split("/"))]

@@ -159,6 +159,10 @@ def test_a_folder_linked_to_another_disk(tmp_path):
         assert run(tmp_path, ["a"]).skipped == 1
 
 
+def test_an_interrupt_is_for_the_parent_to_take(tmp_path):
+    assert run(tmp_path, ["interrupted", "a"], workers=2) == counts(2, 0, 0, 0)
+
+
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_an_interrupted_run_leaves_nothing_half_made_and_goes_on(tmp_path, workers):
     script, out = tmp_path / "toy_run.py", tmp_path / "out"

@@ -52,6 +52,8 @@ def _input(name: str, line: int, row: Mapping[str, object]) -> Input:
     try:
         if "more" in row:
             raise ValueError(f"expected {len(row) - 1} cells, got {len(row) - 1 + len(row['more'])}")  # type: ignore[arg-type]
+        if any("\0" in cell for cell in cells.values()):
+            raise ValueError("expected text, got zero bytes")
         if "path" not in cells:
             raise ValueError("expected a path, got none")
         start, stop, face = (_number(cells, column) for column in ("start", "stop", "face"))
