@@ -70,10 +70,11 @@ class Detector(Protocol):
 
 
 _DETECTORS: dict[str, Callable[[], Detector]] = {}
+_READ_PARTS: set[str] = set()
 
 
-def register_detector(name: str, factory: Callable[[], Detector]) -> None:
-    """Make a detector known by name.
+def register_detector(name: str, factory: Callable[[], Detector], *, reads_parts: bool = False) -> None:
+    """Make a detector known by name; ``reads_parts`` if its `track` takes a `LazyPicture` for an array.
 
     Raises:
         HeadwarpError: the name is taken.
@@ -81,6 +82,8 @@ def register_detector(name: str, factory: Callable[[], Detector]) -> None:
     if name in _DETECTORS:
         raise HeadwarpError(f"detector {name!r} is already registered; choose another name")
     _DETECTORS[name] = factory
+    if reads_parts:
+        _READ_PARTS.add(name)
 
 
 def detector_names() -> list[str]:
@@ -106,12 +109,8 @@ def get_detector(name: str | Path) -> Detector:
 
 
 def reads_parts(name: str | Path) -> bool:
-    """Whether a detector follows the faces of pictures that are no arrays but give their parts as arrays.
-
-    Such a picture has `shape` (H, W, 3), `picture[top:bottom, left:right]` and `sampled(step)`, about every
-    `step`-th pixel of every `step`-th row. A detector says so by an attribute `reads_parts`.
-    """
-    return bool(getattr(get_detector(name), "reads_parts", False))
+    """Whether a detector, or a file of landmarks, takes a `LazyPicture` for an array; the others do not."""
+    return str(name) in _READ_PARTS or str(name) not in _DETECTORS
 
 
 def detect_faces(
@@ -197,7 +196,7 @@ def _face_alignment() -> Detector:
     return importlib.import_module(".face_alignment", __name__).FaceAlignmentDetector()
 
 
-register_detector("mediapipe", _mediapipe)
+register_detector("mediapipe", _mediapipe, reads_parts=True)
 register_detector("face-alignment", _face_alignment)
 
 

@@ -92,8 +92,6 @@ def track_from_array(
 class ArrayDetector:
     """A detector whose answers stand in a file: frame t of a clip gets row t."""
 
-    reads_parts = True  # it reads none
-
     def __init__(self, path: Path) -> None:
         self._name = Path(path).name
         self._track = track_from_array(read_landmarks(path))

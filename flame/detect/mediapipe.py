@@ -386,8 +386,6 @@ def landmarks_in_roi(
 class MediapipeDetector:
     """The registered detector `mediapipe`."""
 
-    reads_parts = True
-
     def detect(self, image: Picture, *, max_faces: int) -> list[Detection]:
         """Find the faces of one picture."""
         return find_faces(image, max_faces=max_faces)

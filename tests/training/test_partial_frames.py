@@ -126,6 +126,7 @@ def test_which_detectors_read_parts(tmp_path):
     np.save(tmp_path / "points.npy", np.zeros((1, 68, 2)))
     assert reads_parts("mediapipe")
     assert reads_parts(tmp_path / "points.npy")
+    assert not reads_parts("face-alignment")
 
 
 @needs_mediapipe
