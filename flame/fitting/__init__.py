@@ -4,8 +4,19 @@
 """
 
 from .acceptance import accept
-from .clip import FitConfig, fit_landmarks
+from .clip import fit_landmarks
+from .config import FitConfig
 from .moving import MovingLandmarks
 from .solver import SolverConfig
+from .stream import StreamFitter
+from .views import fit_views
 
-__all__ = ["FitConfig", "MovingLandmarks", "SolverConfig", "accept", "fit_landmarks"]
+__all__ = [
+    "FitConfig",
+    "MovingLandmarks",
+    "SolverConfig",
+    "StreamFitter",
+    "accept",
+    "fit_landmarks",
+    "fit_views",
+]

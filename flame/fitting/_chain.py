@@ -252,8 +252,9 @@ def _hand_on(carried: _Carried, inverse: Array, solved: Array, *, following: Arr
     rows[:fast, count:] += carried.late[:, fast:]
     strength = after[:fast]
     np.multiply(weighted[:fast].T, -strength, out=carried.fill)
-    np.multiply(inverse[:fast, :fast], -np.outer(strength, strength), out=carried.late[:, :fast])
-    np.multiply(solved[:fast], -strength[:, None], out=carried.late[:, fast:])
+    np.multiply(inverse[:fast, :fast], -strength, out=carried.late[:, :fast])
+    carried.late[:, fast:] = -solved[:fast]
+    carried.late *= strength[:, None]
 
 
 def _invert(block: Array, inverse: Array) -> bool:
@@ -265,14 +266,14 @@ def _invert(block: Array, inverse: Array) -> bool:
     half, failed = dpotri(lower, lower=1, overwrite_c=1)
     half = half.T  # the upper triangle, in C order
     np.copyto(inverse, half)
-    below = _below(len(block))
-    np.copyto(inverse, half.T, where=below)
+    np.copyto(inverse, half.T, where=above(len(block)).T)
     return not failed
 
 
 @lru_cache(maxsize=8)
-def _below(count: int) -> NDArray[np.bool_]:
-    return np.tri(count, k=-1, dtype=bool)
+def above(count: int) -> NDArray[np.bool_]:
+    """Where a square matrix is above its diagonal."""
+    return np.tri(count, k=-1, dtype=bool).T
 
 
 def back_substitute(chain: Chain, shared: Array) -> Array:
@@ -296,24 +297,24 @@ def back_substitute(chain: Chain, shared: Array) -> Array:
 
 @dataclass(frozen=True)
 class Spread:
-    """Marginal covariance (T, k, k) of some unknowns of every frame, and variances (T, m) of combinations."""
+    """Marginal covariance (T, k, k) of a frame's first unknowns, and variances (T, m) of combinations."""
 
     covariance: Array
     variance: Array
 
 
-def marginals(chain: Chain, shared_covariance: Array, *, columns: list[int], combined: Array) -> Spread:
+def marginals(chain: Chain, shared_covariance: Array, *, first: int, combined: Array) -> Spread:
     """What is known of every frame, all other frames and what they share being uncertain too.
 
     Args:
         shared_covariance: (q, q): the inverse of the shared block after elimination.
-        columns: the unknowns whose covariance is wanted.
+        first: how many unknowns, from the first, whose covariance is wanted.
         combined: (m, n) linear combinations of a frame's unknowns whose variances are wanted.
     """
     ties, fast = chain.ties, chain.ties.fast
     frames, count = ties.own.shape
     root = np.linalg.cholesky(shared_covariance)
-    result = Spread(np.empty((frames, len(columns), len(columns))), np.empty((frames, len(combined))))
+    result = Spread(np.empty((frames, first, first)), np.empty((frames, len(combined))))
     # of the frame that follows: covariance, that with the fast unknowns of its own next, slopes by the shared
     next_own, cross = np.zeros((count, count)), np.zeros((count, fast))
     far_own = np.zeros((fast, fast))
@@ -336,8 +337,7 @@ def marginals(chain: Chain, shared_covariance: Array, *, columns: list[int], com
             far_own = next_own[:fast, :fast]
             next_own, slopes, later = covariance, by, slopes
             through = by @ root
-            part = through[columns]
-            result.covariance[frame] = covariance[np.ix_(columns, columns)] + part @ part.T
-            variance = ((combined @ covariance) * combined).sum(1)
-            result.variance[frame] = variance + np.square(combined @ through).sum(1)
+            total = covariance + through @ through.T
+            result.covariance[frame] = total[:first, :first]
+            np.einsum("mn,mn->m", combined @ total, combined, out=result.variance[frame])
     return result

@@ -37,6 +37,12 @@ class Observed:
     def frames(self) -> int:
         return len(self.points)
 
+    def at(self, frame: int) -> Observed:
+        """Of one frame."""
+        one = slice(frame, frame + 1)
+        confidence = None if self.confidence is None else self.confidence[one]
+        return Observed(self.points[one], confidence, self.present[one], self.sizes[one])
+
     @property
     def middle(self) -> Array:
         """(T, 2) principal point."""
@@ -52,11 +58,19 @@ class Observed:
         prepared: PreparedHead, points: Array, sizes: NDArray[np.int64], confidences: Array | None = None
     ) -> Observed:
         """Of all landmarks of the family (T, N, 2), and their confidences (T, N)."""
-        points = points[:, prepared.indices]
+        if confidences is not None:
+            confidences = confidences[:, prepared.indices]
+        return Observed.of_prepared(prepared, points[:, prepared.indices], sizes, confidences)
+
+    @staticmethod
+    def of_prepared(
+        prepared: PreparedHead, points: Array, sizes: NDArray[np.int64], confidences: Array | None
+    ) -> Observed:
+        """Of the landmarks that the head has (T, L, 2), and their confidences (T, L)."""
         known = np.isfinite(points).all(2)
         fitted = known[:, prepared.fitted]
         if confidences is not None:
-            known = np.where(known, np.nan_to_num(confidences[:, prepared.indices]), 0.0)
+            known = np.where(known, np.nan_to_num(confidences), 0.0)
         elif (fitted.all(1) | ~fitted.any(1)).all():
             known = None
         usable = fitted if known is None else known[:, prepared.fitted] > 0
@@ -110,6 +124,15 @@ class Units:
     image: Array
     model: float
     centre: Array
+
+    def at(self, frame: int) -> Units:
+        """Of one frame."""
+        return Units(self.origin[frame : frame + 1], self.image[frame : frame + 1], self.model, self.centre)
+
+    def repeated(self, frames: int) -> Units:
+        """Those of the first frame for so many."""
+        origin, image = np.tile(self.origin[:1], (frames, 1)), np.tile(self.image[:1], frames)
+        return Units(origin, image, self.model, self.centre)
 
 
 def normalised(

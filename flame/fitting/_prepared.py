@@ -38,7 +38,8 @@ class PreparedHead:
         indices: numbers of the landmarks in their family, the moving ones last, (L,).
         fitted: which of them take part in the fit, (L,).
         moving: which move and how, if any.
-        head: at the points that take part, in normalised units.
+        everything: the head at all points, in normalised units.
+        taking_part: which of those the fit looks at, (M,).
         unit: normalised units per metre.
         centre: (3,) of the fixed landmarks, normalised: the origin of `head`'s points.
     """
@@ -48,9 +49,15 @@ class PreparedHead:
     indices: NDArray[np.int64]
     fitted: NDArray[np.bool_]
     moving: MovingLandmarks | None
-    head: LandmarkHead
+    everything: LandmarkHead
+    taking_part: NDArray[np.bool_]
     unit: float
     centre: Array
+
+    @cached_property
+    def head(self) -> LandmarkHead:
+        """At the points that take part."""
+        return self.everything.at(np.flatnonzero(self.taking_part))
 
     @cached_property
     def products(self) -> HeadProducts:
@@ -137,16 +144,21 @@ def _prepare(
         indices = np.append(indices, moving.numbers.cpu().numpy())
         fitted = np.append(fitted, np.ones(len(moving.numbers), bool))
     shapes = _count(counts[0], reduced.shape_basis.shape[2])
-    plain = _landmark_head(
-        points, taking_part, unit, shapes, _count(counts[1], reduced.expression_basis.shape[2])
-    )
-    head, centre = _softened(plain, indices[:fixed][fitted[:fixed]], family)
-    return PreparedHead(points, fixed, indices, fitted, moving, head, unit, centre)
+    expressions = _count(counts[1], reduced.expression_basis.shape[2])
+    plain = _landmark_head(points, unit, shapes, expressions)
+    head, centre = _softened(plain, np.flatnonzero(fitted[:fixed]), indices, family)
+    return PreparedHead(points, fixed, indices, fitted, moving, head, taking_part, unit, centre)
 
 
-def _softened(plain: LandmarkHead, ids: NDArray[np.int64], family: str) -> tuple[LandmarkHead, Array]:
-    """The head about the centre of its fixed landmarks, in coefficients whose stiffness is diagonal."""
-    own = slice(0, len(ids))
+def _softened(
+    plain: LandmarkHead, own: NDArray[np.intp], indices: NDArray[np.int64], family: str
+) -> tuple[LandmarkHead, Array]:
+    """The head about the centre of its fixed landmarks, in coefficients whose stiffness is diagonal.
+
+    Args:
+        own: rows of the fixed landmarks that take part.
+    """
+    ids = indices[own]
     values, turn = softened(plain.frame_basis[own], plain.mean[own], ids, family)
     centre = plain.mean[own].mean(0)
     head = dataclasses.replace(
@@ -170,20 +182,18 @@ def _count(wanted: int | None, available: int) -> int:
     return min(available, MOST_COEFFICIENTS if wanted is None else wanted)
 
 
-def _landmark_head(
-    reduced: LandmarkModel, fitted: NDArray[np.bool_], unit: float, shapes: int, expressions: int
-) -> LandmarkHead:
+def _landmark_head(reduced: LandmarkModel, unit: float, shapes: int, expressions: int) -> LandmarkHead:
     jaw = reduced.joint_names.index("jaw")
     lids = as_numpy(reduced.eyelid_basis) * EYELID_DEVIATION
     frame_basis = np.concatenate([as_numpy(reduced.expression_basis)[..., :expressions], lids], axis=2)
     of_pivot = as_numpy(reduced.joint_expression_basis)[jaw, :, :expressions]
-    correctives = as_numpy(reduced.pose_basis)[..., 9 * (jaw - 1) : 9 * jaw][fitted] * unit
+    correctives = as_numpy(reduced.pose_basis)[..., 9 * (jaw - 1) : 9 * jaw] * unit
     return LandmarkHead(
-        mean=as_numpy(reduced.mean)[fitted] * unit,
+        mean=as_numpy(reduced.mean) * unit,
         pivot=as_numpy(reduced.joint_template)[jaw] * unit,
-        jaw_weight=as_numpy(reduced.weights)[fitted, jaw],
-        frame_basis=frame_basis[fitted] * unit,
-        shape_basis=as_numpy(reduced.shape_basis)[fitted][..., :shapes] * unit,
+        jaw_weight=as_numpy(reduced.weights)[:, jaw],
+        frame_basis=frame_basis * unit,
+        shape_basis=as_numpy(reduced.shape_basis)[..., :shapes] * unit,
         pivot_frame=np.concatenate([of_pivot, np.zeros((3, 2))], axis=1) * unit,
         pivot_shape=as_numpy(reduced.joint_shape_basis)[jaw, :, :shapes] * unit,
         correctives=correctives if np.abs(correctives).max(initial=0.0) > 0 else None,

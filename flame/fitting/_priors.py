@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ._chain import Ties
 from ._problem import LandmarkHead, State
@@ -20,8 +21,8 @@ class Priors:
     Attributes:
         own: of a frame's unknowns (n,).
         first: of their first differences in time (n,).
-        second: of second differences (n,); those beyond ``bend`` (n,) cost by their length, not by its square
-            (pseudo-Huber): motion is not noise.
+        second: of second differences (n,). Those beyond ``bend`` (n,) are motion, not noise: they cost less
+            and less, by Cauchy's function where they ``fade`` (n,), else pseudo-Huber's.
         shared: of what all frames share (q,), about ``shared_mean``.
     """
 
@@ -29,6 +30,7 @@ class Priors:
     first: Array
     second: Array
     bend: Array
+    fade: NDArray[np.bool_]
     shared: Array
     shared_mean: Array
 
@@ -38,18 +40,26 @@ class Priors:
         energy, pull = float((own * np.square(vector)).sum()), -own * vector
         change = differences(state)
         turn = np.diff(change, axis=0)
-        eased = np.sqrt(1 + np.square(turn / self.bend))
+        eased, cost = self._eased(turn)
         ties = Ties(np.broadcast_to(self.first, change.shape), self.second / eased)
         if ties.tied:
             force, bent = ties.first * change, ties.second * turn
             energy += float((force * change).sum())
-            energy += float((2 * self.second * np.square(turn) / (1 + eased)).sum())
+            energy += float((self.second * cost).sum())
             force[:-1] -= bent
             force[1:] += bent
             _add_pull(pull, change[:, 3:6], force)
         off = shared_vector(state, free_lens) - self.shared_mean
         energy += float((self.shared * np.square(off)).sum())
         return PriorTerms(energy, pull, -self.shared * off, ties)
+
+    def _eased(self, turn: Array) -> tuple[Array, Array]:
+        """What the weights of second differences (T - 2, n) are divided by, and their costs."""
+        square = np.square(turn / self.bend)
+        root = np.sqrt(1 + square)
+        eased = np.where(self.fade, 1 + square, root)
+        cost = np.where(self.fade, np.square(self.bend) * np.log1p(square), 2 * np.square(turn) / (1 + root))
+        return eased, cost
 
 
 @dataclass(frozen=True)

@@ -123,6 +123,13 @@ class LandmarkHead:
         """Coefficients of a frame: expression and eyelids, correctives."""
         return self.frame_count + self.corrective_count
 
+    def at(self, rows: NDArray[np.intp]) -> LandmarkHead:
+        """The head at some of its points."""
+        names = ("mean", "jaw_weight", "frame_basis", "shape_basis")
+        picked = {name: getattr(self, name)[rows] for name in names}
+        correctives = None if self.correctives is None else self.correctives[rows]
+        return dataclasses.replace(self, **picked, correctives=correctives)
+
     def own_basis(self, linear: Array) -> Array:
         """Coefficients (T, E) in the model's own basis."""
         return linear if self.turn is None else linear @ self.turn.T

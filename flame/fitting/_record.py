@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,26 +26,49 @@ from .solver import Solution, one_thread
 AT_ONCE = 256  # frames posed together
 
 
+@dataclass(frozen=True)
+class Solved:
+    """A solution with its units, and what is known besides.
+
+    Attributes:
+        status: (T,) of the frames.
+        eyes: (T', 6) turns of the eyes in the last frames; those of the others are found.
+    """
+
+    solution: Solution
+    units: Units
+    status: NDArray[np.int8]
+    eyes: Array
+
+
 def head_fit(
     head: HeadModel,
     prepared: PreparedHead,
     seen: Observed,
+    solved: Solved,
     *,
-    solution: Solution,
-    units: Units,
     scores: NDArray[np.floating] | None,
-    max_gap: int,
     family: str,
 ) -> HeadFit:
     """One record for every frame."""
+    solution, units, status = solved.solution, solved.units, solved.status
     used = solution.problem.present
     state = _about_the_model(solution.state, units)
     params, camera = _parameters(head, solution, state, units=units, seen=seen)
     with one_thread().limit(limits=1), torch.no_grad():
-        params, residual = _finished(prepared, params, camera, seen, _rows(prepared, solution.problem), used)
+        part = slice(0, seen.frames - len(solved.eyes))
+        eyes = eye_rotations(
+            prepared.points, params.select(part), select_camera(camera, part), seen.points[part], used[part]
+        )
+        params = dataclasses.replace(params, eyes=torch.cat([eyes, _as_float(solved.eyes)]))
+        residual = _residual(prepared, params, camera, seen, _rows(prepared, solution.problem), used)
     share = _share(solution, used)
+<<<<<<< HEAD
     status = _status(used, max_gap)
     report = _report(status, share, solution) | _landmark_report(head, prepared, family)
+=======
+    report = _report(status, share, solution)
+>>>>>>> 7e53e54 (Fitting as a stream (StreamFitter, mode stream), several views of one person, robust weights in the default fit; steady named, following by default)
     if family == "mediapipe":
         deviation = proportions_deviation(prepared.points, params.shape, frames=int(used.sum()))
         report |= {} if deviation is None else {"proportions_deviation": deviation}
@@ -160,31 +184,29 @@ def _rows(prepared: PreparedHead, problem: LandmarkProblem) -> NDArray[np.int64]
     return np.concatenate([fixed, moving], axis=1)
 
 
-def _finished(
+def _residual(
     prepared: PreparedHead,
     params: HeadParams,
     camera: Camera,
     seen: Observed,
     rows: NDArray[np.int64] | None,
     used: NDArray[np.bool_],
-) -> tuple[HeadParams, Tensor]:
-    """Eyes turned, and detected minus projected (T, L, 2) px, 0 where nothing was detected or believed."""
-    eyes = eye_rotations(prepared.points, params, camera, seen.points, used)
-    params = dataclasses.replace(params, eyes=eyes)
+) -> Tensor:
+    """Detected minus projected (T, L, 2) px, 0 where nothing was detected or believed."""
     residual = torch.zeros(seen.points.shape, dtype=torch.float32)
     for start in range(0, seen.frames, AT_ONCE):
         part = slice(start, start + AT_ONCE)
-        residual[part] = _residual(
+        residual[part] = _residual_part(
             prepared,
             params.select(part),
             select_camera(camera, part),
             np.where(used[part, None, None], seen.points[part], np.nan),
             None if rows is None else rows[part],
         )
-    return params, residual
+    return residual
 
 
-def _residual(
+def _residual_part(
     prepared: PreparedHead,
     params: HeadParams,
     camera: Camera,
@@ -213,7 +235,8 @@ def _share(solution: Solution, used: NDArray[np.bool_]) -> Array:
     return np.where(used, share, np.nan)
 
 
-def _status(used: NDArray[np.bool_], max_gap: int) -> NDArray[np.int8]:
+def status_of(used: NDArray[np.bool_], max_gap: int) -> NDArray[np.int8]:
+    """Frames between two with a face, at most ``max_gap`` of them, are interpolated."""
     status = np.where(used, DETECTED, MISSING).astype(np.int8)
     index = np.flatnonzero(used)
     for before, after in itertools.pairwise(index):

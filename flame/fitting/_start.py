@@ -45,15 +45,21 @@ def _placed(problem: LandmarkProblem, state: State, *, robust: bool) -> State:
         residual = affine @ _points(seen) - seen.target
         _, weight = weigh(residual, seen.weight, seen.confidence, scale)
         affine = _affine(seen, weight)
-    lengths = np.linalg.norm(affine[:, :, :3], axis=2)  # (T', 2)
+    camera, rotation = orthographic_pose(affine)
+    nearest = _nearest(index, problem.frames)
+    return dataclasses.replace(state, camera=camera[nearest], rotation=rotation[nearest])
+
+
+def orthographic_pose(affine: Array) -> tuple[Array, Array]:
+    """Log scale and centre (T, 3) and rotation (T, 3, 3) nearest to affine maps (T, 2, 4)."""
+    lengths = np.linalg.norm(affine[:, :, :3], axis=2)  # (T, 2)
     lengths = np.maximum(lengths, 1e-6 * max(lengths.max(), 1e-12))
     rows = affine[:, :, :3] / lengths[..., None]
     third = np.cross(rows[:, 0], rows[:, 1])
     left, _, right = np.linalg.svd(np.concatenate([rows, third[:, None]], axis=1))
     left[:, :, 2] *= np.linalg.det(left @ right)[:, None]
     camera = np.concatenate([np.log(lengths.mean(1))[:, None], affine[:, :, 3]], axis=1)
-    nearest = _nearest(index, problem.frames)
-    return dataclasses.replace(state, camera=camera[nearest], rotation=(left @ right)[nearest])
+    return camera, left @ right
 
 
 def _points(problem: LandmarkProblem) -> Array:
@@ -69,10 +75,17 @@ def _affine(problem: LandmarkProblem, weight: Array | None) -> Array:
     points = _points(problem)
     if weight is None and points.ndim == 2:
         return problem.target @ np.linalg.pinv(points)
-    weighted = points if weight is None else points * weight[:, None]
+    return affine_map(
+        points, problem.target, np.ones(problem.target.shape[::2]) if weight is None else weight
+    )
+
+
+def affine_map(points: Array, target: Array, weight: Array) -> Array:
+    """(T, 2, 4) of least squares from points with ones (T or 1, 4, L) to targets (T, 2, L)."""
+    weighted = points * weight[:, None]
     matrix = weighted @ np.swapaxes(points, -1, -2)
     mean = np.trace(matrix, axis1=-2, axis2=-1)[..., None, None] / 4
-    right = problem.target @ np.swapaxes(weighted, -1, -2)
+    right = target @ np.swapaxes(weighted, -1, -2)
     return np.swapaxes(np.linalg.solve(matrix + RIDGE * mean * np.eye(4), np.swapaxes(right, -1, -2)), -1, -2)
 
 

@@ -21,17 +21,36 @@ LIPS_SHARE, LIDS_SHARE = 0.1, 0.005
 SCALE, CENTRE, TURN, JAW = 0.25, 0.6, 0.2, 0.003  # shares of log scale, centre, rotation, jaw
 FIRST = 0.04  # weight of first differences over that of second ones: motion dies down in about 5 frames
 SLOW = 0.3  # the same for coefficients without second differences
-BENDS = (0.005, 0.5, 0.008, 0.02, 0.15)  # of scale, centre, rotation, jaw, coefficients: beyond, it is motion
 FAST = 24  # coefficients, the stiffest, that have second differences; the others hardly move what is stiff
 IBUG_LIPS, IBUG_LIDS = range(48, 68), range(36, 48)
 
 
 @dataclass(frozen=True)
+class Manner:
+    """How second differences are counted.
+
+    Attributes:
+        strength: over what the residuals of the landmarks cost.
+        bends: of log scale, centre, rotation, jaw, coefficients: beyond, it is motion and no noise, and costs
+            by its length instead of its square; or, for the pose (the first three) if it ``fades``, by the
+            logarithm of its square.
+        fades: see there.
+    """
+
+    strength: float
+    bends: tuple[float, float, float, float, float]
+    fades: bool
+
+
+FOLLOWING = Manner(0.5, (0.002, 0.2, 0.0032, 0.02, 0.15), fades=True)
+STEADY = Manner(7.0, (0.005, 0.5, 0.008, 0.02, 0.15), fades=False)
+
+
+@dataclass(frozen=True)
 class Stiffness:
-    """Weighted squared length of what a unit of every unknown moves the landmarks by (n,), `BENDS` (n,)."""
+    """Weighted squared length of what a unit of every unknown moves the landmarks by, (n,)."""
 
     weight: Array
-    bend: Array
 
     @property
     def first(self) -> Array:
@@ -48,9 +67,9 @@ class Stiffness:
         """For landmarks (L, 3), their arms about the jaw (L, 3), and what `softened` gives (F,)."""
         across, turned = np.square(mean[:, :2] - mean[:, :2].mean(0)).sum(), np.square(arm).sum()
         shares = [SCALE * across, CENTRE * len(mean), TURN * across, JAW * turned]
-        counts = [1, 2, 3, 3, len(coefficients)]
-        weight = np.append(np.repeat(shares, counts[:4]), coefficients)
-        return Stiffness(weight, np.repeat(BENDS, counts))
+        counts = [1, 2, 3, 3]
+        weight = np.append(np.repeat(shares, counts), coefficients)
+        return Stiffness(weight)
 
 
 def softened(basis: Array, mean: Array, ids: NDArray[np.int64], family: str) -> tuple[Array, Array]:

@@ -14,6 +14,7 @@ from ._problem import LandmarkProblem, State
 from ._projection import CHUNK, Points, points_at
 from ._robust import unevenness, weigh
 from ._rotations import Array
+from ._stiffness import FOLLOWING, STEADY
 from ._sums import HeadProducts, NormalRows, Person, gram_rows, head_products
 
 if TYPE_CHECKING:
@@ -43,12 +44,15 @@ class Task:
         """With the priors that a configuration asks for."""
         head, lens = problem.head, int(free_lens)
         held = max(1.0, np.count_nonzero(problem.weight) / config.shape_frames)
-        strength = config.smooth / config.sigma**2
+        manner = STEADY if config.steady else FOLLOWING
+        strength = config.smooth * manner.strength / config.sigma**2
+        counts = [1, 2, 3, 3, head.frame_count]
         priors = Priors(
             own=frame_precision(head, config.jaw_deviation),
             first=strength * head.rigidity.first,
             second=strength * head.rigidity.second,
-            bend=head.rigidity.bend,
+            bend=np.repeat(manner.bends, counts),
+            fade=np.repeat([manner.fades] * 3 + [False] * 2, counts),
             shared=np.append(np.full(head.shape_count, held), [1 / LENS[1] ** 2] * lens),
             shared_mean=np.append(np.zeros(head.shape_count), [LENS[0]] * lens),
         )
@@ -98,11 +102,11 @@ class Linearised:
         promised = float((self.gradient * frames).sum() + self.shared_gradient @ shared)
         return frames, shared, promised
 
-    def spread(self, columns: list[int], combined: Array) -> tuple[Spread, Array]:
+    def spread(self, first: int, combined: Array) -> tuple[Spread, Array]:
         """Marginals of the frames (`_chain.marginals`), and the covariance (q, q) of what they share."""
         assert self.chain is not None
         shared = np.linalg.inv(self.shared - self.chain.shared[0])
-        return marginals(self.chain, shared, columns=columns, combined=combined), shared
+        return marginals(self.chain, shared, first=first, combined=combined), shared
 
 
 def linearise(

@@ -50,6 +50,9 @@ class SolverConfig:
     Attributes:
         sigma: landmark noise in % of the outer-canthal distance; small values let expression absorb pose.
         smooth: weight of the temporal prior; 0 fits every frame alone (shape stays shared).
+        steady: hold motion itself back, not the detector's noise alone: about half the jitter of landmarks or
+            less, judder of the footage included, for numbers and curves. What is drawn over the frames then
+            lags behind them by a share of that judder, and the residual grows.
         shape_frames: how many frames tell of the shape at most. A detector errs alike in every frame, so that
             a thousand frames know no more than these; the prior of the shape grows with the rest.
         iterations: most Gauss-Newton steps.
@@ -65,6 +68,7 @@ class SolverConfig:
 
     sigma: float = 3.0
     smooth: float = 1.0
+    steady: bool = False
     shape_frames: float = 10.0
     iterations: int = 6
     tolerance: float = 1e-3
@@ -117,6 +121,17 @@ class Solution:
     @property
     def iterations(self) -> int:
         return len(self.energies) - 1
+
+    def at(self, frame: int) -> Solution:
+        """Of one frame."""
+        one = slice(frame, frame + 1)
+        names = ("outliers", "length", "trust", "covariance", "deviation")
+        return dataclasses.replace(
+            self,
+            state=self.state.select(one),
+            problem=self.problem.select(one),
+            **{name: getattr(self, name)[one] for name in names},
+        )
 
 
 def solve(
@@ -228,8 +243,9 @@ def _solution(
         combined = np.eye(count)[6:]
         if task.problem.head.turn is not None:
             combined[3:, 9:] = task.problem.head.turn
-        spread, of_shared = here.spread(POSE_ORDER, combined)
-        covariance, deviation = spread.covariance, np.sqrt(spread.variance)
+        spread, of_shared = here.spread(len(POSE_ORDER), combined)
+        covariance = spread.covariance[:, POSE_ORDER][:, :, POSE_ORDER]
+        deviation = np.sqrt(spread.variance)
         shared_deviation = np.sqrt(of_shared.diagonal())
     length, trust = residual_and_trust(task.problem, state, task.config.robust)
     return Solution(

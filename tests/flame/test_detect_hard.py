@@ -181,7 +181,7 @@ def test_hard_clips_are_one_track_throughout(test_data: Path, name: str, max_fac
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "low", "high"),
-    list(zip(PROFILES, (-50, 20, -20), (0, 50, 50), strict=True)),
+    list(zip(PROFILES, (-50, 20, -20), (0, 50, 54), strict=True)),
 )
 def test_profiles_are_fitted_as_turned_as_they_are(test_data: Path, name: str, low: int, high: int) -> None:
     head, clip = load_head("builtin"), test_data / f"dev/clips/{name}.mp4"

@@ -155,9 +155,9 @@ def test_chain_solves_the_system_written_out_whole(monkeypatch, frames, first, s
     inverse = np.linalg.inv(whole)
     combined = np.random.default_rng(1).normal(size=(5, 4))
     of_shared = np.linalg.inv(shared_block - taken)
-    spread = marginals(chain, of_shared, columns=[3, 1], combined=combined)
+    spread = marginals(chain, of_shared, first=2, combined=combined)
     for t in range(frames):
-        picked = t * 4 + np.array([3, 1])
+        picked = t * 4 + np.arange(2)
         np.testing.assert_allclose(
             spread.covariance[t], inverse[np.ix_(picked, picked)], rtol=1e-8, atol=1e-12
         )
@@ -175,7 +175,7 @@ def test_long_chain_computed_again_equals_the_kept_one(monkeypatch):
             lambda part: rows[part].copy(), (150, 4, 3), ties=_ties(150, FIRST, SECOND), damping=1e-3
         )
         of_shared = np.linalg.inv(shared_block - chain.shared[0])
-        spread = marginals(chain, of_shared, columns=[0, 2], combined=np.eye(4))
+        spread = marginals(chain, of_shared, first=2, combined=np.eye(4))
         results.append((back_substitute(chain, np.ones(3)), spread.covariance, spread.variance))
     for other in results[1:]:
         for value, again in zip(results[0], other, strict=True):
