@@ -7,6 +7,7 @@ precision halves the traffic of the tables; the equations are solved in double p
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -61,6 +62,17 @@ class PersonTables:
     @property
     def landmarks(self) -> int:
         return self.base.shape[1]
+
+    def at(self, rows: NDArray[np.int64]) -> PersonTables:
+        """At some of the points."""
+        own = self.own.reshape(6, self.landmarks, -1)[:, rows]
+        by_own = own.transpose(2, 0, 1)  # (F, 6, L)
+        return dataclasses.replace(
+            self,
+            base=self.base[:, rows],
+            own=np.ascontiguousarray(own).reshape(6, -1),
+            by_own=np.ascontiguousarray(by_own).reshape(len(self.by_own), -1),
+        )
 
     @property
     def corrected(self) -> bool:
@@ -181,6 +193,11 @@ def _image(maps: Array, values: Array, strength: float) -> tuple[Array, Array]:
     placed = maps @ values
     depth = np.maximum(1 + strength * placed[2:], LEAST_DEPTH)
     return placed[:2] / depth, depth
+
+
+def placed(state: FrameState, channels: Array) -> Array:
+    """(P, 3) points in camera axes, of channels (7, P)."""
+    return (_placing(state) @ channels).T
 
 
 def projected(state: FrameState, channels: Array, strength: float) -> Array:

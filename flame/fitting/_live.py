@@ -16,6 +16,7 @@ from ..params import DETECTED, INTERPOLATED, MISSING, Camera, HeadFit, HeadParam
 from ._frame import FrameState, projected, turned
 from ._person import Person
 from ._prepared import EYELID_DEVIATION, PreparedHead, as_numpy
+from ._record import landmark_report
 from ._rotations import Array, cross_matrix
 from ._stream import Stepped
 
@@ -30,7 +31,7 @@ class Frontend:
         head, prepared, person: whose they are.
         shape: (S,) all coefficients of the model.
         root: (3,) the root joint, root_by_expression (3, E); metres.
-        size: (H, W).
+        size: (H, W); family of the landmarks.
     """
 
     head: HeadModel
@@ -40,14 +41,17 @@ class Frontend:
     root: Array
     root_by_expression: Array
     size: tuple[int, int]
+    family: str
 
     @staticmethod
-    def of(head: HeadModel, prepared: PreparedHead, person: Person, size: tuple[int, int]) -> Frontend:
+    def of(
+        head: HeadModel, prepared: PreparedHead, person: Person, size: tuple[int, int], family: str
+    ) -> Frontend:
         shape = np.zeros(head.shape_basis.shape[2])
         shape[: len(person.shape)] = person.shape
         root = as_numpy(head.joint_template)[0] + as_numpy(head.joint_shape_basis)[0] @ shape
         by_expression = as_numpy(head.joint_expression_basis)[0]
-        return Frontend(head, prepared, person, _tensor(shape), root, by_expression, size)
+        return Frontend(head, prepared, person, _tensor(shape), root, by_expression, size, family)
 
 
 _FLIP = as_numpy(MODEL_TO_CAMERA)
@@ -83,7 +87,7 @@ def live_fit(front: Frontend, stepped: Stepped, points: Array, *, score: float, 
         status=torch.tensor([status], dtype=torch.int8),
         confidence=torch.tensor([confidence_of(score, share, trust) if stepped.used else 0.0]),
         covariance=_tensor(_covariance(person, memory.state, memory.covariance)[None]),
-        report=_report(status, share, doubtful),
+        report=_report(status, share, doubtful) | landmark_report(front.head, front.prepared, front.family),
         deviation=_tensor(_deviation(front, memory.covariance)[None]),
     )
 

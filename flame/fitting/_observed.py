@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -204,6 +205,15 @@ def _centres(points: Array, known: NDArray[np.bool_], *, each: bool) -> Array:
 
 def _sliding(prepared: PreparedHead, known: NDArray[np.bool_], confidence: Array | None) -> Sliding | None:
     """Fixed landmarks stand for themselves; the moving ones are chosen among the points behind them."""
+    choose = choice_of(prepared)
+    if choose is None:
+        return None
+    certain = known.astype(np.float64) if confidence is None else confidence
+    return Sliding(np.full(known.shape, -1), certain, choose)
+
+
+def choice_of(prepared: PreparedHead) -> Callable[[Array], Rows] | None:
+    """Tells which of the points that take part (T, M, 3) the landmarks are (T, L); None if none slides."""
     if prepared.moving is None:
         return None
     moving, first = prepared.moving, prepared.first_candidate
@@ -219,5 +229,4 @@ def _sliding(prepared: PreparedHead, known: NDArray[np.bool_], confidence: Array
         fixed = np.broadcast_to(np.arange(first), (len(points), first))
         return np.concatenate([fixed, np.where(chosen < 0, -1, chosen + first)], axis=1)
 
-    certain = known.astype(np.float64) if confidence is None else confidence
-    return Sliding(np.full(known.shape, -1), certain, choose)
+    return choose

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..model import LandmarkModel
-from ._frame import FrameState, PersonTables
-from ._observed import Units
+from ._frame import FrameState, PersonTables, placed
+from ._observed import Units, choice_of
 from ._prepared import PreparedHead, as_numpy
 from ._priors import frame_precision
+from ._problem import Rows
 from ._rotations import Array
 from .gaze import EyePlaces
 from .solver import SolverConfig
@@ -62,8 +63,10 @@ class Person:
 
     Attributes:
         shape: (S,) coefficients of the fitted part of the basis.
-        tables: of all prepared points.
-        fitted: (M,) which of them take part; ``fixed`` of them, the first, do not move over the mesh.
+        tables: of all prepared points; of the landmarks in their order, if none slides.
+        fitted: (L,) which landmarks take part; ``fixed`` of them, the first, do not move over the mesh.
+        choose: what tells which points the landmarks are (`_observed.choice_of`); None if none slides.
+        taking_part: (M',) the points that it is asked about.
         eyes: None for a head without irises.
         hold: (n,) of the frame before.
         units: of one frame; strength of the perspective, 0 for weak.
@@ -76,6 +79,8 @@ class Person:
     tables: PersonTables
     fitted: NDArray[np.bool_]
     fixed: int
+    choose: Callable[[Array], Rows] | None
+    taking_part: NDArray[np.intp]
     eyes: Eyes | None
     hold: Array
     units: Units
@@ -83,6 +88,23 @@ class Person:
     strength: float
     usual_ratio: float
     combined: Array
+
+    def rows(self, state: FrameState) -> Rows | None:
+        """Which of the points that take part the landmarks are in a state, -1 where one is not used (L',)."""
+        if self.choose is None:
+            return None
+        points = placed(state, self.tables.channels(state))[self.taking_part]
+        return self.choose(np.ascontiguousarray(points)[None])[0]
+
+    def tables_at(self, rows: Rows | None) -> tuple[PersonTables, NDArray[np.bool_] | None]:
+        """Tables of the landmarks, and which of them (L,) are used; None for all."""
+        if rows is None:
+            return self.tables, None
+        place = np.arange(len(self.fitted))
+        place[self.fitted] = self.taking_part[np.maximum(rows, 0)]
+        used = np.ones(len(place), bool)
+        used[self.fitted] = rows >= 0
+        return self.tables.at(place), used
 
     def resting_spread(self, taken: NDArray[np.bool_]) -> float:
         """Root mean square distance of landmarks at rest from their centre, as seen from the front."""
@@ -106,8 +128,10 @@ class Person:
         return Person(
             shape,
             PersonTables.of(head, shape, precision),
-            prepared.taking_part,
+            prepared.fitted,
             prepared.fixed,
+            choice_of(prepared),
+            np.flatnonzero(prepared.taking_part),
             Eyes.of(prepared, shape),
             STREAM_TIE * config.smooth / config.sigma**2 * head.rigidity.weight,
             units,
@@ -116,6 +140,3 @@ class Person:
             1.0,
             combined,
         )
-
-
-__all__ = ["Eyes", "FrameState", "LandmarkModel", "Person"]

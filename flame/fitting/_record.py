@@ -63,12 +63,7 @@ def head_fit(
         params = dataclasses.replace(params, eyes=torch.cat([eyes, _as_float(solved.eyes)]))
         residual = _residual(prepared, params, camera, seen, _rows(prepared, solution.problem), used)
     share = _share(solution, used)
-<<<<<<< HEAD
-    status = _status(used, max_gap)
-    report = _report(status, share, solution) | _landmark_report(head, prepared, family)
-=======
-    report = _report(status, share, solution)
->>>>>>> 7e53e54 (Fitting as a stream (StreamFitter, mode stream), several views of one person, robust weights in the default fit; steady named, following by default)
+    report = _report(status, share, solution) | landmark_report(head, prepared, family)
     if family == "mediapipe":
         deviation = proportions_deviation(prepared.points, params.shape, frames=int(used.sum()))
         report |= {} if deviation is None else {"proportions_deviation": deviation}
@@ -92,7 +87,7 @@ def head_fit(
     )
 
 
-def _landmark_report(head: HeadModel, prepared: PreparedHead, family: str) -> dict[str, Any]:
+def landmark_report(head: HeadModel, prepared: PreparedHead, family: str) -> dict[str, Any]:
     """Which landmarks these are, whose choice of points on the mesh, and which of them slide over it."""
     moving = [] if prepared.moving is None else prepared.moving.numbers.tolist()
     origin = head.landmarks[family].origin
@@ -117,7 +112,7 @@ def _covariance(solution: Solution, units: Units) -> Array:
     state, frames = solution.state, len(units.image)
     change = np.tile(np.eye(6), (frames, 1, 1))
     arm = np.exp(state.camera[:, :1]) * (state.rotation @ units.centre)
-    change[:, 4:, :3] = cross_matrix(arm)[:, :2]  # turned by d, it moves by d x arm = -arm x d
+    change[:, 4:, :3] = cross_matrix(arm)[:, :2]  # turned by d, minus the arm moves by arm x d
     change[:, 4:, 3] = -arm[:, :2]
     change[:, 4:] /= units.image[:, None, None]
     return change @ solution.covariance @ np.swapaxes(change, 1, 2)

@@ -12,6 +12,7 @@ from ._frame import FrameFit, FrameState, fit_frame
 from ._observed import FEWEST
 from ._outliers import AGAINST_USUAL, JUMP, LONGEST
 from ._person import Person
+from ._problem import Rows
 from ._rotations import Array
 from ._start import affine_map, orthographic_pose
 from .gaze import eye_turns
@@ -26,7 +27,7 @@ class Memory:
     """What a stream keeps of the frames so far.
 
     Attributes:
-        state: of the last frame; covariance (n, n) of it; channels (7, M) at it, image (2, M) of its points.
+        state: of the last frame; covariance (n, n) of it; channels (7, L) and image (2, L) of its landmarks.
         eyes: (2, 3) turns.
         waited: frames since the last that was seen and believed.
         usual: motion from frame to frame, % of the eye distance.
@@ -48,8 +49,9 @@ class Stepped:
     Attributes:
         memory: for the next frame.
         seen: a face was detected; used: and believed.
-        weight: (M,) of the landmarks, 0 where missing; trust (M,) robust weights on top.
-        length: (M,) of the residuals, normalised units.
+        weight: (L,) of the landmarks, 0 where missing; trust (L,) robust weights on top.
+        length: (L,) of the residuals, normalised units.
+        rows: which points sliding landmarks are (`Person.rows`), or None.
     """
 
     memory: Memory
@@ -58,6 +60,7 @@ class Stepped:
     weight: Array
     trust: Array
     length: Array
+    rows: Rows | None = None
 
 
 def advance(
@@ -66,35 +69,39 @@ def advance(
     """One frame on.
 
     Args:
-        points: (M, 2) px, NaN where missing; of the person's points.
-        confidence: (M,) or None.
+        points: (L, 2) px, NaN where missing; of the prepared landmarks.
+        confidence: (L,) or None.
     """
-    known = np.isfinite(points[:, 0])
+    known, rows = np.isfinite(points[:, 0]), person.rows(memory.state)
+    tables, used = person.tables_at(rows)
+    if used is not None:
+        known = known & used
     seen = ((points - person.units.origin[0]) * person.units.image[0]).T
     if not known.all():
         seen = np.where(known, seen, 0.0)
     frame, weight = _weights(person, seen, known, confidence)
     if np.count_nonzero(weight) < min(FEWEST, len(weight)):
-        return _waited(person, memory, weight, seen=False)
+        return _waited(person, memory, weight, rows, seen=False)
     far = _distance(memory, seen, weight)
     fresh = far > max(JUMP, AGAINST_USUAL * memory.usual)
     if fresh and memory.waited < LONGEST:
-        return _waited(person, memory, weight, seen=True)
+        return _waited(person, memory, weight, rows, seen=True)
     variance = memory.covariance.diagonal() + (FORGET if fresh else 1.0) / person.hold
     fit = fit_frame(
-        person.tables,
+        tables,
         _placed(memory, seen, weight) if fresh else memory.state,
         seen,
         weight=weight / config.sigma**2,
         before=(np.zeros(len(variance)), 1 / variance),
         scale=config.robust / math.sqrt(frame),
         strength=person.strength,
-        channels=memory.channels,
+        channels=memory.channels if rows is None and not fresh else None,
     )
     usual = memory.usual if fresh else KEPT_USUAL * memory.usual + (1 - KEPT_USUAL) * far
     eyes = memory.eyes if person.eyes is None else _eyes(person, fit, seen, known, memory.eyes)
     remembered = Memory(fit.state, fit.covariance, fit.channels, fit.image, eyes, 0, usual)
-    return Stepped(remembered, True, True, weight, fit.trust, np.sqrt(np.square(fit.image - seen).sum(0)))
+    length = np.sqrt(np.square(fit.image - seen).sum(0))
+    return Stepped(remembered, True, True, weight, fit.trust, length, rows)
 
 
 def _weights(
@@ -122,7 +129,7 @@ def _distance(memory: Memory, seen: Array, weight: Array) -> float:
     return math.sqrt(moved) / math.exp(memory.state.camera[0])
 
 
-def _waited(person: Person, memory: Memory, weight: Array, *, seen: bool) -> Stepped:
+def _waited(person: Person, memory: Memory, weight: Array, rows: Rows | None, *, seen: bool) -> Stepped:
     """A frame that stays where the last one was, less certainly."""
     covariance = memory.covariance.copy()
     diagonal = np.arange(len(covariance))
@@ -131,7 +138,7 @@ def _waited(person: Person, memory: Memory, weight: Array, *, seen: bool) -> Ste
     covariance[diagonal, diagonal] = np.minimum(grown, least)
     waiting = replace(memory, covariance=covariance, waited=memory.waited + 1)
     nothing = np.zeros(len(weight))
-    return Stepped(waiting, seen, False, nothing, nothing, nothing)
+    return Stepped(waiting, seen, False, nothing, nothing, nothing, rows)
 
 
 def _placed(memory: Memory, seen: Array, weight: Array) -> FrameState:
@@ -159,7 +166,7 @@ def _eyes(person: Person, fit: FrameFit, seen: Array, known: NDArray[np.bool_], 
 
 
 def faces_ratio(person: Person, points: Array) -> float:
-    """The person's spread over that of the face, median of frames (T, M, 2) px, normalised units."""
+    """The person's spread over that of the face, median of frames (T, L, 2) px, normalised units."""
     seen = np.swapaxes(points - person.units.origin[0], 1, 2) * person.units.image[0]
     ratios = []
     for frame in seen[:, :, : person.fixed]:

@@ -13,7 +13,7 @@ from ._observed import Observed, checked_confidences, checked_points, normalised
 from ._prepared import PreparedHead, prepared_head
 from ._record import Solved, head_fit, status_of
 from .config import FitConfig
-from .contour import contour_of_points
+from .contour import contour_of
 from .moving import MovingLandmarks
 from .solver import solve
 from .stream import fit_stream
@@ -58,8 +58,8 @@ def fit_landmarks(
     points = checked_points(landmarks)
     if config.mode == "photo" and len(points) != 1:
         raise HeadwarpError(f"mode photo: expected one frame, got {len(points)}; use clip")
-    if moving is None and config.contour == "visible":
-        moving = contour_of_points(head, family, points.shape[1])
+    if moving is None:
+        moving = contour_of(head, family, points.shape[1], config)
     prepared = prepared_head(
         head,
         family,

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from .._head_data import CONTOUR_COUNT
 from ..contour import ContourCandidates, choose_on_patch, contour_candidates
 from ..model import HeadModel, LandmarkEmbedding
+from .config import FitConfig
 from .moving import MovingLandmarks
 
 MOST_COLUMNS = 18  # of a path: a step every 6 mm, at the outline 0.2 mm in the picture
@@ -22,6 +23,11 @@ def contour_of_points(head: HeadModel, family: str, count: int) -> MovingLandmar
     Detectors of the 68 points, trained on pictures people marked, mark the outline that is seen.
     """
     return contour_landmarks(head) if family == "ibug68" and count == 68 else None
+
+
+def contour_of(head: HeadModel, family: str, count: int, config: FitConfig) -> MovingLandmarks | None:
+    """`contour_of_points`, where the configuration lets it move."""
+    return contour_of_points(head, family, count) if config.contour == "visible" else None
 
 
 def contour_landmarks(head: HeadModel) -> MovingLandmarks | None:

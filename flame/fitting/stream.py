@@ -18,14 +18,15 @@ from ..params import DETECTED, INTERPOLATED, MISSING, HeadFit, HeadParams
 from ._frame import FrameState, projected
 from ._live import Frontend, live_fit
 from ._observed import Observed, normalised
+from ._outliers import TRUST
 from ._person import Person
 from ._prepared import PreparedHead, prepared_head
-from ._problem import LandmarkProblem, State
-from ._outliers import TRUST
+from ._problem import LandmarkProblem, Sliding, State
 from ._record import Solved, head_fit, status_of
 from ._rotations import Array
 from ._stream import Memory, Stepped, advance, faces_ratio
 from .config import FitConfig
+from .contour import contour_of
 from .solver import POSE_ORDER, Solution, one_thread, solve
 
 
@@ -104,7 +105,8 @@ def _acquainted(stream: Stream, seen: Observed) -> Stream:
 def _remembered(person: Person, solution: Solution, frame: int) -> Memory:
     state = solution.state
     here = FrameState(state.camera[frame], state.rotation[frame], state.jaw[frame], state.linear[frame])
-    channels = person.tables.channels(here)
+    tables, _ = person.tables_at(person.rows(here))
+    channels = tables.channels(here)
     covariance = np.zeros((len(person.hold), len(person.hold)))
     image = projected(here, channels, person.strength)
     return Memory(here, covariance, channels, image, np.zeros((2, 3)))
@@ -199,7 +201,7 @@ class StreamFitter:
         if person is None or stepped is None:
             return _at_rest(self.head, self.size)
         if self._front is None or person is not before:
-            self._front = Frontend.of(self.head, prepared, person, self.size)
+            self._front = Frontend.of(self.head, prepared, person, self.size, self.family)
         return live_fit(self._front, stepped, picked, score=score, max_gap=self.config.max_gap)
 
     def _prepared(self, count: int) -> PreparedHead:
@@ -209,6 +211,7 @@ class StreamFitter:
             count,
             shape_count=self.config.shape_count,
             expression_count=self.config.expression_count,
+            moving=contour_of(self.head, self.family, count, self.config),
         )
 
 
@@ -273,7 +276,7 @@ def fit_stream(
 def _joined(prepared: PreparedHead, person: Person, first: Solution, steps: Sequence[Stepped]) -> Solution:
     """The solution of the first frames, and every frame since."""
     states = [s.memory.state for s in steps]
-    fitted = prepared.taking_part
+    fitted = prepared.fitted
     weight = np.stack([s.weight[fitted] for s in steps])
     trust = np.stack([s.trust[fitted] for s in steps])
     known = weight > 0
@@ -281,7 +284,7 @@ def _joined(prepared: PreparedHead, person: Person, first: Solution, steps: Sequ
     used = np.array([s.used for s in steps])
     pose = np.stack([s.memory.covariance[:6, :6][POSE_ORDER][:, POSE_ORDER] for s in steps])
     variance = np.stack([((person.combined @ s.memory.covariance) * person.combined).sum(1) for s in steps])
-    before = first.problem.confidence
+    before = first.problem.confidence  # of sliding landmarks: 0 where they are not used
     sure = np.ones(first.length.shape) if before is None else before
     state = State(
         camera=np.concatenate([first.state.camera, [s.camera for s in states]]),
@@ -299,6 +302,7 @@ def _joined(prepared: PreparedHead, person: Person, first: Solution, steps: Sequ
         confidence=np.concatenate([sure, known]),
         unit=None if unit is None else np.full(state.frames, unit[0]),
         lens=first.state.lens,
+        sliding=_sliding(first, steps, np.concatenate([sure, known])),
     )
     return dataclasses.replace(
         first,
@@ -310,3 +314,12 @@ def _joined(prepared: PreparedHead, person: Person, first: Solution, steps: Sequ
         covariance=np.concatenate([first.covariance, pose]),
         deviation=np.concatenate([first.deviation, np.sqrt(variance)]),
     )
+
+
+def _sliding(first: Solution, steps: Sequence[Stepped], certain: Array) -> Sliding | None:
+    """Which points the landmarks are in every frame, where some slide."""
+    before = first.problem.sliding
+    if before is None:
+        return None
+    since = [s.rows for s in steps if s.rows is not None]
+    return Sliding(np.concatenate([before.rows, since]), certain, before.choose)

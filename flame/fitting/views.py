@@ -16,6 +16,7 @@ from ._observed import Observed, checked_confidences, checked_points, normalised
 from ._prepared import PreparedHead, prepared_head
 from ._record import Solved, head_fit, status_of
 from .config import FitConfig
+from .contour import contour_of
 from .solver import solve
 
 Points = NDArray[np.floating] | Tensor
@@ -64,6 +65,7 @@ def fit_views(
         points.shape[1],
         shape_count=config.shape_count,
         expression_count=config.expression_count,
+        moving=contour_of(head, family, points.shape[1], config),
     )
     seen = Observed.of(prepared, points, np.array(sizes, dtype=np.int64), sure)
     missing = np.flatnonzero(~seen.present).tolist()
