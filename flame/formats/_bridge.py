@@ -17,10 +17,11 @@ from ...geom.cameras import MODEL_TO_CAMERA, Perspective, WeakPerspective
 from ...geom.errors import ModelFileError
 from ...geom.transforms import axis_angle_to_matrix, matrix_to_axis_angle
 from .._head_data import FLAME_PARENTS, JOINT_NAMES
-from ..model import HeadModel, pose_vertices, posed_joints
+from ..model import HeadModel, posed_joints
 from ..params import MISSING, STATUS_NAMES, Camera, HeadFit, HeadParams, check_model, select_camera
-from ..posing import project_head
+from ..posing import posed_points, project_head
 from ._extras import Extras
+from ._types import Reading
 
 UNSAID = (
     "the file does not say which FLAME (2019, 2020, 2023) its parameters are of, and they are not "
@@ -105,10 +106,11 @@ def rest_joints(head: HeadModel, shape: Tensor, expression: Tensor) -> Float[Ten
     return posed_joints(head, shape, expression).double()
 
 
-def to_fit(found: Decoded, head: HeadModel, *, source: str) -> tuple[HeadFit, Float[Tensor, "T S"]]:
+def to_reading(found: Decoded, head: HeadModel, *, source: str) -> Reading:
     """A fit of T frames, float32, and the shape of every frame.
 
-    Frames that are not there repeat the nearest earlier one (the first: the next) with status `MISSING`.
+    Frames that are not there repeat the nearest earlier one (the first: the next) with status `MISSING`. A
+    file that does not say whose parameters it holds gets a note on it.
 
     Raises:
         ModelFileError: no frame is there, or the file names another head.
@@ -129,10 +131,11 @@ def to_fit(found: Decoded, head: HeadModel, *, source: str) -> tuple[HeadFit, Fl
     )
     seen = found.extras.status[found.present] != MISSING
     mean = shapes[torch.from_numpy(seen)].double().mean(0).float() if seen.any() else shapes[0]
-    notes = (*found.notes, *cut, *cut_too, *_shape_note(shapes[torch.from_numpy(seen)]))
+    unsaid = () if found.extras.model_id else (UNSAID.format(model_id=head.model_id),)
+    notes = (*unsaid, *found.notes, *cut, *cut_too, *_shape_note(shapes[torch.from_numpy(seen)]))
     fit = _bare_fit(HeadParams(shape=mean, **placed), camera, found, head.model_id)
     report = {"source": source, "notes": list(notes), **_counts(found.extras.status)}
-    return dataclasses.replace(fit, report=report), shapes[rows]
+    return Reading(dataclasses.replace(fit, report=report), shapes[rows], notes)
 
 
 def _check_said(extras: Extras, head: HeadModel, source: str) -> None:
@@ -234,17 +237,7 @@ def largest_difference(head: HeadModel, first: HeadFit, second: HeadFit, *, fram
 
 def camera_points(head: HeadModel, params: HeadParams) -> Float[Tensor, "T V 3"]:
     """Posed vertices in camera axes, metres, float64."""
-    points = pose_vertices(
-        head,
-        params.shape,
-        params.expression,
-        rotation=params.rotation,
-        translation=params.translation,
-        neck=params.neck,
-        jaw=params.jaw,
-        eyes=params.eyes,
-        eyelids=params.eyelids,
-    ).double()
+    points = posed_points(head, params).double()
     return points @ MODEL_TO_CAMERA.to(points)
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,6 @@ from ...geom.errors import ModelFileError
 from ..model import HeadModel
 from ..params import HeadFit, HeadParams
 from ._bridge import (
-    UNSAID,
     Decoded,
     as_weak,
     camera_points,
@@ -23,17 +23,17 @@ from ._bridge import (
     double_params,
     neck_note,
     ready_to_write,
-    to_fit,
+    to_reading,
     without_neck,
     zeroed_note,
 )
 from ._content import Content, Tree
 from ._crops import CROP, crop_around, crop_of_tform, crops_end, stacked, tform_of_crop
 from ._extras import Extras, as_keys, assumed, extras_of_fit, from_keys, read_sidecar
-from ._files import write_codes
+from ._files import CONTAINERS, write_codes
 from ._source import Source
 from ._tree import frame_count, holds, rows
-from ._types import Reading, ReadOptions, Writing
+from ._types import Format, Reading, ReadOptions, WriteOptions, Writing
 
 NEUTRAL_LIGHT = np.sqrt(4 * np.pi)
 """First spherical-harmonics coefficient of a light that leaves the texture as it is."""
@@ -127,15 +127,9 @@ def read_codes(source: Source, head: HeadModel, options: ReadOptions, codes: Cod
         size=size,
         present=present,
         extras=extras,
-        notes=(
-            *notes,
-            *_unsaid(extras, head),
-            *_not_carried(first, codes),
-            *_lid_note(joined.get("eyelids"), codes),
-        ),
+        notes=(*notes, *_not_carried(first, codes), *_lid_note(joined.get("eyelids"), codes)),
     )
-    fit, shapes = to_fit(decoded, head, source=source.path.name)
-    return Reading(fit, shapes, tuple(fit.report["notes"]))
+    return to_reading(decoded, head, source=source.path.name)
 
 
 def _numbers_of(source: Source, index: int, codes: Codes) -> dict[str, np.ndarray]:
@@ -252,10 +246,6 @@ def _original_size(tree: Tree) -> tuple[int, int] | None:
     return None
 
 
-def _unsaid(extras: Extras, head: HeadModel) -> tuple[str, ...]:
-    return () if extras.model_id else (UNSAID.format(model_id=head.model_id),)
-
-
 def _not_carried(tree: Tree, codes: Codes) -> tuple[str, ...]:
     """Arrays with content that a fit has no place for."""
     left = [
@@ -339,12 +329,29 @@ def _ortho_note(fit: HeadFit, worst: float) -> tuple[str, ...]:
     return (f"the perspective camera became an orthographic one, {worst:.2g} px off at most",)
 
 
-def write_rows(fit: HeadFit, head: HeadModel, path: Path, codes: Codes) -> Writing:
-    """All frames into one file; its suffix says which kind.
+def write_rows(fit: HeadFit, head: HeadModel, path: Path, options: WriteOptions, codes: Codes) -> Writing:
+    """All frames into one file, T rows with ``tform``; its suffix says which kind. No option changes it.
 
     Raises:
         ModelFileError: see `encode`; or the file cannot be written.
     """
+    if path.suffix not in CONTAINERS:
+        raise ModelFileError(f"{path}: expected a name that ends in one of {', '.join(CONTAINERS)}")
     arrays, notes, _ = encode(fit, head, codes)
     write_codes(path, {**arrays, **as_keys(extras_of_fit(fit))})
     return Writing(path, fit.frames, notes)
+
+
+def codes_format(
+    name: str, codes: Codes, title: str, *, matches: Callable[[Source, Content], bool]
+) -> Format:
+    """The format of a tool whose dict of codes lies in one file, or in one a frame."""
+    return Format(
+        name,
+        title,
+        CONTAINERS,
+        matches,
+        partial(summarise, codes=codes),
+        partial(read_codes, codes=codes),
+        partial(write_rows, codes=codes),
+    )

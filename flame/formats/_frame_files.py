@@ -62,6 +62,19 @@ def is_frame(content: Content, *, flame: Sequence[str]) -> bool:
     return isinstance(inner, Mapping) and isinstance(tree.get("camera"), Mapping) and holds(inner, *flame)
 
 
+def frame_summary(source: Source, content: Content, *, camera: str) -> dict[str, object]:
+    """For `describe`, from the first file."""
+    flame = branch(content.tree, "flame")
+    height, width = rows(content.tree, "img_size", 2)[0]
+    return {
+        "frames": len(source.parts),
+        "size": f"{width:.0f} x {height:.0f}",
+        "shape": rows(flame, "shape", None).shape[1],
+        "expression": rows(flame, "exp", None).shape[1],
+        "camera": camera,
+    }
+
+
 def collected(
     source: Source, wanted: Mapping[str, int | None], optional: Sequence[str] = ()
 ) -> dict[str, np.ndarray]:

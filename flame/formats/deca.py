@@ -7,24 +7,17 @@ in a crop that spans -1..1; ``tform`` of its test data leads from the original i
 ``transform_points`` takes projected points back through it [DECA ``decalib/utils/util.py``,
 ``tensor_cropper.py``]. The neck and the eyes do not turn. The ``.mat`` that DECA's demo saves is its
 ``opdict``: vertices and pictures, without parameters.
+What is written has zero ``tex`` and ``detail``, a neutral ``light`` and no ``images``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-
 import numpy as np
 
-from ...geom.errors import ModelFileError
-from ..model import HeadModel
-from ..params import HeadFit
-from ._codes import Codes, matches_codes, neutral_light, read_codes, summarise, write_rows
+from ._codes import Codes, codes_format, matches_codes, neutral_light
 from ._content import Content
-from ._files import CONTAINERS
 from ._source import Source
 from ._tree import holds
-from ._types import Format, Reading, ReadOptions, WriteOptions, Writing
 
 CODES = Codes(
     title="DECA",
@@ -49,29 +42,4 @@ def is_opdict(content: Content) -> bool:
     return holds(content.tree, "verts", "trans_verts") and "exp" not in content.tree
 
 
-def summary(source: Source, content: Content) -> Mapping[str, object]:
-    """For `describe`."""
-    return summarise(source, content, CODES)
-
-
-def read(source: Source, head: HeadModel, options: ReadOptions) -> Reading:
-    """A codedict, or one a frame.
-
-    Raises:
-        ModelFileError: see `_codes.read_codes`.
-    """
-    return read_codes(source, head, options, CODES)
-
-
-def write(fit: HeadFit, head: HeadModel, path: Path, options: WriteOptions) -> Writing:
-    """A codedict of T rows with ``tform``; texture and detail zero, light neutral, ``images`` left out.
-
-    Raises:
-        ModelFileError: see `_codes.encode`.
-    """
-    if path.suffix not in CONTAINERS:
-        raise ModelFileError(f"{path}: expected a name that ends in one of {', '.join(CONTAINERS)}")
-    return write_rows(fit, head, path, CODES)
-
-
-FORMAT = Format("deca", "DECA codedict", CONTAINERS, matches, summary, read, write)
+FORMAT = codes_format("deca", CODES, "DECA codedict", matches=matches)

@@ -76,7 +76,7 @@ def write(fit: HeadFit, head: HeadModel, path: Path, options: WriteOptions) -> W
         ModelFileError: see `_codes.encode`; or the folder is not empty.
     """
     if path.suffix in CONTAINERS:
-        return write_rows(fit, head, path, FILE_CODES)
+        return write_rows(fit, head, path, options, FILE_CODES)
     if path.suffix:
         raise ModelFileError(f"{path}: expected a folder, or a name that ends in {', '.join(CONTAINERS)}")
     arrays, notes, _ = encode(fit, head, CODES)

@@ -34,7 +34,6 @@ from ...geom.transforms import axis_angle_to_matrix, matrix_to_axis_angle
 from ..model import HeadModel
 from ..params import HeadFit
 from ._bridge import (
-    UNSAID,
     Decoded,
     as_perspective,
     columns,
@@ -42,7 +41,7 @@ from ._bridge import (
     perspective_note,
     ready_to_write,
     root_joint,
-    to_fit,
+    to_reading,
     without_neck,
 )
 from ._codes import frames_of_parts, neutral_light
@@ -50,6 +49,7 @@ from ._content import Content
 from ._frame_files import (
     axis_angle_to_rows,
     collected,
+    frame_summary,
     is_frame,
     matrix_to_rows,
     one,
@@ -58,7 +58,7 @@ from ._frame_files import (
     write_frames,
 )
 from ._source import Source
-from ._tree import branch, rows
+from ._tree import branch
 from ._types import Format, Reading, ReadOptions, WriteOptions, Writing
 
 SHAPE, EXPRESSION, TEXTURE = 300, 100, 140
@@ -84,15 +84,8 @@ def matches(source: Source, content: Content) -> bool:
 
 def summary(source: Source, content: Content) -> Mapping[str, object]:
     """For `describe`."""
-    flame = branch(content.tree, "flame")
-    height, width = rows(content.tree, "img_size", 2)[0]
-    return {
-        "frames": len(source.parts),
-        "size": f"{width:.0f} x {height:.0f}",
-        "shape": rows(flame, "shape", None).shape[1],
-        "expression": rows(flame, "exp", None).shape[1],
-        "camera": "perspective, PyTorch3D NDC" + (" and OpenCV" if "opencv" in content.tree else ""),
-    }
+    both = " and OpenCV" if "opencv" in content.tree else ""
+    return frame_summary(source, content, camera=f"perspective, PyTorch3D NDC{both}")
 
 
 def read(source: Source, head: HeadModel, options: ReadOptions) -> Reading:
@@ -123,13 +116,9 @@ def read(source: Source, head: HeadModel, options: ReadOptions) -> Reading:
         size=size,
         present=present,
         extras=extras,
-        notes=(
-            *(() if extras.model_id else (UNSAID.format(model_id=head.model_id),)),
-            "not carried over: tex, sh",
-        ),
+        notes=("not carried over: tex, sh",),
     )
-    fit, shapes = to_fit(decoded, head, source=source.path.name)
-    return Reading(fit, shapes, tuple(fit.report["notes"]))
+    return to_reading(decoded, head, source=source.path.name)
 
 
 def frame_size(sizes: np.ndarray, path: Path) -> tuple[int, int]:

@@ -27,7 +27,7 @@ from ...geom.errors import ModelFileError
 from ...geom.transforms import axis_angle_to_matrix, matrix_to_axis_angle
 from ..model import HeadModel
 from ..params import MISSING, HeadFit
-from ._bridge import UNSAID, Decoded, to_fit
+from ._bridge import Decoded, to_reading
 from ._content import Content, Tree
 from ._extras import Extras, as_json, assumed, extras_of_fit, from_json, json_bytes
 from ._files import packed, whole_folder, write_bytes
@@ -102,14 +102,9 @@ def read(source: Source, head: HeadModel, options: ReadOptions) -> Reading:
         size=sizes.pop(),
         present=present,
         extras=extras,
-        notes=(
-            *(() if extras.model_id else (UNSAID.format(model_id=head.model_id),)),
-            *notes,
-            *offsets,
-        ),
+        notes=(*notes, *offsets),
     )
-    fit, shapes = to_fit(decoded, head, source=source.path.name)
-    return Reading(fit, shapes, tuple(fit.report["notes"]))
+    return to_reading(decoded, head, source=source.path.name)
 
 
 def _entries(tree: Tree) -> list[Mapping[str, object]]:

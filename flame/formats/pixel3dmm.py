@@ -29,20 +29,20 @@ from ..model import HeadModel
 from ..params import HeadFit, HeadParams
 from ..skinning import joint_transforms
 from ._bridge import (
-    UNSAID,
     Decoded,
     as_perspective,
     columns,
     perspective_note,
     ready_to_write,
     rest_joints,
-    to_fit,
+    to_reading,
 )
 from ._codes import frames_of_parts
 from ._content import Content
 from ._frame_files import (
     axis_angle_to_rows,
     collected,
+    frame_summary,
     is_frame,
     matrix_to_rows,
     one,
@@ -51,7 +51,6 @@ from ._frame_files import (
     write_frames,
 )
 from ._source import Source
-from ._tree import branch, rows
 from ._types import Format, Reading, ReadOptions, WriteOptions, Writing
 from .metrical import frame_size, pivots, positive
 
@@ -82,15 +81,7 @@ def matches(source: Source, content: Content) -> bool:
 
 def summary(source: Source, content: Content) -> Mapping[str, object]:
     """For `describe`."""
-    flame = branch(content.tree, "flame")
-    height, width = rows(content.tree, "img_size", 2)[0]
-    return {
-        "frames": len(source.parts),
-        "size": f"{width:.0f} x {height:.0f}",
-        "shape": rows(flame, "shape", None).shape[1],
-        "expression": rows(flame, "exp", None).shape[1],
-        "camera": "perspective, fixed, OpenGL",
-    }
+    return frame_summary(source, content, camera="perspective, fixed, OpenGL")
 
 
 def read(source: Source, head: HeadModel, options: ReadOptions) -> Reading:
@@ -123,10 +114,8 @@ def read(source: Source, head: HeadModel, options: ReadOptions) -> Reading:
         size=extras.size or size,
         present=present,
         extras=extras,
-        notes=() if extras.model_id else (UNSAID.format(model_id=head.model_id),),
     )
-    fit, shapes = to_fit(decoded, head, source=source.path.name)
-    return Reading(fit, shapes, tuple(fit.report["notes"]))
+    return to_reading(decoded, head, source=source.path.name)
 
 
 def write(fit: HeadFit, head: HeadModel, path: Path, options: WriteOptions) -> Writing:

@@ -14,17 +14,9 @@ two by ``|R - I|`` times the lid's shape (9 mm at most); everything else is equa
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-
-from ...geom.errors import ModelFileError
-from ..model import HeadModel
-from ..params import HeadFit
-from ._codes import Codes, matches_codes, read_codes, summarise, write_rows
+from ._codes import Codes, codes_format, matches_codes
 from ._content import Content
-from ._files import CONTAINERS
 from ._source import Source
-from ._types import Format, Reading, ReadOptions, WriteOptions, Writing
 
 CODES = Codes(
     title="SMIRK",
@@ -48,29 +40,4 @@ def matches(source: Source, content: Content) -> bool:
     return source.parts[0].is_file() and matches_codes(content.tree, CODES)
 
 
-def summary(source: Source, content: Content) -> Mapping[str, object]:
-    """For `describe`."""
-    return summarise(source, content, CODES)
-
-
-def read(source: Source, head: HeadModel, options: ReadOptions) -> Reading:
-    """A dict, or one a frame.
-
-    Raises:
-        ModelFileError: see `_codes.read_codes`.
-    """
-    return read_codes(source, head, options, CODES)
-
-
-def write(fit: HeadFit, head: HeadModel, path: Path, options: WriteOptions) -> Writing:
-    """A dict of T rows with ``tform``.
-
-    Raises:
-        ModelFileError: see `_codes.encode`.
-    """
-    if path.suffix not in CONTAINERS:
-        raise ModelFileError(f"{path}: expected a name that ends in one of {', '.join(CONTAINERS)}")
-    return write_rows(fit, head, path, CODES)
-
-
-FORMAT = Format("smirk", "SMIRK parameters", CONTAINERS, matches, summary, read, write)
+FORMAT = codes_format("smirk", CODES, "SMIRK parameters", matches=matches)

@@ -24,13 +24,12 @@ from ...geom.errors import ModelFileError
 from ..model import HeadModel
 from ..params import HeadFit, HeadParams
 from ._bridge import (
-    UNSAID,
     Decoded,
     as_perspective,
     columns,
     perspective_note,
     ready_to_write,
-    to_fit,
+    to_reading,
     zeroed_note,
 )
 from ._codes import neutral_light
@@ -102,13 +101,9 @@ def read(source: Source, head: HeadModel, options: ReadOptions) -> Reading:
         size=size,
         present=everyone,
         extras=extras,
-        notes=(
-            *(() if extras.model_id else (UNSAID.format(model_id=head.model_id),)),
-            *offset_notes(tree),
-        ),
+        notes=offset_notes(tree),
     )
-    fit, shapes = to_fit(decoded, head, source=source.path.name)
-    return Reading(fit, shapes, tuple(fit.report["notes"]))
+    return to_reading(decoded, head, source=source.path.name)
 
 
 def _size(tree: Tree, source: Source) -> tuple[int, int]:
