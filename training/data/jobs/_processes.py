@@ -16,10 +16,10 @@ from pathlib import Path
 from ....geom.errors import HeadwarpError
 from ._attempt import attempt
 from ._lock import Inherited
+from ._starts import START_ATTEMPTS, Starts
 from ._worker import open_work
 from .types import Event, Job, Outcome, Work
 
-START_ATTEMPTS = 5
 RENEW_AFTER = 1000  # jobs; what libraries leak (decoders, detectors: 20 kB a clip) stays below 20 MB
 _JOIN_SECONDS = 5.0
 
@@ -47,7 +47,7 @@ class ProcessPool:
     def __init__(self, work: Work, *, size: int, staging: Path, lock: int) -> None:
         self._pickled, self._size, self._staging, self._lock = pickle.dumps(work), size, staging, lock
         self._workers: list[_Worker] = []
-        self._failed_starts = 0
+        self._starts = Starts()
 
     @property
     def idle(self) -> bool:
@@ -87,7 +87,8 @@ class ProcessPool:
             return Event(job, outcome=message)
         if message is not None:
             raise HeadwarpError(message)
-        worker.ready, self._failed_starts = True, 0
+        worker.ready = True
+        self._starts.succeeded()
         return Event()
 
     def close(self) -> None:
@@ -117,12 +118,10 @@ class ProcessPool:
         self._end(worker)
         reason = _how_it_ended(worker.process.exitcode)
         if not worker.ready:
-            self._failed_starts += 1
-            if self._failed_starts >= START_ATTEMPTS:
-                raise HeadwarpError(
-                    f"workers: {START_ATTEMPTS} in a row ended before they were ready ({reason}); "
-                    "--workers 1 works in this process and shows why"
-                )
+            self._starts.failed(
+                f"workers: {START_ATTEMPTS} in a row ended before they were ready ({reason}); "
+                "--workers 1 works in this process and shows why"
+            )
         return Event(worker.job, death=reason)
 
 

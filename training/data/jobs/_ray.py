@@ -12,10 +12,10 @@ from typing import Any
 
 from ....geom.errors import HeadwarpError, MissingDependencyError
 from ._attempt import attempt
+from ._starts import START_ATTEMPTS, Starts
 from ._worker import open_work
 from .types import Call, Event, Job, Outcome, Work
 
-START_ATTEMPTS = 5
 _KNOCK_SECONDS = 10.0
 
 
@@ -64,7 +64,7 @@ class RayPool:
         self._actor: Any = ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)(_Actor)
         self._arguments = (ray.put(pickle.dumps(work)), os.path.abspath(staging), os.getcwd())
         self._workers: list[_Worker] = []
-        self._failed_starts = 0
+        self._starts = Starts()
 
     @property
     def idle(self) -> bool:
@@ -100,7 +100,8 @@ class RayPool:
             return Event(job, outcome=message)
         if message is not None:
             raise HeadwarpError(message)
-        worker.ready, self._failed_starts = True, 0
+        worker.ready = True
+        self._starts.succeeded()
         return Event()
 
     def close(self) -> None:
@@ -115,10 +116,8 @@ class RayPool:
         self._workers.remove(worker)
         reason = type(error).__name__
         if not worker.ready:
-            self._failed_starts += 1
-            if self._failed_starts >= START_ATTEMPTS:
-                first = next(iter(str(error).splitlines()), reason)
-                raise HeadwarpError(f"--engine ray: {START_ATTEMPTS} actors in a row did not start ({first})")
+            first = next(iter(str(error).splitlines()), reason)
+            self._starts.failed(f"--engine ray: {START_ATTEMPTS} actors in a row did not start ({first})")
         return Event(worker.job, death=reason)
 
 
