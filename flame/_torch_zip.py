@@ -82,7 +82,7 @@ def old_pickle(content: object) -> bytes:
     data = pickle.dumps(content, protocol=_LAST_OLD_PROTOCOL)
     parts, done = [], 0
     for opcode, argument, position in pickletools.genops(data):
-        if opcode.name == "GLOBAL" and str(argument).startswith(_NEW_NAME):
+        if position is not None and opcode.name == "GLOBAL" and str(argument).startswith(_NEW_NAME):
             parts += [data[done:position], b"c" + _OLD_NAME.encode()]
             done = position + 1 + len(_NEW_NAME)
     return b"".join([*parts, data[done:]])

@@ -20,7 +20,7 @@ from tyro.conf import Positional
 from ..flame.model import HeadModel
 from ..flame.params import DETECTED, MISSING, HeadFit, check_model
 from ..flame.posing import posed_vertices, retarget
-from ..flame.residual import ResidualField, corrected
+from ..flame.residual import ResidualField, corrected, field_of
 from ..flame.texture import TextureSpace, load_texture, with_texture_coordinates
 from ..geom.displacement import mesh_radius, source_visibility
 from ..geom.errors import HeadwarpError
@@ -29,7 +29,7 @@ from .heads import ready_head
 from .maps import MODES, Maps, Origin
 from .overlay import scaled_fit, scaled_frame
 from .performance import CLIPS, PICTURES
-from .portrait import Frame, as_frames, field_of, to_frame, to_image
+from .portrait import Frame, as_frames, to_frame, to_image
 
 ModeName = Literal["shaded", "normals", "depth", "uv", "displacement", "visibility", "regions", "textured"]
 OPACITY = 0.7

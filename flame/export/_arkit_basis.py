@@ -97,11 +97,18 @@ def _oppose(columns: dict[str, np.ndarray]) -> None:
             columns[right] = -columns[left]
 
 
-def displacements(face: LandmarkModel, shape: Tensor, **pose: Tensor) -> np.ndarray:
-    """How far a pose (expression, jaw, eyelids) carries the landmarks from rest, ``(T, L, 3)`` metres."""
-    expression = pose.pop("expression", torch.zeros(1, 0))
-    rest = pose_vertices(face, shape, torch.zeros(1, 0))
-    return (pose_vertices(face, shape, expression, **pose) - rest).double().numpy()
+def displacements(
+    face: LandmarkModel,
+    shape: Tensor,
+    *,
+    expression: Tensor | None = None,
+    jaw: Tensor | None = None,
+    eyelids: Tensor | None = None,
+) -> np.ndarray:
+    """How far a pose carries the landmarks from rest, ``(T, L, 3)`` metres."""
+    none = torch.zeros(1, 0)
+    moved = pose_vertices(face, shape, none if expression is None else expression, jaw=jaw, eyelids=eyelids)
+    return (moved - pose_vertices(face, shape, none)).double().numpy()
 
 
 def _without_irises(face: LandmarkModel) -> LandmarkModel:

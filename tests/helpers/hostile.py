@@ -201,8 +201,10 @@ def watched(place: Path, *, seconds: int = 10, megabytes: float = 64.0) -> Itera
         raise Breach(f"took {peak / 2**20:.0f} MB")
 
 
-def read_hostile(data: bytes, path: Path, read: Callable[[Path], object], **limits: float) -> None:
+def read_hostile(
+    data: bytes, path: Path, read: Callable[[Path], object], *, seconds: int = 10, megabytes: float = 64.0
+) -> None:
     """Write the bytes and let them be read under watch."""
     path.write_bytes(data)
-    with watched(path.parent, **limits):  # type: ignore[arg-type]
+    with watched(path.parent, seconds=seconds, megabytes=megabytes):
         read(path)
