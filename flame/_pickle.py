@@ -362,7 +362,8 @@ def _npy_header_length(data: bytes) -> int:
 
 def _object_array(value: object) -> object:
     """The one element of an array of Python objects, as ``np.save`` writes a dict."""
-    content = _sequence(value.state, 5)[4] if isinstance(value, ArrayRecord) else None
+    state = value.state if isinstance(value, ArrayRecord) else None
+    content = state[4] if isinstance(state, tuple) and len(state) == 5 else None
     if not isinstance(content, list) or len(content) != 1:
         raise ModelFileError("expected one pickled dict")
     return content[0]

@@ -1,30 +1,27 @@
-"""Every reader of files that come from elsewhere, with small valid files for it."""
+"""Readers of heads, fits, meshes and weights that come from elsewhere, with small valid files for each."""
 
 from __future__ import annotations
 
-import csv
-import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from flame_fits import flame_fit, flame_head
 from flame_schema import flame_arrays, write_flame_pickle, write_landmark_files
-from tar_files import write_shard
 from toy_fit import toy_fit, varied
 from toy_head import toy_head
 
-from headwarp.flame.detect import read_landmarks
+from headwarp.flame._obj import read_mesh, read_text
 from headwarp.flame.formats import describe, read_fit, sniff, write_fit
 from headwarp.flame.io import load_head, save_head_npz
 from headwarp.flame.params import HeadFit
-from headwarp.flame.pose_track import read_pose_track
-from headwarp.training.data.crops.table import CropRow, read_table, write_table
-from headwarp.training.data.inputs import list_inputs, opened
-from headwarp.training.data.jobs import Job, Record, open_manifest
-from headwarp.training.data.provenance import Provenance, read_provenance, write_sidecar
-from headwarp.training.data.vox import parse_name
+from headwarp.flame.texture import load_texture
+from headwarp.geom.mesh import load_mesh, save_mesh
+from headwarp.warping.animators.copy import CopyConfig
+from headwarp.warping.checkpoints import load_checkpoint, save_checkpoint
 
 
 @dataclass(frozen=True)
@@ -98,19 +95,15 @@ def _read_other(path: Path) -> object:
         return read_fit(path, _FLAME.model)  # noqa: B012
 
 
-def _part_of(name: str, part: str, *, suffix: str = "") -> Callable[[Path], object]:
+def _part_of(name: str, part: str) -> Callable[[Path], object]:
     """One file of a tracker's folder; the others lie beside it."""
 
     def make(path: Path) -> None:
-        folder = path.parent / f"made{suffix}"
-        write_fit(flame_fit(_FLAME.model, frames=2), _FLAME.model, folder, name=name)
-        for file in sorted(folder.rglob("*")):
-            target = path.parent / file.relative_to(folder)
-            target.parent.mkdir(exist_ok=True)
-            if file.is_file():
-                file.rename(target)
-        shutil.rmtree(folder)
-        assert path == path.parent / part
+        root = path.parents[len(Path(part).parts) - 1]
+        write_fit(flame_fit(_FLAME.model, frames=2), _FLAME.model, root / "made", name=name)
+        shutil.copytree(root / "made", root, dirs_exist_ok=True)
+        shutil.rmtree(root / "made")
+        assert path.is_file()
 
     return make
 
@@ -119,79 +112,26 @@ def _read_folder(path: Path) -> object:
     return _read_other(path.parent)
 
 
-def _points(path: Path) -> None:
-    points = np.random.default_rng(0).uniform(0, 99, (2, 68, 2)).round(1)
-    if path.suffix == ".csv":
-        with path.open("w", newline="") as file:
-            csv.writer(file).writerows(points.reshape(2, -1).tolist())
-    elif path.suffix == ".npz":
-        np.savez_compressed(path, landmarks=points)
-    else:
-        np.save(path, points)
+def _texture(path: Path) -> None:
+    draw = np.random.default_rng(1)
+    np.savez(path, MU=draw.random((3, 3, 3), np.float32), PC=draw.random((3, 3, 3, 2), np.float32))
 
 
-def _track(path: Path) -> None:
-    keys = [{"time": 0, "yaw": 1.5, "smile": 0.2}, {"time": 0.5, "yaw": -10, "smile": 1}]
-    if path.suffix == ".json":
-        path.write_text(json.dumps({"relative": True, "keyframes": keys}))
-    else:
-        path.write_text("time,yaw,smile\n0,1.5,0.2\n0.5,-10,1\n")
-
-
-def _table(path: Path) -> None:
-    row = CropRow(
-        "v#a", 0, 64, (1, 2, 257, 258), 25.0, 640, 480, "train", "a", 0, "train/x.mp4", "", "", 0, True
+def _obj(path: Path) -> None:
+    path.write_text(
+        "# head\nv 0 0 0\nv 1 0 0.5\nv 1e-1 1 0\nv 0 -1 2\nvt 0 0\nf 1/1 2/1 3/1\nf 1/1 2/1 3/1 4/1\n"
     )
-    write_table(path, [row, row])
 
 
-def _list(path: Path) -> None:
-    path.write_text("path,name,start,stop,face\na.mp4,anna,0,100,0\nb.mp4,,,,\n")
+def _mesh(path: Path) -> None:
+    save_mesh(path, np.eye(3), np.array([[0, 1, 2]]))
 
 
-def _shard(path: Path) -> None:
-    write_shard(path, {"a/x.png": b"12345", "a/x.json": b"{}", "b.mp4": b"0" * 600})
+def _checkpoint(path: Path) -> None:
+    save_checkpoint(path, {"weight": torch.ones(2, 2)}, config=CopyConfig(), name="copy")
 
 
-def _read_inputs(path: Path) -> None:
-    for found in list_inputs([path]):
-        found.source(path.parent)
-        if found.member is not None and found.problem is None:
-            with opened(found, path.parent) as copy:
-                copy.read_bytes()
-
-
-def _manifest(path: Path) -> None:
-    with open_manifest(path, kind="fit", fingerprint={"a": 1}) as manifest:
-        for key in ("x", "y"):
-            manifest.append(
-                Record(
-                    key=key,
-                    source=key,
-                    stamp="1",
-                    ok=True,
-                    outputs={},
-                    facts={"b": 2},
-                    error=None,
-                    seconds=1.0,
-                )
-            )
-
-
-def _read_manifest(path: Path) -> None:
-    with open_manifest(path, kind="fit", fingerprint={"a": 1}) as manifest:
-        manifest.is_settled(Job("x", None, "x", "1"))
-        list(manifest.records())
-        manifest.keys_by_source()
-
-
-def _sidecar(path: Path) -> None:
-    medium = path.with_suffix("")
-    medium.write_bytes(b"medium")
-    write_sidecar(medium, Provenance.now("geometry"), frames=1)
-
-
-READERS = {
+HEAD_READERS = {
     "FLAME pickle of Python 2": Reader("old.pkl", _flame, load_head),
     "FLAME pickle of Python 3": Reader(
         "new.pkl", lambda path: _flame(path, python2=False, protocol=4), load_head
@@ -207,19 +147,28 @@ READERS = {
     "DECA pickle": Reader("deca.pkl", _other_fit("deca"), _read_other),
     "EMOCA": Reader("emoca.npz", _other_fit("emoca"), _read_other, packed=True),
     "SMIRK": Reader("smirk.npz", _other_fit("smirk"), _read_other, packed=True),
-    "landmarks npy": Reader("points.npy", _points, read_landmarks),
-    "landmarks npz": Reader("points.npz", _points, read_landmarks, packed=True),
-    "landmarks csv": Reader("points.csv", _points, read_landmarks),
-    "pose track csv": Reader("track.csv", _track, lambda path: read_pose_track(path, 25)),
-    "pose track json": Reader("track.json", _track, lambda path: read_pose_track(path, 25)),
-    "table of clips": Reader("metadata.csv", _table, read_table),
-    "list of inputs": Reader("list.csv", _list, _read_inputs),
-    "tar shard": Reader("shard.tar", _shard, _read_inputs),
-    "manifest": Reader("manifest.jsonl", _manifest, _read_manifest),
-    "provenance": Reader("a.png.json", _sidecar, lambda path: read_provenance(path.with_suffix(""))),
-    "vox name": Reader(
-        "name.txt",
-        lambda path: path.write_text("id10068#vqs1ZvoJ4XY#010464#010913.mp4"),
-        lambda path: parse_name(path.read_bytes().decode("utf-8", "replace")),
+    "SMIRK npy": Reader("smirk.npy", _other_fit("smirk"), _read_other),
+    "SMIRK MATLAB": Reader("smirk.mat", _other_fit("smirk"), _read_other),
+    "SMIRK torch": Reader("smirk.pt", _other_fit("smirk"), _read_other, packed=True),
+    "metrical frame": Reader("00000.frame", _part_of("metrical", "00000.frame"), _read_folder, packed=True),
+    "pixel3dmm frame": Reader("00001.frame", _part_of("pixel3dmm", "00001.frame"), _read_folder, packed=True),
+    "EMOCA folder": Reader(
+        "000000_000/exp.npy", _part_of("emoca", "000000_000/exp.npy"), lambda path: _read_folder(path.parent)
     ),
+    "dataset transforms": Reader(
+        "transforms.json", _part_of("vhap-dataset", "transforms.json"), _read_folder
+    ),
+    "dataset frame": Reader(
+        "flame_param/00001.npz",
+        _part_of("vhap-dataset", "flame_param/00001.npz"),
+        lambda path: _read_folder(path.parent),
+        packed=True,
+    ),
+    "head sidecar": Reader("headwarp.json", _part_of("metrical", "headwarp.json"), _read_folder),
+    "texture": Reader("texture.npz", _texture, load_texture, packed=True),
+    "OBJ of a head": Reader("neutral.obj", _obj, lambda path: read_mesh(read_text(path), path)),
+    "checkpoint": Reader("a.safetensors", _checkpoint, load_checkpoint),
+    "mesh obj": Reader("mesh.obj", _mesh, load_mesh),
+    "mesh ply": Reader("mesh.ply", _mesh, load_mesh),
+    "mesh glb": Reader("mesh.glb", _mesh, load_mesh),
 }
