@@ -9,6 +9,7 @@ import re
 import signal
 import struct
 import sys
+import tarfile
 import tracemalloc
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
@@ -34,6 +35,7 @@ _WORDS = (
     b"..",
     b"\xff",
     b"",
+    b'"\\ud800"',
 )
 _ESCAPES = ("os.", "subprocess.", "socket.", "shutil.", "ctypes.", "pickle.find_class", "webbrowser.", "pty.")
 _HARMLESS = {"os.listdir", "os.scandir", "os.stat"}
@@ -76,6 +78,16 @@ def _word(data: bytearray, place: int, value: int) -> None:
         data[match.start() : match.end()] = _WORDS[value % len(_WORDS)]
 
 
+def _nest(data: bytearray, place: int, value: int) -> None:
+    """Brackets that a parser follows until its stack ends."""
+    data[place:place] = (b"[", b'{"a":', b"((", b"(lp0\n")[value % 4] * 5000
+
+
+def _long(data: bytearray, place: int, value: int) -> None:
+    """More digits, letters or line ends in a row than parsers have room for."""
+    data[place:place] = (b"9", b"a", b"\n", b",")[value % 4] * 200_000
+
+
 _EDITS: dict[str, Callable[[bytearray, int, int], None]] = {
     "flip": _flip,
     "cut": _cut,
@@ -84,6 +96,8 @@ _EDITS: dict[str, Callable[[bytearray, int, int], None]] = {
     "blank": _blank,
     "lie": _lie,
     "word": _word,
+    "nest": _nest,
+    "long": _long,
 }
 
 
@@ -113,6 +127,22 @@ def repacked(data: bytes, changes: Sequence[Edit]) -> bytes:
             content = old.read(name)
             new.writestr(name, edited(content, changes) if name == chosen else content)
     return out.getvalue()
+
+
+def resealed(data: bytes, changes: Sequence[Edit]) -> bytes:
+    """A tar archive with changes in the headers of its members, whose checksums are right again."""
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        starts = [member.offset for member in archive.getmembers()]
+    content = bytearray(data)
+    for name, place, value in changes:
+        if name in ("flip", "blank", "lie", "word"):
+            header = content[(start := starts[place % len(starts)]) : start + 512]
+            _EDITS[name](header, value % 160 if value & 1 else 124 + value % 12, place)
+            header = (header + bytes(512))[:512]
+            header[148:156] = b" " * 8
+            header[148:156] = b"%06o\0 " % (sum(header) & 0o777777)
+            content[start : start + 512] = header
+    return bytes(content)
 
 
 def bomb(member: str, megabytes: int, *, head: bytes = b"") -> bytes:

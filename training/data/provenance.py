@@ -165,7 +165,7 @@ def _parse(text: str | None) -> Provenance | None:
     """The record in a JSON text, or None where it is not ours."""
     try:
         content = json.loads(text or "")
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(content, Mapping) or _KEY not in content:
         return None

@@ -41,8 +41,11 @@ def shard_members(path: str, suffixes: Collection[str], *, below: str = "") -> I
         return
     try:
         with open(path, "rb") as file, tarfile.open(fileobj=file, mode="r:") as archive:
-            size, empty = os.fstat(file.fileno()).st_size, True
+            size, empty, reached = os.fstat(file.fileno()).st_size, True, 0
             while (entry := archive.next()) is not None:
+                if archive.offset <= reached:  # a negative size leads back, again and again
+                    raise tarfile.ReadError("a header states an impossible size")
+                reached = archive.offset
                 archive.members.clear()  # type: ignore[attr-defined]  # else they all stay in memory
                 found = _member(path, place, entry, suffixes, size)
                 if found is not None:
@@ -53,7 +56,7 @@ def shard_members(path: str, suffixes: Collection[str], *, below: str = "") -> I
                 raise tarfile.ReadError("a header does not read")
             if empty:
                 yield _with_problem(whole, f"{path}: holds no photo or clip")
-    except (tarfile.TarError, OSError, EOFError, ValueError, MemoryError) as error:
+    except (tarfile.TarError, OSError, EOFError, ValueError, OverflowError, MemoryError) as error:
         reason = (getattr(error, "strerror", None) or str(error) or type(error).__name__).lower()
         text = f"{path}: is damaged ({reason}); what stands before the damage was taken, nothing behind it"
         yield _with_problem(whole, text)
@@ -75,7 +78,7 @@ def _member(
         return _with_problem(found, f"{found.label}: the name leads out of the shard")
     if not entry.isreg() or entry.issparse():
         return _with_problem(found, f"{found.label}: is a link or no plain file")
-    if entry.offset_data + entry.size > size:
+    if entry.size < 0 or entry.offset_data + entry.size > size:
         return _with_problem(found, f"{found.label}: is cut off, the shard ends before it")
     return found
 
