@@ -48,7 +48,7 @@ def read_landmarks(path: str | Path) -> Float[np.ndarray, "T L _"]:
         return _checked(np.asarray(reader(path), np.float64), path.name)
     except ShapeError:
         raise
-    except (ValueError, TypeError, OSError, EOFError) as error:
+    except (ValueError, TypeError, OSError, EOFError, csv.Error) as error:
         raise HeadwarpError(f"landmarks: {path.name} cannot be read as numbers ({error})") from error
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import struct
 import warnings
@@ -26,10 +27,22 @@ if TYPE_CHECKING:
 
 # Named, so that no decoder which runs another program (EPS) or only sniffs a header (MPEG) is ever tried.
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "AVIF")
-_DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, TypeError, IndexError, struct.error, zlib.error)
+_DECODE_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    TypeError,
+    IndexError,
+    struct.error,
+    zlib.error,
+    MemoryError,
+    OverflowError,
+)
 _ORIENTATION = 0x0112  # EXIF tag
 _CLOCKWISE_DEG = {3: 180, 4: 180, 5: 270, 6: 90, 7: 90, 8: 270}
 _TRANSPOSE = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}  # EXIF value -> PIL.Image.Transpose
+_LARGE_READ = 1 << 20  # bytes
 _GREY = 128  # what shows through transparent pixels
 
 
@@ -105,6 +118,19 @@ def _reduced_size(size: tuple[int, int], max_side: int) -> tuple[int, int]:
     return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
 
 
+class _SizedFile(io.BufferedReader):
+    """A file of which no more can be asked than there is: a read allocates what it is asked for."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        super().__init__(io.FileIO(path))
+        self._size = os.fstat(self.fileno()).st_size
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is None or size < _LARGE_READ:
+            return super().read(size)
+        return super().read(min(size, max(0, self._size - self.tell())))
+
+
 @contextlib.contextmanager
 def open_image(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
     """The opened picture; what goes wrong with it inside the block becomes a MediaError of one sentence."""
@@ -114,13 +140,14 @@ def open_image(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
     name = os.fspath(path)
     try:
         Image.init()
-        with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", Image.DecompressionBombWarning
-            )  # 89 to 178 megapixels: a large photo
-            image = Image.open(path, formats=[name for name in _FORMATS if name in Image.OPEN])
-        with image:
-            yield image
+        formats = [name for name in _FORMATS if name in Image.OPEN]
+        with _SizedFile(path) as file:
+            with warnings.catch_warnings():
+                # 89 to 178 megapixels: a large photo
+                warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+                image = Image.open(file, formats=formats)
+            with image:
+                yield image
     except Image.DecompressionBombError as error:
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000
         raise MediaError(f"{name}: has more than {limit} megapixels; reduce it first.") from error

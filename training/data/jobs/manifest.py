@@ -139,7 +139,7 @@ def parse_record(line: bytes) -> Record | None:
     """A line of the manifest; None if it is damaged."""
     try:
         content = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(content, dict) or set(content) != _FIELDS:
         return None
@@ -177,5 +177,5 @@ def _size(path: str) -> int:
     """Bytes of a file; -1 if there is none."""
     try:
         return os.stat(path).st_size
-    except OSError:
+    except (OSError, ValueError):  # a damaged line may hold any name
         return -1

@@ -116,7 +116,7 @@ def _header(path: Path, line: bytes) -> Mapping[str, Any]:
     remedy = "name another folder, or add --restart to begin anew (the file is kept under another name)"
     try:
         content = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         content = None
     if not isinstance(content, dict) or not isinstance(content.get("manifest"), int):
         raise HeadwarpError(f"{path}: expected a manifest, its first line does not read as one; {remedy}")
