@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _TORCH_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # torch.save's first pickle, before zip files
 _DAMAGE = (TypeError, ValueError, LookupError, AttributeError, OverflowError, MemoryError, RuntimeError)
+_MOST_OPCODES = 1_000_000  # FLAME's files have some thousands
 _REFUSED_OPCODES = {"EXT1", "EXT2", "EXT4", "PERSID", "BINPERSID", "NEXT_BUFFER", "READONLY_BUFFER"}
 
 
@@ -240,6 +241,8 @@ def _scan(data: bytes, refused: set[str]) -> None:
     """Walks the whole pickle without building anything: complete, lengths true, memo indices plausible."""
     try:
         for count, (opcode, argument, position) in enumerate(pickletools.genops(data)):
+            if count >= _MOST_OPCODES:
+                raise ModelFileError(f"refused: a pickle of more than {_MOST_OPCODES} opcodes")
             if opcode.name in refused:
                 raise ModelFileError(f"refused: pickle opcode {opcode.name} at byte {position}")
             if (
