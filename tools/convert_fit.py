@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -272,22 +273,21 @@ def _add_pictures(clip: Path, fit: HeadFit, folder: Path, *, masks: bool) -> Non
     """
     from ..flame.formats.nerf_dataset import image_paths
     from ..flame.params import MISSING
-    from ..training.data.media import VideoReader
+    from .portrait import fitted_frames
 
     there = [frame for frame in range(fit.frames) if int(fit.status[frame]) != MISSING]
     paths = dict(zip(there, image_paths(folder, len(there)), strict=True))
     found = 0
-    with VideoReader(clip, stop=fit.frames) as reader:
-        for frame, picture in enumerate(reader):
-            if picture.shape[:2] != fit.size:
-                height, width = picture.shape[:2]
-                raise HeadwarpError(
-                    f"{clip}: expected the frames that were fitted, {fit.size[1]} x {fit.size[0]}, "
-                    f"got {width} x {height}"
-                )
-            if frame in paths:
-                _write_picture(picture, *paths[frame], masks=masks)
-                found += 1
+    for frame, picture in enumerate(itertools.islice(fitted_frames(clip, fit), fit.frames)):
+        if picture.shape[:2] != fit.size:
+            height, width = picture.shape[:2]
+            raise HeadwarpError(
+                f"{clip}: expected the frames that were fitted, {fit.size[1]} x {fit.size[0]}, "
+                f"got {width} x {height}"
+            )
+        if frame in paths:
+            _write_picture(picture, *paths[frame], masks=masks)
+            found += 1
     if found < len(there):
         raise HeadwarpError(f"{clip}: expected the {fit.frames} frames that were fitted, the clip is shorter")
 

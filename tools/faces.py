@@ -112,7 +112,7 @@ def placed(fit: HeadFit, start: int, length: int) -> HeadFit:
     """The fit of a part of a clip as a fit of the whole clip of ``length`` frames.
 
     Frames before ``start`` and after the part are `MISSING`: they hold the nearest record's parameters and
-    camera, confidence 0, NaN landmarks and covariance.
+    camera, confidence 0, NaN landmarks, covariance and deviation.
     """
     if (start, fit.frames) == (0, length):
         return fit
@@ -120,7 +120,7 @@ def placed(fit: HeadFit, start: int, length: int) -> HeadFit:
     outside = (index < 0) | (index >= fit.frames)
     whole = fit.select(index.clamp(0, fit.frames - 1))
     unknown = outside[:, None, None]
-    status = whole.status.masked_fill(outside, MISSING)
+    status, deviation = whole.status.masked_fill(outside, MISSING), whole.deviation
     return dataclasses.replace(
         whole,
         status=status,
@@ -128,6 +128,7 @@ def placed(fit: HeadFit, start: int, length: int) -> HeadFit:
         landmarks=whole.landmarks.masked_fill(unknown, math.nan),
         residual=whole.residual.masked_fill(unknown, 0.0),
         covariance=whole.covariance.masked_fill(unknown, math.nan),
+        deviation=None if deviation is None else deviation.masked_fill(outside[:, None], math.nan),
         report={**fit.report, "frames": length, "missing": int((status == MISSING).sum())},
     )
 

@@ -73,8 +73,8 @@ class Followed:
     Attributes:
         frames: to see them again.
         choice: its faces, and the one asked for.
-        source: what its file is, for the report of a fit: ``kind``, ``fps``, ``start`` where it was not
-            fitted from its first frame, and ``times`` (seconds from the start of the clip, a frame each)
+        source: what its file is, for the report of a fit: ``kind``, ``fps``, ``start`` where a part of
+            it was fitted, and ``times`` (seconds from the start of the clip, a frame each)
             where frames are not evenly spaced.
         damaged: pictures or packets that were passed over.
         truncated: None, or a sentence on where it ends before its header says.
@@ -176,7 +176,7 @@ def follow(path: Path, options: ClipOptions) -> Followed:
     total = time.perf_counter() - started
     seconds = {"decode": opening + decoding.seconds, "detect": total - opening - waiting.seconds}
     source: dict[str, Any] = {"kind": info.kind, "fps": None if info.fps is None else str(info.fps)}
-    if options.start:
+    if options.start or options.stop is not None:
         source["start"] = options.start
     times = uneven_times(decoding.times)
     if times is not None:

@@ -4,6 +4,7 @@ share.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -70,6 +71,26 @@ def as_frames(source: Any) -> Iterator[Frame]:
         raise ShapeError(
             f"frames: expected a path, PIL, numpy or torch pictures, got {type(source).__name__}"
         )
+
+
+def fitted_frames(source: Any, fit: HeadFit, *, first: int = 0) -> Iterator[Frame]:
+    """The frames that a fit was made of, from its frame ``first`` on; a photo gives its one.
+
+    Of a clip's file of which a part was fitted, as the fit's report says, that part. `as_frames` says what a
+    source may be and what it raises.
+    """
+    from ..training.data.media import VideoReader, probe
+
+    start = fit.report.get("start")
+    part = isinstance(source, (str, Path)) and (first > 0 or start is not None)
+    if part and probe(source).kind == "video":
+        begin = (start or 0) + first
+        with VideoReader(source, start=begin, stop=None if start is None else begin + fit.frames) as reader:
+            yield from reader
+        return
+    frames = as_frames(source)
+    head = list(itertools.islice(frames, 2))
+    yield from head if len(head) == 1 else itertools.islice(itertools.chain(head, frames), first, None)
 
 
 def _file_frames(path: Path) -> Iterator[Frame]:

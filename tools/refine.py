@@ -18,7 +18,7 @@ from ..flame.model import HeadModel
 from ..flame.params import DETECTED, HeadFit, HeadParams
 from ..geom.errors import HeadwarpError
 from .heads import ready_head
-from .portrait import Frame, as_frames, to_image
+from .portrait import Frame, fitted_frames, to_image
 
 KEY_FRAMES = 12  # from which the albedo of a clip is taken
 CHUNK = 16  # frames in memory at a time
@@ -39,8 +39,8 @@ def refine(
 
     Args:
         fit: as `headwarp.fit` gives it.
-        frames_or_path: the same photo or clip, in the kinds `headwarp.fit` takes; an iterator of frames will
-            not do for clips, they are read twice.
+        frames_or_path: the same photo or clip (of a part, the whole file), in the kinds `headwarp.fit`
+            takes; an iterator of frames will not do for clips, they are read twice.
         head: the head of the fit.
         config: None for smooth albedos of a photo, free ones of a clip.
         device: where the work is done.
@@ -61,7 +61,7 @@ def refine(
     if len(seen) == 0:
         raise HeadwarpError("refine: expected a fit with a face in it, got none; fit the input again")
     keys = seen[torch.linspace(0, len(seen) - 1, min(KEY_FRAMES, len(seen))).round().long()].unique()
-    pictures = _chosen(as_frames(frames_or_path), set(keys.tolist()), fit)
+    pictures = _chosen(fitted_frames(frames_or_path, fit), set(keys.tolist()), fit)
     first = refine_photometric(model, fit.select(keys), pictures.to(device), config=config)
     if fit.frames == 1:
         return first.fit
@@ -71,7 +71,7 @@ def refine(
     own = dataclasses.replace(config, albedo="low_rank")
     parts = [
         _refined_part(model, part, pictures.to(device), config=own, space=held)
-        for part, pictures in _chunks(fit, as_frames(frames_or_path))
+        for part, pictures in _chunks(fit, fitted_frames(frames_or_path, fit))
     ]
     return _joined(fit, parts)
 

@@ -29,7 +29,7 @@ from .heads import ready_head
 from .maps import MODES, Maps, Origin
 from .overlay import scaled_fit, scaled_frame
 from .performance import CLIPS, PICTURES
-from .portrait import Frame, as_frames, to_frame, to_image
+from .portrait import Frame, fitted_frames, to_frame, to_image
 
 ModeName = Literal["shaded", "normals", "depth", "uv", "displacement", "visibility", "regions", "textured"]
 OPACITY = 0.7
@@ -212,9 +212,10 @@ def _texture_space(texture: Any) -> TextureSpace | None:
 def _photo(texture: Any, start: HeadFit, number: int) -> Float[Tensor, "1 3 H W"]:
     if texture is None:
         raise HeadwarpError("--mode textured: expected the fitted picture in --texture, got none")
-    frames = list(itertools.islice(as_frames(texture), number + 1))
-    frame = _of_size(frames[min(number, len(frames) - 1)], start.size, "--texture")
-    return to_image(frame)
+    frame = next(fitted_frames(texture, start, first=number), None)
+    if frame is None:
+        raise HeadwarpError(f"--texture: expected the picture that was fitted, frame {number}, got fewer")
+    return to_image(_of_size(frame, start.size, "--texture"))
 
 
 def _of_size(frame: Frame, size: tuple[int, int], name: str) -> Frame:
@@ -273,27 +274,21 @@ def _pictures(scene: Scene, over: Any) -> Iterator[Picture]:
 def _backgrounds(scene: Scene, over: Any) -> Iterator[Frame]:
     """The pictures to draw over, at the scene's size: one a frame, or one for all."""
     given = 0
-    for frame in _given(over, scene.fit.frames, scene.only):
+    for frame in _given(over, scene):
         given += 1
         yield scaled_frame(_of_size(frame, scene.fitted_size, "--over"), scene.fit.size)
     if given < scene.fit.frames:
         raise HeadwarpError(f"--over: expected {scene.fit.frames} frames, as the fit has, got {given}")
 
 
-def _given(over: Any, count: int, only: int | None) -> Iterator[Frame]:
-    """The frames of a clip (from ``only`` on), or a photo ``count`` times."""
-    from ..training.data.media import VideoReader, probe
-
-    if only and isinstance(over, (str, Path)) and probe(over).kind == "video":
-        with VideoReader(over, start=only) as reader:
-            yield from reader
-        return
-    frames = as_frames(over)
-    first = list(itertools.islice(frames, 2))
-    if len(first) == 1:
-        yield from itertools.repeat(first[0], count)
+def _given(over: Any, scene: Scene) -> Iterator[Frame]:
+    """The frames of a clip (from the one that is drawn on), or a photo as often as there are frames."""
+    frames = fitted_frames(over, scene.fit, first=scene.only or 0)
+    given = list(itertools.islice(frames, 2))
+    if len(given) == 1:
+        yield from itertools.repeat(given[0], scene.fit.frames)
     else:
-        yield from itertools.islice(itertools.chain(first, frames), only or 0, None)
+        yield from itertools.chain(given, frames)
 
 
 def run(config: Render) -> dict[str, Any]:

@@ -162,7 +162,8 @@ def test_trees_lists_shards_and_sequences_through_two_workers(tmp_path, capsys):
     assert {name for name in made if name.endswith(".npz")} == {f"{name}.npz" for name in names}
     assert {f"overlays/{name}.png" for name in names} < set(made)
     assert not [name for name in made if "/." in f"/{name}"]
-    assert HeadFit.load(out / "named" / "a.npz").frames == 3
+    part = HeadFit.load(out / "named" / "a.npz")
+    assert (part.frames, part.report["start"]) == (3, 2)
     report = report_of(out)
     assert set(report["failed"]) == {"id2/vb/00002", "shard-000000/out"}
     assert [entry["name"] for entry in report["clips"] if entry["ok"]] == [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -144,12 +145,13 @@ def test_where_nothing_is_a_face_it_says_so(clip, detector, tracks, head, monkey
 
 def test_outside_its_span_a_fit_is_missing_and_holds_still(head):
     part = posed_fit(head, [5.0, 10.0])
+    part = dataclasses.replace(part, deviation=torch.ones(2, 5 + part.params.expression.shape[1]))
     whole = placed(part, 2, 6)
     assert whole.status.tolist() == [MISSING, MISSING, DETECTED, DETECTED, MISSING, MISSING]
     assert whole.confidence.tolist() == [0, 0, 1, 1, 0, 0]
     expected = part.params.rotation[[0, 0, 0, 1, 1, 1]]
     assert torch.equal(whole.params.rotation, expected)
-    for values in (whole.landmarks, whole.covariance):
+    for values in (whole.landmarks, whole.covariance, whole.deviation):
         assert torch.isnan(values).flatten(1).all(1).tolist() == [True, True, False, False, True, True]
     assert torch.equal(whole.landmarks[2:4], part.landmarks)
     assert placed(part, 0, 2) is part

@@ -255,6 +255,16 @@ def test_over_a_file_the_frame_is_sought(toy, clip_fit, tmp_path):
     assert first(clip_fit, toy, over=photo, frame=2).shape == (96, 128, 3)
 
 
+def test_a_fit_of_a_part_is_drawn_over_that_part(toy, clip_fit, tmp_path):
+    path = write_clip(tmp_path / "c.mp4", moving_frames(7, *SIZE))
+    part = dataclasses.replace(clip_fit, report={**clip_fit.report, "start": 3})
+    with VideoReader(path, start=3, stop=6) as reader:
+        expected = list(render(clip_fit, head=toy, over=np.stack(list(reader))))
+    drawn = list(render(part, head=toy, over=path))
+    assert all(np.array_equal(a, b) for a, b in zip(drawn, expected, strict=True))
+    assert np.array_equal(first(part, toy, over=path, frame=2), expected[2])
+
+
 def test_over_at_another_size_is_scaled(toy, clip_fit):
     drawn = first(clip_fit, toy, over=picture(*SIZE), size=64)
     assert drawn.shape == (48, 64, 3)
