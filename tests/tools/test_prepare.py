@@ -15,6 +15,7 @@ import pytest
 from face_pictures import blank, needs_mediapipe, portrait, sway
 from footage import clicks, write_footage
 from media_files import write_photo, write_sound
+from small_disk import fill, mount, small_disk
 
 from headwarp.geom.errors import HeadwarpError
 from headwarp.tools.cli import main
@@ -236,3 +237,53 @@ def test_description_names_the_option_that_would_keep_a_clip() -> None:
     said = describe(report)
     assert "dropped, border: 2 (--border shift or pad)" in said
     assert "a: The file breaks off." in said
+
+
+@needs_mediapipe
+def test_a_full_disk_is_one_sentence_and_nothing_is_lost(
+    footage: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    words = ["prepare", str(footage), *LITTLE, "--output"]
+    assert main([*words, str(tmp_path / "roomy")]) == 0
+    capsys.readouterr()
+    size = next((tmp_path / "roomy" / "train").glob("*anna*")).stat().st_size
+    with small_disk(tmp_path / "out", 400) as out:
+        filler = fill(out, spare=size + 3 * 4096)
+        assert main([*words, str(out)]) == 1
+        error = capsys.readouterr().err
+        assert "no space left on device" in error.lower()
+        assert error.count("\n") == 1
+        assert len(list(out.rglob("*.mp4"))) <= 1
+        filler.unlink()
+        assert main([*words, str(out)]) == 0
+        assert sorted(path.name for path in out.rglob("*.mp4")) == sorted(
+            path.name for path in (tmp_path / "roomy").rglob("*.mp4")
+        )
+
+
+@needs_mediapipe
+def test_a_read_only_folder_is_one_sentence(
+    footage: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    words = ["prepare", str(footage / "bert"), *LITTLE, "--output"]
+    with small_disk(tmp_path / "out", 400) as out:
+        mount(["-o", "remount,ro", str(out)])
+        assert main([*words, str(out)]) == 1
+        error = capsys.readouterr().err
+        assert "read-only file system" in error or "cannot be written" in error
+        assert error.count("\n") == 1
+
+
+@needs_mediapipe
+def test_a_manifest_cut_in_a_line_does_that_video_again(footage: Path, tmp_path: Path) -> None:
+    words = ["prepare", str(footage), *LITTLE, "--output", str(tmp_path / "vox")]
+    assert main(words) == 0
+    before = files_in(tmp_path / "vox")
+    manifest = tmp_path / "vox" / "manifest.jsonl"
+    manifest.write_bytes(manifest.read_bytes()[:-40])
+    changed = {path: path.stat().st_mtime_ns for path in (tmp_path / "vox").rglob("*.mp4")}
+    assert main(words) == 0
+    after = files_in(tmp_path / "vox")
+    assert "1 damaged line(s)" in after.pop("report.json").decode()
+    assert {**after, "report.json": before["report.json"]} == before
+    assert sum(path.stat().st_mtime_ns != time for path, time in changed.items()) == 1
