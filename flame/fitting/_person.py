@@ -18,6 +18,7 @@ from .gaze import EyePlaces
 from .solver import SolverConfig
 
 STREAM_TIE = 0.1  # hold of the frame before, over the data's own: a frame follows its own points by 91 %
+LEAST_HOLD = 1e-6  # of unknowns that move no landmark
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ class Person:
             choice_of(prepared),
             np.flatnonzero(prepared.taking_part),
             Eyes.of(prepared, shape),
-            STREAM_TIE * config.smooth / config.sigma**2 * head.rigidity.weight,
+            np.maximum(STREAM_TIE * config.smooth / config.sigma**2 * head.rigidity.weight, LEAST_HOLD),
             units,
             lens,
             strength,

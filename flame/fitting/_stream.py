@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._frame import FrameFit, FrameState, fit_frame
-from ._observed import FEWEST
+from ._observed import FEWEST, Observed
 from ._outliers import AGAINST_USUAL, JUMP, LONGEST
 from ._person import Person
 from ._problem import Rows
@@ -109,6 +109,8 @@ def _weights(
 ) -> tuple[float, Array]:
     """Weight of the frame, and of its landmarks (M,)."""
     taken = known & person.fitted
+    if confidence is not None:
+        taken &= confidence > 0
     if not taken.any():
         return 1.0, np.zeros(len(taken))
     inside = taken[: person.fixed]
@@ -165,12 +167,14 @@ def _eyes(person: Person, fit: FrameFit, seen: Array, known: NDArray[np.bool_], 
     return turns[0]
 
 
-def faces_ratio(person: Person, points: Array) -> float:
-    """The person's spread over that of the face, median of frames (T, L, 2) px, normalised units."""
-    seen = np.swapaxes(points - person.units.origin[0], 1, 2) * person.units.image[0]
+def faces_ratio(person: Person, seen: Observed) -> float:
+    """The person's spread over that of the face, median of frames, normalised units."""
+    points = np.swapaxes(seen.points - person.units.origin[0], 1, 2) * person.units.image[0]
     ratios = []
-    for frame in seen[:, :, : person.fixed]:
+    for number, frame in enumerate(points[:, :, : person.fixed]):
         taken = np.isfinite(frame[0]) & person.fitted[: person.fixed]
+        if seen.confidence is not None:
+            taken &= seen.confidence[number, : person.fixed] > 0
         if np.count_nonzero(taken) >= FEWEST:
             ratios.append(person.resting_spread(taken) / max(_spread(frame, taken), 1e-6))
     return float(np.median(ratios)) if ratios else 1.0

@@ -97,7 +97,7 @@ def _acquainted(stream: Stream, seen: Observed) -> Stream:
         lens=state.lens,
         strength=0.0 if problem.unit is None else state.lens * float(problem.unit[0]),
     )
-    person = dataclasses.replace(person, usual_ratio=faces_ratio(person, seen.points))
+    person = dataclasses.replace(person, usual_ratio=faces_ratio(person, seen))
     memory = _remembered(person, solution, seen.frames - 1)
     return dataclasses.replace(stream, person=person, memory=memory, first=solution)
 
