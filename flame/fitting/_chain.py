@@ -11,8 +11,9 @@ two successors is scaled rows of these: a diagonal U makes U' M U and U' K eleme
 columns that V fills in U take products of matrices. A frame costs n^3 + 2 n^2 (q + 1) + 2 n q^2 + 2 n k (2 n
 + q) flops: 4 MFLOP for n = 80, q = 87, k = 33.
 
-M and K of a frame take 110 kB. Those of the last `KEPT` frames are kept for going back; of earlier ones only
-what every `CHUNK` th frame hands to the next, from which they are computed again: memory stays flat.
+M and K of a frame take 130 kB. Up to `KEPT` frames they are kept for going back; of longer chains those of
+the last `KEPT_OF_LONG`, and of earlier frames only what every `CHUNK` th hands to the next, from which they
+are computed again: memory stays flat.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from ._projection import CHUNK
 from ._rotations import Array
 
 FLOOR = 1e-6  # added to every diagonal element
-KEPT = 1536
+KEPT, KEPT_OF_LONG = 1536, 256
 
 
 @dataclass(frozen=True)
@@ -200,7 +201,7 @@ def eliminate(
         taken = rows[..., count:-1].reshape(rest, shared).T @ segment.solved.reshape(rest, shared + 1)
         chain.shared[0][:] += taken[:, :-1]
         chain.shared[1][:] += taken[:, -1]
-        if part.stop > frames - KEPT:
+        if part.stop > frames - (KEPT if frames <= KEPT else KEPT_OF_LONG):
             chain.kept[number] = segment
     return chain
 

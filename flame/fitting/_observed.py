@@ -15,6 +15,7 @@ from ._priors import LENS
 from ._problem import LandmarkProblem, Rows, Sliding
 from ._rotations import Array
 
+AT_ONCE = 512  # frames handled together
 FEWEST = 6  # landmarks that a frame must have: an affine map has eight numbers, a landmark two
 
 
@@ -23,13 +24,13 @@ class Observed:
     """Detected points that the head has.
 
     Attributes:
-        points: (T, L, 2) px, NaN where a landmark is missing.
+        points: (T, L, 2) px in single precision, NaN where a landmark is missing.
         confidence: (T, L) of every landmark, 0 where missing; None for 1 everywhere in frames with a face.
         present: (T,) frames with enough landmarks.
         sizes: (T, 2) H, W of the frames.
     """
 
-    points: Array
+    points: NDArray[np.float32]
     confidence: Array | None
     present: NDArray[np.bool_]
     sizes: NDArray[np.int64]
@@ -56,7 +57,10 @@ class Observed:
 
     @staticmethod
     def of(
-        prepared: PreparedHead, points: Array, sizes: NDArray[np.int64], confidences: Array | None = None
+        prepared: PreparedHead,
+        points: NDArray[np.floating],
+        sizes: NDArray[np.int64],
+        confidences: Array | None = None,
     ) -> Observed:
         """Of all landmarks of the family (T, N, 2), and their confidences (T, N)."""
         if confidences is not None:
@@ -65,7 +69,10 @@ class Observed:
 
     @staticmethod
     def of_prepared(
-        prepared: PreparedHead, points: Array, sizes: NDArray[np.int64], confidences: Array | None
+        prepared: PreparedHead,
+        points: NDArray[np.floating],
+        sizes: NDArray[np.int64],
+        confidences: Array | None,
     ) -> Observed:
         """Of the landmarks that the head has (T, L, 2), and their confidences (T, L)."""
         known = np.isfinite(points).all(2)
@@ -76,16 +83,19 @@ class Observed:
             known = None
         usable = fitted if known is None else known[:, prepared.fitted] > 0
         confidence = None if known is None else known.astype(np.float64)
+        points = points.astype(np.float32, copy=False)
         return Observed(points, confidence, usable.sum(1) >= min(FEWEST, usable.shape[1]), sizes)
 
 
-def checked_points(landmarks: NDArray[np.floating] | Tensor) -> Array:
-    """(T, N, 2) in float64.
+def checked_points(landmarks: NDArray[np.floating] | Tensor) -> NDArray[np.floating]:
+    """(T, N, 2).
 
     Raises:
         ShapeError: the array has not the documented shape.
     """
-    points = np.asarray(landmarks, dtype=np.float64)
+    points = np.asarray(landmarks)
+    if points.dtype.kind != "f":
+        points = points.astype(np.float64)
     if points.ndim != 3 or points.shape[2] not in (2, 3):
         raise ShapeError(
             f"landmarks: expected (T, L, 2) or (T, L, 3) pixels, got {points.shape}; add a frame axis"
@@ -93,7 +103,9 @@ def checked_points(landmarks: NDArray[np.floating] | Tensor) -> Array:
     return points[..., :2]
 
 
-def checked_confidences(confidences: NDArray[np.floating] | Tensor | None, points: Array) -> Array | None:
+def checked_confidences(
+    confidences: NDArray[np.floating] | Tensor | None, points: NDArray[np.floating]
+) -> Array | None:
     """(T, N) in float64, or None.
 
     Raises:
@@ -145,16 +157,26 @@ def normalised(
         focal: px, of every frame or of all; 0 where it is an unknown; None for weak perspective.
         each: every frame in units of its own, for pictures that no camera links.
     """
-    points = seen.points[:, prepared.fitted]
-    known = np.isfinite(points).all(2) & seen.present[:, None]
-    if seen.confidence is not None:
-        known &= seen.confidence[:, prepared.fitted] > 0
-    ratio = np.full(seen.frames, np.nan)
-    ratio[seen.present] = _ratio(prepared, points[seen.present], known[seen.present])  # units a pixel
+    known = _known(prepared, seen)
+    ratio = np.full(seen.frames, np.nan)  # units a pixel
+    centre, count = np.zeros((seen.frames, 2)), known.sum(1)
+    for part in _parts(seen.frames):
+        points = _fitted_points(prepared, seen, part)
+        ratio[part] = _ratio(prepared, points, known[part], seen.present[part])
+        centre[part] = np.where(known[part, :, None], points, 0.0).sum(1)
     shared = float(np.nanpercentile(ratio, 10))  # of the larger faces
     image = np.where(np.isfinite(ratio), ratio, shared) if each else np.full(seen.frames, shared)
-    origin = seen.middle if focal is not None else _centres(points, known, each=each)
-    target = np.where(known[..., None], (points - origin[:, None]) * image[:, None, None], 0.0)
+    if focal is not None:
+        origin = seen.middle
+    elif each:
+        origin = centre / np.maximum(count, 1)[:, None]
+    else:
+        origin = np.tile(centre.sum(0) / count.sum(), (seen.frames, 1))
+    target = np.empty((seen.frames, 2, known.shape[1]))
+    for part in _parts(seen.frames):
+        points = _fitted_points(prepared, seen, part)
+        moved = (points - origin[part, None]) * image[part, None, None]
+        target[part] = np.swapaxes(np.where(known[part, :, None], moved, 0.0), 1, 2)
     weight = np.zeros(seen.frames)
     relative = ratio[seen.present] / (ratio[seen.present] if each else np.median(ratio[seen.present]))
     weight[seen.present] = np.clip(np.square(relative), 0.25, 4.0)
@@ -169,7 +191,7 @@ def normalised(
         unit = unit * of_side / lens  # where focal lengths differ, in proportion
     problem = LandmarkProblem(
         prepared.head,
-        np.ascontiguousarray(np.swapaxes(target, 1, 2)),
+        target,
         weight,
         confidence=confidence,
         unit=unit,
@@ -179,28 +201,43 @@ def normalised(
     return problem, Units(origin, image, prepared.unit, prepared.centre)
 
 
-def _ratio(prepared: PreparedHead, points: Array, known: NDArray[np.bool_]) -> Array:
-    """(T,): spread of the head's landmarks over that of the points, known landmarks of a frame only."""
+def _parts(frames: int) -> list[slice]:
+    return [slice(start, min(start + AT_ONCE, frames)) for start in range(0, frames, AT_ONCE)]
+
+
+def _fitted_points(prepared: PreparedHead, seen: Observed, part: slice) -> Array:
+    """(t, L', 2) of the landmarks that take part."""
+    return seen.points[part][:, prepared.fitted].astype(np.float64)
+
+
+def _known(prepared: PreparedHead, seen: Observed) -> NDArray[np.bool_]:
+    """(T, L') whether a landmark that takes part was seen, in a frame that has enough of them."""
+    known = np.isfinite(seen.points[:, prepared.fitted, 0]) & seen.present[:, None]
+    if seen.confidence is not None:
+        known &= seen.confidence[:, prepared.fitted] > 0
+    return known
+
+
+def _ratio(
+    prepared: PreparedHead, points: Array, known: NDArray[np.bool_], present: NDArray[np.bool_]
+) -> Array:
+    """(t,): spread of the head's landmarks over that of the points, known landmarks of a frame only."""
     own = prepared.head.mean[: prepared.first_candidate, :2]
     points, known = points[:, : len(own)], known[:, : len(own)]
-    if known.all():
-        return _spread(own[None]) / np.maximum(_spread(points), 1e-3)
-    spreads = [(_spread(own[None, k])[0], _spread(p[None, k])[0]) for p, k in zip(points, known, strict=True)]
-    return np.array([mine / max(seen, 1e-3) for mine, seen in spreads])
+    ratio = np.full(len(points), np.nan)
+    if known[present].all():
+        ratio[present] = _spread(own[None]) / np.maximum(_spread(points[present]), 1e-3)
+        return ratio
+    for frame in np.flatnonzero(present):
+        taken = known[frame]
+        ratio[frame] = _spread(own[None, taken])[0] / max(_spread(points[None, frame, taken])[0], 1e-3)
+    return ratio
 
 
 def _spread(points: Array) -> Array:
     """Root mean square distance of the landmarks from their centre, per frame."""
     centred = points - points.mean(1, keepdims=True)
     return np.sqrt(np.square(centred).sum(2).mean(1))
-
-
-def _centres(points: Array, known: NDArray[np.bool_], *, each: bool) -> Array:
-    """(T, 2): the mean of all known points, or of those of every frame."""
-    summed, count = np.where(known[..., None], points, 0.0).sum(1), known.sum(1)
-    if each:
-        return summed / np.maximum(count, 1)[:, None]
-    return np.tile(summed.sum(0) / count.sum(), (len(points), 1))
 
 
 def _sliding(prepared: PreparedHead, known: NDArray[np.bool_], confidence: Array | None) -> Sliding | None:

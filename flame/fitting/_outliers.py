@@ -59,4 +59,4 @@ def _return(state: State, index: NDArray[np.intp], limit: float) -> int:
 
 def doubtful(problem: LandmarkProblem, trust: Array) -> NDArray[np.bool_]:
     """Frames (T,) most of whose landmarks the head cannot be made to explain."""
-    return problem.present & (trust.mean(1) < TRUST)
+    return problem.present & (trust < TRUST)

@@ -70,7 +70,7 @@ def head_fit(
     if isinstance(camera, Perspective):
         report |= _lens_report(solution, camera)
     height, width = seen.sizes[0].tolist()
-    trust = np.where(solution.outliers, solution.trust.mean(1), 1.0)
+    trust = np.where(solution.outliers, solution.trust, 1.0)
     return HeadFit(
         params=params,
         camera=camera,
@@ -219,14 +219,7 @@ def _residual_part(
 
 def _share(solution: Solution, used: NDArray[np.bool_]) -> Array:
     """Mean residual of the parametric mesh per frame (T,), % of the outer-canthal distance; NaN if absent."""
-    confidence = solution.problem.confidence
-    length = solution.length
-    if confidence is None:
-        mean = length.mean(1)
-    else:
-        known = confidence > 0
-        mean = (length * known).sum(1) / np.maximum(known.sum(1), 1)
-    share = mean / np.exp(solution.state.camera[:, 0])  # that distance is 100: already in %
+    share = solution.length / np.exp(solution.state.camera[:, 0])  # that distance is 100: already in %
     return np.where(used, share, np.nan)
 
 

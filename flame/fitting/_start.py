@@ -14,6 +14,7 @@ from ._rotations import Array
 
 FRONTAL = np.diag([1.0, -1.0, -1.0])
 TRUSTED = (40.0, 20.0)  # residual of the affine map, % of the eye distance, from where landmarks count less
+AT_ONCE = 256  # frames handled together
 RIDGE = 1e-6  # of the mean square extent of the landmarks: keeps flat or few points solvable
 
 
@@ -39,15 +40,20 @@ def initial_state(problem: LandmarkProblem, *, robust: bool) -> tuple[State, Lan
 
 def _placed(problem: LandmarkProblem, state: State, *, robust: bool) -> State:
     index = np.flatnonzero(problem.present)
-    seen = problem.select(index)
-    affine = _affine(seen, seen.confidence)  # (T', 2, 4)
+    pieces = [problem.select(index[n : n + AT_ONCE]) for n in range(0, len(index), AT_ONCE)]
+    camera, rotation = orthographic_pose(np.concatenate([_fitted_affine(p, robust=robust) for p in pieces]))
+    nearest = _nearest(index, problem.frames)
+    return dataclasses.replace(state, camera=camera[nearest], rotation=rotation[nearest])
+
+
+def _fitted_affine(seen: LandmarkProblem, *, robust: bool) -> Array:
+    """(T, 2, 4), wrong landmarks left out."""
+    affine = _affine(seen, seen.confidence)
     for scale in TRUSTED if robust else ():
         residual = affine @ _points(seen) - seen.target
         _, weight = weigh(residual, seen.weight, seen.confidence, scale)
         affine = _affine(seen, weight)
-    camera, rotation = orthographic_pose(affine)
-    nearest = _nearest(index, problem.frames)
-    return dataclasses.replace(state, camera=camera[nearest], rotation=rotation[nearest])
+    return affine
 
 
 def orthographic_pose(affine: Array) -> tuple[Array, Array]:

@@ -230,15 +230,17 @@ def energy_at(task: Task, state: State, scale: float) -> float:
 
 
 def residual_and_trust(problem: LandmarkProblem, state: State, scale: float) -> tuple[Array, Array]:
-    """Lengths of the residuals (T, L), and the landmarks' robust weights (T, L) without those of frames."""
-    length, trust = np.empty((2, problem.frames, problem.target.shape[2]))
+    """Means over the landmarks of a frame (T,) that were seen: lengths of residuals, robust weights."""
+    length, trust = np.zeros((2, problem.frames))
     person = problem.head.person(state.shape)
     for part in _parts(problem.frames):
-        residual, _ = _residual(problem, state, person, part)
-        length[part] = np.sqrt(np.square(residual).sum(1))
-        frame = np.where(problem.present, problem.weight, 1.0)[part]
+        residual, piece = _residual(problem, state, person, part)
+        frame = np.where(piece.present, piece.weight, 1.0)
         _, weight = weigh(residual, frame, None, scale)
-        trust[part] = weight / frame[:, None]
+        known = np.ones(weight.shape) if piece.confidence is None else piece.confidence > 0
+        count = np.maximum(known.sum(1), 1)
+        length[part] = (np.sqrt(np.square(residual).sum(1)) * known).sum(1) / count
+        trust[part] = (weight * known).sum(1) / (count * frame)
     return length, trust
 
 

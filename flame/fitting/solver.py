@@ -100,8 +100,8 @@ class Solution:
         state: at the minimum.
         problem: with sliding landmarks where they are in that state, and no weight where a detector slipped.
         outliers: (T,) frames that were left out, or are hardly believed (`_outliers`).
-        length: (T, L) of the residuals, problem units.
-        trust: (T, L) robust weights of the landmarks, 0 to 1, the frames' weights and confidences left out.
+        length: (T,) mean length of the residuals, problem units.
+        trust: (T,) mean robust weight of the landmarks, 0 to 1.
         covariance: (T, 6, 6) of the pose: rotation, log scale, centre.
         deviation: (T, 3 + E) standard deviations of the jaw and the frame's coefficients, own basis.
         shared_deviation: (q,) of the shape, and the lens where it is an unknown.

@@ -176,7 +176,7 @@ class StreamFitter:
         """
         if points is None:
             points = np.full((1, 2), np.nan)
-        array = np.asarray(points, dtype=np.float64)
+        array = np.asarray(points, dtype=np.float32)
         if array.ndim != 2 or array.shape[1] not in (2, 3):
             raise ShapeError(f"points: expected (L, 2) or (L, 3) pixels of one frame, got {array.shape}")
         with one_thread().limit(limits=1):
@@ -278,14 +278,14 @@ def _joined(prepared: PreparedHead, person: Person, first: Solution, steps: Sequ
     states = [s.memory.state for s in steps]
     fitted = prepared.fitted
     weight = np.stack([s.weight[fitted] for s in steps])
-    trust = np.stack([s.trust[fitted] for s in steps])
     known = weight > 0
-    believed = (trust * known).sum(1) / np.maximum(known.sum(1), 1)
+    believed = np.array([_mean(s.trust[fitted], k) for s, k in zip(steps, known, strict=True)])
+    length = np.array([_mean(s.length[fitted], k) for s, k in zip(steps, known, strict=True)])
     used = np.array([s.used for s in steps])
     pose = np.stack([s.memory.covariance[:6, :6][POSE_ORDER][:, POSE_ORDER] for s in steps])
     variance = np.stack([((person.combined @ s.memory.covariance) * person.combined).sum(1) for s in steps])
     before = first.problem.confidence  # of sliding landmarks: 0 where they are not used
-    sure = np.ones(first.length.shape) if before is None else before
+    sure = np.ones((first.state.frames, known.shape[1])) if before is None else before
     state = State(
         camera=np.concatenate([first.state.camera, [s.camera for s in states]]),
         rotation=np.concatenate([first.state.rotation, [s.rotation for s in states]]),
@@ -309,11 +309,15 @@ def _joined(prepared: PreparedHead, person: Person, first: Solution, steps: Sequ
         state=state,
         problem=problem,
         outliers=np.append(first.outliers, [s.seen for s in steps] & ~used | used & (believed < TRUST)),
-        length=np.concatenate([first.length, [s.length[fitted] for s in steps]]),
-        trust=np.concatenate([first.trust, trust]),
+        length=np.append(first.length, length),
+        trust=np.append(first.trust, believed),
         covariance=np.concatenate([first.covariance, pose]),
         deviation=np.concatenate([first.deviation, np.sqrt(variance)]),
     )
+
+
+def _mean(values: Array, known: NDArray[np.bool_]) -> float:
+    return float((values * known).sum()) / max(int(known.sum()), 1)
 
 
 def _sliding(first: Solution, steps: Sequence[Stepped], certain: Array) -> Sliding | None:

@@ -139,7 +139,8 @@ FIRST, SECOND = np.array([0.3, 0.0, 0.5, 0.2]), np.array([0.0, 0.9, 0.0, 0.4])
 @pytest.mark.parametrize("kept", [0, 1000])
 def test_chain_solves_the_system_written_out_whole(monkeypatch, frames, first, second, kept):
     monkeypatch.setattr(chain_module, "CHUNK", 2)
-    monkeypatch.setattr(chain_module, "KEPT", kept)
+    monkeypatch.setattr(chain_module, "KEPT", 0)
+    monkeypatch.setattr(chain_module, "KEPT_OF_LONG", kept)
     monkeypatch.setattr(chain_module, "FLOOR", 0.0)
     rows, whole, shared_block = _chain_case(frames, 3, first=first, second=second)
     chain = eliminate(
@@ -169,8 +170,9 @@ def test_chain_solves_the_system_written_out_whole(monkeypatch, frames, first, s
 def test_long_chain_computed_again_equals_the_kept_one(monkeypatch):
     rows, _, shared_block = _chain_case(150, 3, first=FIRST, second=SECOND)
     results = []
+    monkeypatch.setattr(chain_module, "KEPT", 0)
     for kept in (0, 70, 10_000):
-        monkeypatch.setattr(chain_module, "KEPT", kept)
+        monkeypatch.setattr(chain_module, "KEPT_OF_LONG", kept)
         chain = eliminate(
             lambda part: rows[part].copy(), (150, 4, 3), ties=_ties(150, FIRST, SECOND), damping=1e-3
         )

@@ -92,8 +92,9 @@ def test_long_clips_in_flat_memory_equal_the_others(head, monkeypatch):
     points[50:60] = np.nan
     points[3, 9] = np.nan
     kept = _fit(head, points)
+    monkeypatch.setattr(_chain, "KEPT", 0)
     for number in (0, 100):
-        monkeypatch.setattr(_chain, "KEPT", number)
+        monkeypatch.setattr(_chain, "KEPT_OF_LONG", number)
         again = _fit(head, points)
         for name in ("shape", "expression", "rotation", "jaw"):
             assert torch.equal(getattr(again.params, name), getattr(kept.params, name))
