@@ -60,7 +60,7 @@ def load_head(
             ICT-FaceKit (see `flame.ict`).
             None: the file that ``$HEADWARP_HEAD`` names, else the built-in head.
         landmarks: landmark embedding file(s); they win over those found beside the head. Without any,
-            a FLAME file loads with ``landmarks == {}`` and cannot be fitted to landmarks.
+            a FLAME file loads with ``landmarks == {}``; `headwarp.fit` then finds them by drawing the head.
         shape_count: how many columns of ``shapedirs`` are identity (FLAME's keys only); None: 300.
         dtype: of the model; float64 keeps every digit of a FLAME file. The ``model_id`` is the same.
 

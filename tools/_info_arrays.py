@@ -163,7 +163,7 @@ def explain_head(path: Path) -> dict[str, Any]:
         "expression_count": head.expression_basis.shape[-1],
         "joints": ", ".join(head.joint_names),
         "eyelids": bool(head.eyelid_basis.any()),
-        "landmarks": families or "none: pass landmark embeddings to fit with this head",
+        "landmarks": families or "none in its files: fitting finds them by drawing the head",
         "regions": ", ".join(head.region_masks) or None,
         "named_expressions": ", ".join(named) or None,
         "expression_names": ", ".join(head.expression_names) or None,

@@ -87,10 +87,10 @@ def _fit_report(content: Mapping[str, Any]) -> dict[str, Any]:
     )
     return {
         "kind": "report of headwarp fit",
-        "ok": content.get("ok"),
+        "all_done": content.get("ok"),
         **{name: content.get(name) for name in wanted},
         "inputs": _shape_of(content["clips"]),
-        "failed": _shape_of(content["failed"]) if content.get("failed") else None,
+        "failed_inputs": _shape_of(content["failed"]) if content.get("failed") else None,
         "licences": content.get("licences"),
         "protocol": content.get("protocol"),
     }
@@ -136,7 +136,7 @@ def explain_manifest(path: Path, header: Mapping[str, Any]) -> dict[str, Any]:
         "written_by": f"headwarp {header.get('headwarp')}",
         "inputs": len(settled),
         "done": len(settled) - reasons.total(),
-        "failed": reasons.total(),
+        "failed_inputs": reasons.total(),
         "damaged_lines": damaged,
         "failures": dict(reasons.most_common(_REASONS)) or None,
         "options": header.get("fingerprint"),

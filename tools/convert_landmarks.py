@@ -19,7 +19,7 @@ class ConvertLandmarks:
     """Find the 478 face-mesh points of any head mesh by drawing it from many sides and detecting them."""
 
     head: Positional[str]
-    """A head file (FLAME pickle, .npz of ours), or builtin."""
+    """A head file (FLAME pickle, GNM's, .npz of ours), an ICT-FaceKit folder, or builtin."""
     output: Path
     """Name of the .npz to write; --landmarks of `headwarp convert head` reads it."""
     picture: Path | None = None

@@ -28,6 +28,7 @@ from headwarp.flame.formats import write_fit
 from headwarp.flame.io import load_head
 from headwarp.geom.errors import HeadwarpError
 from headwarp.geom.mesh import save_mesh
+from headwarp.tools.cli import main
 from headwarp.tools.info import Info, describe, run
 from headwarp.training.data.jobs import Job, JobConfig, open_manifest, run_jobs
 from headwarp.warping.animators.copy import CopyConfig
@@ -37,6 +38,7 @@ from headwarp.warping.checkpoints import save_checkpoint
 def info(path: Path) -> dict:
     report = run(Info(file=path))
     assert describe(report).startswith(f"{path}: {report['kind']}")
+    assert main(["info", str(path)]) == 0  # it did its work, whatever the file says of another's
     return report
 
 
@@ -172,14 +174,15 @@ def test_manifest_and_output_folder(tmp_path):
         file.write('{"key": "cut off')
     report = info(tmp_path / "manifest.jsonl")
     assert report["kind"] == "manifest of headwarp fit"
-    assert [report[k] for k in ("inputs", "done", "failed", "damaged_lines")] == [4, 3, 1, 1]
+    assert [report[k] for k in ("inputs", "done", "failed_inputs", "damaged_lines")] == [4, 3, 1, 1]
     assert report["failures"] == {"no face in it": 1}
     assert report["options"] == {"sigma": 3.0}
     assert info(tmp_path)["kind"] == "output folder: manifest of headwarp fit"
 
 
 def test_reports(tmp_path):
-    content = {"clips": [1, 2], "reprojection_percent_iod": 1.5, "frames": 7, "failed": {}, "ok": True}
+    failed = {"a": "no face"}
+    content = {"clips": [1, 2], "reprojection_percent_iod": 1.5, "frames": 7, "failed": failed, "ok": False}
     (tmp_path / "report.json").write_text(json.dumps(content))
     report = info(tmp_path / "report.json")
     assert (report["kind"], report["frames"], report["inputs"]) == ("report of headwarp fit", 7, "2 entries")
