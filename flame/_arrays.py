@@ -28,6 +28,7 @@ OBJECTS = "Python objects"
 _MAGIC = b"\x93NUMPY"
 _LONGEST_HEADER = 10_000
 _KINDS = "biufU"
+_LAST_CHARACTER = 0x10FFFF
 ZIP_DAMAGE = (
     OSError,
     ValueError,
@@ -120,11 +121,19 @@ def npy_array(data: bytes) -> np.ndarray:
         raise ModelFileError(f"expected numbers or text, got an array of {header.described}")
     if math.prod(shape) * dtype.itemsize != size or not dtype.itemsize:
         raise ModelFileError(f"shape {shape} of {dtype} does not fit {size} bytes")
+    if dtype.kind == "U":
+        _check_text(np.frombuffer(data, f"{dtype.byteorder}u4", offset=header.end) if size else np.empty(0))
     try:
         flat = np.frombuffer(data, dtype, offset=header.end) if size else np.empty(0, dtype)
         return flat.reshape(shape, order="F" if header.fortran else "C").copy()
     except (ValueError, OverflowError, MemoryError) as error:
         raise ModelFileError(f"shape {str(shape)[:60]} is not possible: {first_line(error)}") from error
+
+
+def _check_text(codes: np.ndarray) -> None:
+    """Raise ModelFileError unless all are characters: numpy takes any number for one, ``str`` does not."""
+    if ((codes > _LAST_CHARACTER) | ((codes >= 0xD800) & (codes < 0xE000))).any():
+        raise ModelFileError("expected text, got numbers that are no characters")
 
 
 def open_zip(data: bytes, *, limit: int) -> zipfile.ZipFile:

@@ -143,6 +143,8 @@ def _numbers(value: object, shape: tuple[int | None, ...], name: str) -> np.ndar
     if not fits or array.dtype.kind not in "fiu":
         wanted = ", ".join("*" if s is None else str(s) for s in shape)
         raise ModelFileError(f"{name}: expected numbers ({wanted}), got {array.dtype} {array.shape}")
+    if not np.isfinite(array).all():
+        raise ModelFileError(f"{name}: expected finite numbers, got NaN or infinity")
     return array if array.dtype.kind == "f" and array.itemsize >= 4 else array.astype(np.float32)
 
 

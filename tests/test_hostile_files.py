@@ -21,6 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from readers import HEAD_READERS, Reader
 
+from headwarp.flame._arrays import npy_array
 from headwarp.flame.detect import read_landmarks
 from headwarp.flame.formats import sniff
 from headwarp.flame.io import load_head
@@ -29,7 +30,7 @@ from headwarp.flame.texture import load_texture
 from headwarp.geom.errors import HeadwarpError
 
 READERS = {**HEAD_READERS, **DATASET_READERS}
-EXAMPLES = int(os.environ.get("HEADWARP_FUZZ", "12"))
+EXAMPLES = int(os.environ.get("HEADWARP_FUZZ", "10"))
 PICTURES = {"megabytes": 400.0}  # the largest that a small file may hold by its header
 
 
@@ -98,6 +99,14 @@ def test_headers_that_lie(kind: str, shape: str, tmp_path: Path) -> None:
         archive.writestr("two.npy", npy_header("(1,)", "<U0"))
     with watched(tmp_path):
         assert read(tmp_path / "a.npz") is None, "sniff alone answers, that it is nothing"
+
+
+@pytest.mark.parametrize("letter", [0x110000, 2**32 - 1, 0xD800])
+def test_text_of_no_characters(letter: int) -> None:
+    """Numpy takes any number for a letter; making a string of it raises SystemError."""
+    with pytest.raises(HeadwarpError, match="no characters"):
+        npy_array(npy_header("()", "<U1") + struct.pack("<I", letter))
+    assert npy_array(npy_header("()", "<U1") + struct.pack("<I", 0x10FFFF)).item() == "\U0010ffff"
 
 
 @pytest.mark.parametrize("name", [name for name, reader in READERS.items() if name not in DATASET_READERS])

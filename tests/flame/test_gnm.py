@@ -304,7 +304,7 @@ def test_a_corrective_of_the_first_joint_is_refused(written, arrays):
 def test_numbers_that_are_not_finite_are_refused(written, arrays):
     template = arrays["template_vertex_positions"].copy()
     template[7] = np.nan
-    with pytest.raises(ModelFileError, match="template: expected finite numbers"):
+    with pytest.raises(ModelFileError, match="template_vertex_positions: expected finite numbers"):
         load_head(written(template_vertex_positions=template))
 
 
