@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -137,6 +138,23 @@ def test_work_that_cannot_be_opened_is_one_sentence(tmp_path, workers):
     with pytest.raises(HeadwarpError, match="no head"):
         run(tmp_path, ["a"], ToyWork(refuses="no head"), workers=workers)
     assert everything_in(tmp_path) == ["manifest.jsonl"]
+
+
+def test_workers_killed_while_they_start_are_told_of(tmp_path, monkeypatch):
+    """Whatever the work's size: nobody waits for a dead process to read it."""
+    monkeypatch.setattr("multiprocessing.spawn._python_exe", shutil.which("false").encode())
+    large = ToyWork(refuses="x" * 1_000_000)
+    signal.signal(signal.SIGALRM, _too_long)
+    signal.alarm(60)
+    try:
+        with pytest.raises(HeadwarpError, match="in a row ended before they were ready"):
+            run(tmp_path, ["a", "b"], workers=2, work=large)
+    finally:
+        signal.alarm(0)
+
+
+def _too_long(*_: object) -> None:
+    raise TimeoutError("the run waits for a process that is dead")
 
 
 def test_workers_are_renewed_before_what_libraries_leak_adds_up(tmp_path, monkeypatch):

@@ -101,10 +101,14 @@ class ProcessPool:
     def _start(self) -> _Worker:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        arguments = (theirs, Inherited(self._lock), self._pickled, self._staging)
+        arguments = (theirs, Inherited(self._lock), self._staging)
         process = context.Process(target=_serve, args=arguments, daemon=True)
         process.start()
         theirs.close()  # so that the death of the worker closes the pipe
+        # The work, megabytes with a head in it, is no argument of the process: those are written into a pipe
+        # whose other end this process holds open too, so that it would wait for a killed worker for ever.
+        with contextlib.suppress(OSError):  # it is dead already: `wait` finds out
+            ours.send_bytes(self._pickled)
         return _Worker(process, ours)
 
     def _end(self, worker: _Worker) -> None:
@@ -132,16 +136,14 @@ def _how_it_ended(code: int | None) -> str:
     return f"exit code {code}"
 
 
-def _serve(connection: Connection, lock: Inherited, pickled: bytes, staging: Path) -> None:
+def _serve(connection: Connection, lock: Inherited, staging: Path) -> None:
     """The life of a worker: open the work, do jobs, end with the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the parent decides
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    opened = open_work(pickled)
-    connection.send(opened if isinstance(opened, str) else None)
-    if isinstance(opened, str):
-        return
     with contextlib.suppress(EOFError, OSError):  # the parent has gone
-        while True:
+        opened = open_work(connection.recv_bytes())
+        connection.send(opened if isinstance(opened, str) else None)
+        while not isinstance(opened, str):
             connection.send(attempt(opened, connection.recv(), staging))
 
 
