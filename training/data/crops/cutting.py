@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
+from ....flame.detect import LazyPicture
 from ....geom.errors import MediaError
-from ..media import VideoReader, VideoWriter
+from ..media import VideoReader, VideoWriter, read_ahead
 from .rate import Timeline
-from .watch import Seen
+from .watch import Seen, timed
 from .windows import Square
 
 __all__ = ["Cut", "cut_out", "write_clips"]
@@ -32,7 +33,9 @@ class Cut:
     square: Square
 
 
-def cut_out(frame: UInt8[np.ndarray, "H W 3"], square: Square, size: int) -> UInt8[np.ndarray, "S S 3"]:
+def cut_out(
+    frame: UInt8[np.ndarray, "H W 3"] | LazyPicture, square: Square, size: int
+) -> UInt8[np.ndarray, "S S 3"]:
     """The square of a picture at ``size`` x ``size``; beyond the picture its border repeats.
 
     Areas are averaged when shrinking, bicubic when enlarging; a square of that very side is copied.
@@ -41,11 +44,10 @@ def cut_out(frame: UInt8[np.ndarray, "H W 3"], square: Square, size: int) -> UIn
 
     height, width = frame.shape[:2]
     x0, y0, x1, y1 = square.box
-    if x0 < 0 or y0 < 0 or x1 > width or y1 > height:
-        rows, columns = np.arange(y0, y1).clip(0, height - 1), np.arange(x0, x1).clip(0, width - 1)
-        window = frame[rows[:, None], columns]
-    else:
-        window = frame[y0:y1, x0:x1]
+    rows, columns = np.arange(y0, y1).clip(0, height - 1), np.arange(x0, x1).clip(0, width - 1)
+    window = frame[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    if window.shape[:2] != (square.side, square.side):
+        window = window[(rows - rows[0])[:, None], columns - columns[0]]
     if square.side == size:
         return np.ascontiguousarray(window)
     method = Image.Resampling.BOX if square.side > size else Image.Resampling.BICUBIC
@@ -102,7 +104,7 @@ def write_clips(
 
 def _pictures(
     path: str | os.PathLike[str], seen: Seen, line: Timeline, span: tuple[int, int]
-) -> Iterator[tuple[int, np.ndarray]]:
+) -> Iterator[tuple[int, np.ndarray | LazyPicture]]:
     """Positions of ``span`` with the picture shown there, numbered as in the first pass."""
     first, last = int(line.sources[span[0]]), int(line.sources[span[1] - 1])
     position = span[0]
@@ -116,12 +118,15 @@ def _pictures(
 
 def _frames_again(
     path: str | os.PathLike[str], seen: Seen, first: int, stop: int
-) -> Iterator[tuple[int, np.ndarray]]:
+) -> Iterator[tuple[int, np.ndarray | LazyPicture]]:
     """Frames with their numbers in the first pass: sought, or read from the start where a seek miscounts."""
     for start in (first, 0) if first and not seen.damaged else (0,):
-        with VideoReader(path, start=seen.start + start, stop=seen.start + stop) as reader:
-            for index, frame in enumerate(reader, start):
-                if index == start and reader.time != seen.times[index]:
+        with (
+            VideoReader(path, start=seen.start + start, stop=seen.start + stop) as reader,
+            contextlib.closing(read_ahead(timed(reader, in_parts=True))) as ahead,
+        ):
+            for index, (frame, time) in enumerate(ahead, start):
+                if index == start and time != seen.times[index]:
                     break
                 yield index, frame
             else:

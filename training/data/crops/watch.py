@@ -16,7 +16,7 @@ from ..media import MediaInfo, VideoReader, read_ahead
 from .shots import ShotConfig, ShotWatcher, shot_cuts
 from .windows import Box, face_box
 
-__all__ = ["FaceTrack", "Seen", "watch"]
+__all__ = ["FaceTrack", "Seen", "timed", "watch"]
 
 
 @dataclass
@@ -83,7 +83,7 @@ def watch(
         if reader.info.kind == "photo":
             raise MediaError(f"{os.fspath(path)}: is a photo; clips are cut from videos.")
         tracker = start_tracker()
-        ahead = read_ahead(_timed(reader, in_parts=isinstance(tracker, FaceTracker)))
+        ahead = read_ahead(timed(reader, in_parts=isinstance(tracker, FaceTracker)))
         with contextlib.closing(ahead):
             for index, (frame, time) in enumerate(ahead):
                 times.append(time)
@@ -98,7 +98,7 @@ def watch(
         return Seen(reader.info, start, times, faces, cuts, reader.damaged, reader.truncated)
 
 
-def _timed(reader: VideoReader, *, in_parts: bool) -> Iterator[tuple[Any, float | None]]:
+def timed(reader: VideoReader, *, in_parts: bool) -> Iterator[tuple[Any, float | None]]:
     """The frames of a reader, converted where they are looked at if ``in_parts``, and when each is due."""
     for frame in reader.in_parts() if in_parts else reader:
         yield frame, reader.time
