@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -174,7 +175,7 @@ def _softened(
 
 
 def _joined(first: LandmarkModel, second: LandmarkModel) -> LandmarkModel:
-    joined = {n: torch.cat([getattr(first, n), getattr(second, n)]) for n in _PER_POINT}
+    joined: dict[str, Any] = {n: torch.cat([getattr(first, n), getattr(second, n)]) for n in _PER_POINT}
     return dataclasses.replace(first, **joined)
 
 

@@ -44,7 +44,7 @@ def eye_rotations(
     reduced: LandmarkModel,
     params: HeadParams,
     camera: Camera,
-    observed: Array,
+    observed: NDArray[np.floating],
     present: NDArray[np.bool_],
 ) -> Tensor:
     """Axis-angle (T, 6), left then right eye, in the head's frame; zeros without iris landmarks or a face.
@@ -77,7 +77,13 @@ def eye_rotations(
 
 
 def eye_turns(
-    places: EyePlaces, observed: Array, projected: Array, *, arm: Array, rotation: Array, scale: Array
+    places: EyePlaces,
+    observed: NDArray[np.floating],
+    projected: Array,
+    *,
+    arm: Array,
+    rotation: Array,
+    scale: Array,
 ) -> Array:
     """The smallest turns of both eyes (T, 2, 3); NaN where an iris was not detected.
 

@@ -176,7 +176,7 @@ class StreamFitter:
         """
         if points is None:
             points = np.full((1, 2), np.nan)
-        array = np.asarray(points, dtype=np.float32)
+        array = np.asarray(points, dtype=np.float32).astype(np.float64)  # as a clip keeps them
         if array.ndim != 2 or array.shape[1] not in (2, 3):
             raise ShapeError(f"points: expected (L, 2) or (L, 3) pixels of one frame, got {array.shape}")
         with one_thread().limit(limits=1):
