@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .synthetic_faces import PosedFaces
 
 _FRAMES = (1, 60, 250)
+_STREAMED = 100
 ICT_FOLDER = "ict_facekit"
 
 
@@ -23,7 +24,20 @@ def fit_cases() -> Sequence[Case]:
     from .suites import Case
 
     head = load_head("builtin")
-    return [Case("fit/landmarks", 468, frames, *_fit(head, frames)) for frames in _FRAMES]
+    whole = [Case("fit/landmarks", 468, frames, *_fit(head, frames)) for frames in _FRAMES]
+    return [*whole, Case("fit/stream", 468, _STREAMED, _steps(head, _STREAMED))]
+
+
+def _steps(head: HeadModel, frames: int) -> Callable[[], object]:
+    """So many frames, one by one, after the warm-up: each becomes a `HeadFit`."""
+    from ...flame.fitting import StreamFitter
+    from .synthetic_faces import SIDE, head_track
+
+    stream = StreamFitter(head, (SIDE, SIDE))
+    track = head_track(head, stream.config.warm_up + frames)
+    for points in track[: stream.config.warm_up]:
+        stream.step(points)
+    return lambda: [stream.step(points) for points in track[stream.config.warm_up :]]
 
 
 def _fit(

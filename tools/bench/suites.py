@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ...geom.errors import HeadwarpError
 from .animation import animator_cases, detection_cases, fill_cases
+from .clips import clip_cases
 from .device import device_cases
 from .fitting import fit_cases, pose_cases
 
@@ -144,11 +145,12 @@ SUITES: dict[str, Callable[[], Sequence[Case]]] = {
     "animator": animator_cases,
     "fit": fit_cases,
     "pose": pose_cases,
+    "clips": clip_cases,
     "device": device_cases,
 }
 """Name -> what makes its cases."""
 
-_NOT_PUBLIC = ("device",)  # not anybody's machine has one
+_NOT_PUBLIC = ("device", "clips")  # not anybody has a device, or the private clips
 
 
 def cases_of(suite: str) -> list[Case]:

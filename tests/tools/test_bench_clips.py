@@ -1,0 +1,39 @@
+"""The suite of the private clips: its numbers on a synthetic clip, and what it says without the clips."""
+
+import numpy as np
+import pytest
+
+from headwarp.flame.fitting import FitConfig, SolverConfig, fit_landmarks
+from headwarp.flame.io import load_head
+from headwarp.geom.errors import HeadwarpError
+from headwarp.tools.bench.clips import clip_cases, steadiness
+from headwarp.tools.bench.synthetic_faces import SIDE, head_track
+
+
+def test_steadiness_of_a_fit_against_itself_and_a_smoothed_one():
+    head = load_head("builtin")
+    track = head_track(head, 40) + np.random.default_rng(0).normal(scale=0.4, size=(40, 1, 2))
+    settings = {"alone": {"smooth": 0.0}, "steady": {"steady": True}}
+    fits = {
+        name: fit_landmarks(head, track, (SIDE, SIDE), config=FitConfig(solver=SolverConfig(**s)))
+        for name, s in settings.items()
+    }
+    same = steadiness(fits["alone"], fits["alone"])
+    assert same["reprojection"] == 1.0
+    assert same["mouth"] == pytest.approx(1.0)
+    assert np.isnan(same["blink"])  # it does not
+    assert same["lag"] == 0
+    steady = steadiness(fits["steady"], fits["alone"])
+    assert steady["jitter"] < 0.7 * same["jitter"]
+    assert steady["rotation"] < 0.7 * same["rotation"]
+    assert 1.0 < steady["reprojection"] < 2.0
+    assert steady["lag"] == 0
+
+
+def test_suite_says_where_it_sought_the_clips(monkeypatch, tmp_path):
+    for value in ("", str(tmp_path)):
+        monkeypatch.setenv("HEADWARP_TEST_DATA", value)
+        with pytest.raises(
+            HeadwarpError, match=r"--suite clips: expected dev/clips under \$HEADWARP_TEST_DATA"
+        ):
+            clip_cases()
