@@ -15,14 +15,14 @@ from kill_runs import alive, cut_clips, difference, run_under_kills
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds processes by /proc")
 def test_fits_survive_kills(tmp_path):
     clips, out, reference = (tmp_path / name for name in ("clips", "killed", "peace"))
-    cut_clips(clips, 12, None)
+    cut_clips(clips, 8, None)
     (clips / "damaged.mp4").write_bytes(b"no clip")
     command = [sys.executable, "-m", "headwarp.tools.cli", "fit", str(clips), "--no-overlay"]
     command += ["--workers", "2", "--output"]
-    assert run_under_kills([*command, str(reference)], reference, jobs=13, kills=0).code == 1
-    story = run_under_kills([*command, str(out)], out, jobs=12, kills=4, seed=2)
+    assert run_under_kills([*command, str(reference)], reference, jobs=9, kills=0).code == 1
+    story = run_under_kills([*command, str(out)], out, jobs=9, kills=2, seed=7)
     assert story.code == 1  # for the damaged one
-    assert story.parents_killed >= 1
-    assert story.workers_killed >= 1
+    assert story.parents_killed == 1
+    assert story.workers_killed == 1
     assert difference(out, reference) == []
     assert alive(story.seen) == set()
