@@ -211,9 +211,11 @@ def run(config: Fit) -> dict[str, Any]:
                 messages=[*head_notes(model), *_remarks(config), *manifest_remarks(manifest, done), *sheet],
                 protocol={"head": model.model_id, **{key: getattr(config, key) for key in PROTOCOL}},
                 startup=done.startup_seconds,
-                licences=licences(model, config.landmarks),
-                identity=identity_spread(model, entries),
-                sheet=output / "sheet.png" if (folder / "sheet.png").exists() else None,
+                more={
+                    "licences": licences(model, config.landmarks),
+                    "identity": identity_spread(model, entries),
+                    "sheet": output / "sheet.png" if (folder / "sheet.png").exists() else None,
+                },
             )
             write_json(folder / "report.json", report)
     return report

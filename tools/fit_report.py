@@ -220,7 +220,7 @@ def summary(
     messages: Sequence[str],
     protocol: Mapping[str, Any],
     startup: float,
-    **more: Any,
+    more: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The report over all inputs, each a mapping with ``name``, ``ok`` and `facts`, or ``error``.
 

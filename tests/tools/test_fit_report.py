@@ -94,7 +94,7 @@ def test_worst_frames_lie_apart_and_absent_ones_are_none():
 
 def test_sums_are_over_inputs_and_frames():
     clips = [entry("a", percent=1.0, frames=10), entry("b", percent=3.0, frames=30, missing=4), failed("x")]
-    report = summary(clips, messages=["m"], protocol={}, startup=1.5, licences={"h": "l"})
+    report = summary(clips, messages=["m"], protocol={}, startup=1.5, more={"licences": {"h": "l"}})
     assert (report["ok"], report["inputs"], report["done"]) == (False, 3, 2)
     assert (report["frames"], report["missing"], report["reprojection_percent_iod"]) == (40, 4, 2.0)
     assert report["seconds_per_frame"]["detect"] == pytest.approx(0.2)
@@ -111,7 +111,7 @@ def test_a_large_run_is_summed_in_one_pass_and_listed_in_part():
         for number in range(3 * LISTED):
             yield failed(f"f{number}") if number % 3 == 0 else entry(f"c{number}", messages=["note"])
 
-    report = summary(clips(), messages=[], protocol={}, startup=0.0)
+    report = summary(clips(), messages=[], protocol={}, startup=0.0, more={})
     assert (report["inputs"], report["done"], report["frames"]) == (3 * LISTED, 2 * LISTED, 20 * LISTED)
     assert [len(report[name]) for name in ("clips", "failed")] == [LISTED, LISTED]
     assert len(report["messages"]) <= LISTED + 1
