@@ -78,14 +78,13 @@ def _kill_while_running(
     """Kill as planned until the process ends; its exit code goes into the story if it was not killed."""
     lines = LineCount(manifest)
     while process.poll() is None:
-        workers = workers_of(process.pid)
-        story.seen.update(workers)
         if not pending or lines.now() < pending[0][0] + 1:
-            time.sleep(0.01)
+            time.sleep(0.02)
             continue
         time.sleep(chance.uniform(0, 0.1))
         _, victim = pending.pop(0)
         workers = workers_of(process.pid)
+        story.seen.update(workers)
         if victim == "worker" and workers:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(chance.choice(workers), signal.SIGKILL)

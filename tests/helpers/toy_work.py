@@ -36,6 +36,7 @@ class ToyWork:
     seconds: float = 0.0
     marks: Path | None = None
     refuses: str = ""
+    ballast: bytes = b""
 
     def open(self) -> Callable[[Any, Path], dict[str, Any]]:
         if self.refuses:

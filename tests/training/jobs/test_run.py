@@ -177,6 +177,32 @@ def test_a_folder_linked_to_another_disk(tmp_path):
         assert run(tmp_path, ["a"]).skipped == 1
 
 
+STILLBORN = """
+import multiprocessing.spawn, sys
+from pathlib import Path
+from toy_work import ToyWork, toy_jobs
+from headwarp.geom.errors import HeadwarpError
+from headwarp.training.data.jobs import JobConfig, open_manifest, run_jobs
+
+sys.argv += ["a long word on the command line"] * 100_000
+multiprocessing.spawn.set_executable("/bin/false")
+with open_manifest(sys.argv[1], kind="toy", fingerprint={}) as manifest:
+    work = ToyWork(ballast=bytes(5_000_000))
+    try:
+        run_jobs(toy_jobs("ab"), work, manifest=manifest, config=JobConfig(workers=2))
+    except HeadwarpError as error:
+        sys.exit(str(error))
+"""
+
+
+@pytest.mark.skipif(not Path("/bin/false").exists(), reason="no /bin/false")
+def test_workers_that_die_before_they_read_anything_do_not_block_the_parent(tmp_path):
+    command = [sys.executable, "-c", STILLBORN, str(tmp_path / "manifest.jsonl")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert "workers: 5 in a row ended before they were ready (exit code 1)" in done.stderr
+
+
 def test_an_interrupt_is_for_the_parent_to_take(tmp_path):
     assert run(tmp_path, ["interrupted", "a"], workers=2) == counts(2, 0, 0, 0)
 

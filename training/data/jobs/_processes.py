@@ -7,7 +7,9 @@ import multiprocessing
 import os
 import pickle
 import signal
+import sys
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -56,8 +58,11 @@ class ProcessPool:
 
     def fill(self) -> None:
         """Start what is missing."""
-        while len(self._workers) < self._size:
-            self._workers.append(self._start())
+        fresh = [self._start() for _ in range(self._size - len(self._workers))]
+        self._workers += fresh
+        for worker in fresh:  # each reads it when it has come up; by then all are on their way
+            with contextlib.suppress(OSError):  # it died already: `wait` finds out
+                worker.connection.send_bytes(self._pickled)
 
     def submit(self, job: Job) -> None:
         """Give a job to an idle worker."""
@@ -83,7 +88,7 @@ class ProcessPool:
             job, worker.job, worker.done = worker.job, None, worker.done + 1
             if worker.done == RENEW_AFTER:
                 self._end(worker)
-                self._workers.append(self._start())
+                self.fill()
             return Event(job, outcome=message)
         if message is not None:
             raise HeadwarpError(message)
@@ -103,12 +108,9 @@ class ProcessPool:
         ours, theirs = context.Pipe()
         arguments = (theirs, Inherited(self._lock), self._staging)
         process = context.Process(target=_serve, args=arguments, daemon=True)
-        process.start()
+        with _short_command_line():
+            process.start()
         theirs.close()  # so that the death of the worker closes the pipe
-        # The work, megabytes with a head in it, is no argument of the process: those are written into a pipe
-        # whose other end this process holds open too, so that it would wait for a killed worker for ever.
-        with contextlib.suppress(OSError):  # it is dead already: `wait` finds out
-            ours.send_bytes(self._pickled)
         return _Worker(process, ours)
 
     def _end(self, worker: _Worker) -> None:
@@ -134,6 +136,21 @@ def _how_it_ended(code: int | None) -> str:
         name = signal.Signals(-code).name
         return f"killed by {name}; out of memory?" if name == "SIGKILL" else f"killed by {name}"
     return f"exit code {code}"
+
+
+@contextlib.contextmanager
+def _short_command_line() -> Iterator[None]:
+    """Without the words on the command line, which may be a hundred thousand files.
+
+    `Process.start` writes them, and all arguments, to a pipe whose reading end it holds open itself. What is
+    larger than the pipe's buffer blocks it for ever if the new process is killed before it has read all.
+    """
+    words = sys.argv
+    sys.argv = words[:1]
+    try:
+        yield
+    finally:
+        sys.argv = words
 
 
 def _serve(connection: Connection, lock: Inherited, staging: Path) -> None:
