@@ -121,6 +121,8 @@ def placed(fit: HeadFit, start: int, length: int) -> HeadFit:
     whole = fit.select(index.clamp(0, fit.frames - 1))
     unknown = outside[:, None, None]
     status, deviation = whole.status.masked_fill(outside, MISSING), whole.deviation
+    outliers = [frame + start for frame in fit.report.get("outlier_frames", ())]
+    report = {"frames": length, "outlier_frames": outliers}
     return dataclasses.replace(
         whole,
         status=status,
@@ -129,7 +131,7 @@ def placed(fit: HeadFit, start: int, length: int) -> HeadFit:
         residual=whole.residual.masked_fill(unknown, 0.0),
         covariance=whole.covariance.masked_fill(unknown, math.nan),
         deviation=None if deviation is None else deviation.masked_fill(outside[:, None], math.nan),
-        report={**fit.report, "frames": length, "missing": int((status == MISSING).sum())},
+        report={**fit.report, **report, "missing": int((status == MISSING).sum())},
     )
 
 

@@ -32,7 +32,19 @@ from .inputs import check_folder
 from .portrait import as_frames
 
 __all__ = ["Fit", "describe", "fit", "fit_all", "run"]
-PROTOCOL = ("landmarks", "face", "all_faces", "focal", "sigma", "smooth", "photometric", "provenance")
+PROTOCOL = (
+    "landmarks",
+    "face",
+    "all_faces",
+    "mode",
+    "one_person",
+    "focal",
+    "sigma",
+    "smooth",
+    "steady",
+    "photometric",
+    "provenance",
+)
 NEUTRAL = frozenset(
     {
         "input",
@@ -73,12 +85,18 @@ class Fit:
     """Which face, by rank; 0 is the largest confirmed one. The overlay shows the ranks."""
     all_faces: bool = False
     """Fit every face track: NAME.npz holds the first, NAME.faceK.npz the face of rank K."""
-    focal: float | None = None
-    """Focal length in pixels for a perspective camera; without it, weak perspective."""
+    mode: Literal["auto", "clip", "stream"] = "auto"
+    """clip solves all frames of an input at once; stream looks at no later frame, once it knows the face."""
+    one_person: bool = False
+    """All inputs show the same person: they share one identity, found from views of all of them."""
+    focal: float | Literal["estimate"] | None = None
+    """Focal length in pixels for a perspective camera, or estimate; without it, weak perspective."""
     sigma: float = SolverConfig.sigma
     """Landmark noise in percent of the eye distance; smaller follows the points more closely."""
     smooth: float = SolverConfig.smooth
     """Weight of evenness in time; 0 fits every frame alone, with one shape."""
+    steady: bool = False
+    """Hold motion itself back, judder included: about half the jitter, for curves rather than pictures."""
     photometric: bool = False
     """Refine pose, jaw, expression and eyelids by the pictures: slower, never worse at the landmarks."""
     sequence: bool = False
@@ -190,14 +208,17 @@ def run(config: Fit) -> dict[str, Any]:
     jobs = JobConfig(config.workers, config.engine, config.address, config.retry_failed)
     check_folder(output)
     model = ready_head(config.head)
-    fingerprint = _fingerprint(config, model)
+    options = _clip_options(config)
+    if config.one_person:
+        options = _of_one_person(inputs, options, model)
+    fingerprint = _fingerprint(config, model) | _identity(options)
     with open_manifest(
         output / "manifest.jsonl", kind="fit", fingerprint=fingerprint, restart=config.restart
     ) as manifest:
         names = output_names(inputs, base=output, known=manifest.keys_by_source())
         done = run_jobs(
             fit_jobs(inputs, names, output),
-            FitWork(_clip_options(config), model, output, replace=config.restart),
+            FitWork(options, model, output, replace=config.restart),
             manifest=manifest,
             config=jobs,
             total=len(inputs),
@@ -241,6 +262,20 @@ def _fingerprint(config: Fit, model: HeadModel) -> dict[str, Any]:
     }
 
 
+def _of_one_person(inputs: Sequence[Input], options: ClipOptions, model: HeadModel) -> ClipOptions:
+    """The options with the shape that all inputs share."""
+    from .fit_person import person_shape
+
+    shape = person_shape(inputs, options, model)
+    return dataclasses.replace(options, fitting=dataclasses.replace(options.fitting, shape=shape))
+
+
+def _identity(options: ClipOptions) -> dict[str, Any]:
+    """Stands for a known shape, which changes with the inputs it was found from."""
+    shape = options.fitting.shape
+    return {} if shape is None else {"shape": hashlib.sha256(repr(shape).encode()).hexdigest()[:12]}
+
+
 def _landmark_digest(model: HeadModel) -> str:
     """Stands for the points of the head that are fitted: its files may have given them, or drawing it."""
     digest = hashlib.sha256()
@@ -253,7 +288,8 @@ def _landmark_digest(model: HeadModel) -> str:
 
 def _check(config: Fit, inputs: Sequence[Input]) -> None:
     """Raise HeadwarpError for options that make no sense."""
-    for name, value, least in (("sigma", config.sigma, 0.0), ("focal", config.focal, 0.0)):
+    focal = None if config.focal == "estimate" else config.focal
+    for name, value, least in (("sigma", config.sigma, 0.0), ("focal", focal, 0.0)):
         if value is not None and not (math.isfinite(value) and value > least):
             raise HeadwarpError(f"--{name}: expected a number above 0, got {value:g}")
     if not (math.isfinite(config.smooth) and config.smooth >= 0):
@@ -270,12 +306,12 @@ def _check(config: Fit, inputs: Sequence[Input]) -> None:
 
 
 def _clip_options(config: Fit) -> ClipOptions:
-    solver = SolverConfig(sigma=config.sigma, smooth=config.smooth)
+    solver = SolverConfig(sigma=config.sigma, smooth=config.smooth, steady=config.steady)
     return ClipOptions(
         landmarks=config.landmarks,
         face=config.face,
         all_faces=config.all_faces,
-        fitting=FitConfig(solver=solver, focal=config.focal),
+        fitting=FitConfig(solver=solver, mode=config.mode, focal=config.focal),
         photometric=config.photometric,
         overlay=config.overlay,
         provenance=config.provenance,

@@ -34,7 +34,8 @@ def halves_apart(model: HeadModel, fit: HeadFit, config: FitConfig | None = None
     if len(seen) < FEWEST_FRAMES:
         return None
     config = config or FitConfig()
-    alone = dataclasses.replace(config, solver=dataclasses.replace(config.solver, smooth=0.0))
+    solver = dataclasses.replace(config.solver, smooth=0.0)
+    alone = dataclasses.replace(config, solver=solver, mode="auto", shape=None)
     shapes = []
     for part in (seen[: len(seen) // 2], seen[len(seen) // 2 :]):
         taken = part[np.unique(np.linspace(0, len(part) - 1, FRAMES_A_HALF).round().astype(int))]

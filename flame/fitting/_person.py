@@ -127,13 +127,13 @@ class Person:
         if head.turn is not None:
             combined[3:, 9:] = head.turn
         return Person(
-            shape,
+            prepared.identity_of(shape),
             PersonTables.of(head, shape, precision),
             prepared.fitted,
             prepared.fixed,
             choice_of(prepared),
             np.flatnonzero(prepared.taking_part),
-            Eyes.of(prepared, shape),
+            Eyes.of(prepared, prepared.identity_of(shape)),
             np.maximum(STREAM_TIE * config.smooth / config.sigma**2 * head.rigidity.weight, LEAST_HOLD),
             units,
             lens,

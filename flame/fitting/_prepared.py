@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -43,6 +44,7 @@ class PreparedHead:
         taking_part: which of those the fit looks at, (M,).
         unit: normalised units per metre.
         centre: (3,) of the fixed landmarks, normalised: the origin of `head`'s points.
+        identity: coefficients of the shape, where they are known and none is an unknown.
     """
 
     points: LandmarkModel
@@ -54,6 +56,29 @@ class PreparedHead:
     taking_part: NDArray[np.bool_]
     unit: float
     centre: Array
+    identity: Array | None = None
+
+    def known(self, shape: Sequence[float] | None) -> PreparedHead:
+        """The head with known coefficients of the shape, the leading ones; itself for None.
+
+        Raises:
+            HeadwarpError: more than the head has, or numbers that are none.
+        """
+        if shape is None:
+            return self
+        found, count = np.asarray(shape, dtype=np.float64), self.points.shape_basis.shape[2]
+        if found.ndim != 1 or len(found) > count or not np.isfinite(found).all():
+            raise HeadwarpError(
+                f"shape: expected at most {count} finite coefficients of the head, got {found.shape}"
+            )
+        full = np.zeros(count)
+        full[: len(found)] = found
+        everything = self.everything.of_person(full[: self.everything.shape_count])
+        return dataclasses.replace(self, everything=everything, identity=full)
+
+    def identity_of(self, found: Array) -> Array:
+        """Coefficients of the shape: those that were found, or the known ones."""
+        return found if self.identity is None else self.identity
 
     @cached_property
     def head(self) -> LandmarkHead:

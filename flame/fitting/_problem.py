@@ -130,6 +130,16 @@ class LandmarkHead:
         correctives = None if self.correctives is None else self.correctives[rows]
         return dataclasses.replace(self, **picked, correctives=correctives)
 
+    def of_person(self, shape: Array) -> LandmarkHead:
+        """The head of known shape (S,), which is no unknown any more."""
+        return dataclasses.replace(
+            self,
+            mean=self.mean + self.shape_basis @ shape,
+            pivot=self.pivot + self.pivot_shape @ shape,
+            shape_basis=self.shape_basis[..., :0],
+            pivot_shape=self.pivot_shape[:, :0],
+        )
+
     def own_basis(self, linear: Array) -> Array:
         """Coefficients (T, E) in the model's own basis."""
         return linear if self.turn is None else linear @ self.turn.T

@@ -54,7 +54,7 @@ def head_fit(
     solution, units, status = solved.solution, solved.units, solved.status
     used = solution.problem.present
     state = _about_the_model(solution.state, units)
-    params, camera = _parameters(head, solution, state, units=units, seen=seen)
+    params, camera = _parameters(prepared, head, solution, state, units=units, seen=seen)
     with one_thread().limit(limits=1), torch.no_grad():
         part = slice(0, seen.frames - len(solved.eyes))
         eyes = eye_rotations(
@@ -130,14 +130,21 @@ def _deviation(head: HeadModel, solution: Solution) -> Array:
 
 
 def _parameters(
-    head: HeadModel, solution: Solution, state: State, *, units: Units, seen: Observed
+    prepared: PreparedHead,
+    head: HeadModel,
+    solution: Solution,
+    state: State,
+    *,
+    units: Units,
+    seen: Observed,
 ) -> tuple[HeadParams, Camera]:
     """Back from normalised units to FLAME's parameters and a camera in pixels."""
     problem, frames = solution.problem, state.frames
     flip = as_numpy(MODEL_TO_CAMERA)
     rotation = flip.T @ state.rotation  # root rotation in model axes
     shape = np.zeros(head.shape_basis.shape[2])
-    shape[: len(state.shape)] = state.shape
+    found = prepared.identity_of(state.shape)
+    shape[: len(found)] = found
     linear = problem.head.own_basis(state.linear)
     expressions = linear.shape[1] - 2
     expression = np.zeros((frames, head.expression_basis.shape[2]))

@@ -67,7 +67,7 @@ def fit_landmarks(
         shape_count=config.shape_count,
         expression_count=config.expression_count,
         moving=moving,
-    )
+    ).known(config.shape)
     sizes = np.tile(np.array(size, dtype=np.int64), (len(points), 1))
     seen = Observed.of(prepared, points, sizes, checked_confidences(confidences, points))
     if not seen.present.any():

@@ -19,6 +19,7 @@ class FitConfig:
         mode: ``"photo"`` (one frame), ``"clip"`` (all frames at once: shared identity, smooth in time) or
             ``"stream"`` (identity from the first frames, then frame by frame without looking ahead);
             ``"auto"``: a photo for one frame, else a clip.
+        shape: coefficients of the identity where it is known, as another fit found it; None to find it.
         shape_count, expression_count: leading coefficients used; None for all (at most 100 each for large
             models).
         focal: focal length in pixels for a perspective camera, or ``"estimate"`` to find one that all frames
@@ -39,6 +40,7 @@ class FitConfig:
 
     solver: SolverConfig = field(default_factory=SolverConfig)
     mode: Literal["auto", "photo", "clip", "stream"] = "auto"
+    shape: tuple[float, ...] | None = None
     shape_count: int | None = None
     expression_count: int | None = None
     focal: float | Literal["estimate"] | None = None

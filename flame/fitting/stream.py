@@ -212,7 +212,7 @@ class StreamFitter:
             shape_count=self.config.shape_count,
             expression_count=self.config.expression_count,
             moving=contour_of(self.head, self.family, count, self.config),
-        )
+        ).known(self.config.shape)
 
 
 def _at_rest(head: HeadModel, size: tuple[int, int]) -> HeadFit:

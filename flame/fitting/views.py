@@ -66,7 +66,7 @@ def fit_views(
         shape_count=config.shape_count,
         expression_count=config.expression_count,
         moving=contour_of(head, family, points.shape[1], config),
-    )
+    ).known(config.shape)
     seen = Observed.of(prepared, points, np.array(sizes, dtype=np.int64), sure)
     missing = np.flatnonzero(~seen.present).tolist()
     if missing:
