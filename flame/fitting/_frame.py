@@ -23,9 +23,7 @@ from ._rotations import Array
 Single = NDArray[np.float32]
 STEPS = 5
 LARGE = 3.0  # movement, % of the eye distance, after which the matrix is formed again
-ENOUGH = (
-    0.05  # root mean square movement of the landmarks, % of the eye distance: a step that small is the last
-)
+ENOUGH = 0.1  # movement, % of the eye distance: a step that small is the last
 
 
 @dataclass(frozen=True)

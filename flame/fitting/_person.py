@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +21,13 @@ from .solver import SolverConfig
 
 STREAM_TIE = 0.1  # hold of the frame before, over the data's own: a frame follows its own points by 91 %
 LEAST_HOLD = 1e-6  # of unknowns that move no landmark
+
+
+def spread_of(points: Array) -> float:
+    """Root mean square distance of points (2, L) from their centre."""
+    middle = points.mean(axis=1)
+    flat = points.ravel()
+    return math.sqrt(max(float(flat @ flat) / points.shape[1] - float(middle @ middle), 0.0))
 
 
 @dataclass(frozen=True)
@@ -109,7 +118,13 @@ class Person:
 
     def resting_spread(self, taken: NDArray[np.bool_]) -> float:
         """Root mean square distance of landmarks at rest from their centre, as seen from the front."""
-        return float(np.sqrt(self.tables.base[:2, : self.fixed][:, taken].var(axis=1).sum()))
+        if np.array_equal(taken, self.fitted[: self.fixed]):
+            return self._usual_spread
+        return spread_of(self.tables.base[:2, : self.fixed][:, taken])
+
+    @cached_property
+    def _usual_spread(self) -> float:
+        return spread_of(self.tables.base[:2, : self.fixed][:, self.fitted[: self.fixed]])
 
     @staticmethod
     def of(

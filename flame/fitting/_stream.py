@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ._frame import FrameFit, FrameState, fit_frame
 from ._observed import FEWEST, Observed
 from ._outliers import AGAINST_USUAL, JUMP, LONGEST
-from ._person import Person
+from ._person import Person, spread_of
 from ._problem import Rows
 from ._rotations import Array
 from ._start import affine_map, orthographic_pose
@@ -114,15 +114,10 @@ def _weights(
     if not taken.any():
         return 1.0, np.zeros(len(taken))
     inside = taken[: person.fixed]
-    relative = person.resting_spread(inside) / max(_spread(seen[:, : person.fixed], inside), 1e-6)
+    relative = person.resting_spread(inside) / max(spread_of(seen[:, : person.fixed][:, inside]), 1e-6)
     frame = float(np.clip((relative / person.usual_ratio) ** 2, 0.25, 4.0))
     weight = frame * taken.astype(np.float64)
     return frame, weight if confidence is None else weight * np.nan_to_num(confidence)
-
-
-def _spread(points: Array, taken: NDArray[np.bool_]) -> float:
-    inside = points if taken.all() else points[:, taken]
-    return math.sqrt(float(inside.var(axis=1).sum()))
 
 
 def _distance(memory: Memory, seen: Array, weight: Array) -> float:
@@ -176,5 +171,5 @@ def faces_ratio(person: Person, seen: Observed) -> float:
         if seen.confidence is not None:
             taken &= seen.confidence[number, : person.fixed] > 0
         if np.count_nonzero(taken) >= FEWEST:
-            ratios.append(person.resting_spread(taken) / max(_spread(frame, taken), 1e-6))
+            ratios.append(person.resting_spread(taken) / max(spread_of(frame[:, taken]), 1e-6))
     return float(np.median(ratios)) if ratios else 1.0
