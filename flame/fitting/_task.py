@@ -128,7 +128,7 @@ def linearise(
     room = None if task.all_direct else np.empty((min(CHUNK, frames), task.products.linear.shape[1]))
 
     def again(part: slice) -> Array:
-        return finished(part, _Part.of(task, state, person, part, scale).normal(room))
+        return finished(part, Part.of(task, state, person, part, scale).normal(room))
 
     def finished(part: slice, normal: NormalRows) -> Array:
         normal.rows[:, diagonal, diagonal] += task.priors.own
@@ -136,7 +136,7 @@ def linearise(
         return normal.rows
 
     def rows_of(part: slice) -> Array:
-        here = _Part.of(task, state, person, part, scale)
+        here = Part.of(task, state, person, part, scale)
         normal = here.normal(room)
         energies[0] += here.cost(scale)
         energies[1] += here.cost(scale_before or scale)
@@ -164,7 +164,7 @@ def linearise(
 
 
 @dataclass(frozen=True)
-class _Part:
+class Part:
     """Some frames of a task at a state."""
 
     task: Task
@@ -176,12 +176,12 @@ class _Part:
     weight: Array
 
     @staticmethod
-    def of(task: Task, state: State, person: Person, part: slice, scale: float) -> _Part:
+    def of(task: Task, state: State, person: Person, part: slice, scale: float) -> Part:
         problem, here = task.problem.select(part), state.select(part)
         points = points_at(problem, here, person.channels)
         residual = points.image - problem.target
         _, weight = weigh(residual, problem.weight, problem.confidence, scale)
-        return _Part(task, problem, here, person, points, residual, weight / task.config.sigma**2)
+        return Part(task, problem, here, person, points, residual, weight / task.config.sigma**2)
 
     def cost(self, scale: float) -> float:
         cost, _ = weigh(self.residual, self.problem.weight, self.problem.confidence, scale)

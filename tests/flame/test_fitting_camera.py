@@ -130,6 +130,17 @@ def test_views_of_equal_size_do_not_depend_on_their_order(head):
         torch.testing.assert_close(one.params.rotation, other.params.rotation, atol=1e-4, rtol=1e-4)
 
 
+def test_size_of_a_picture_does_not_matter_to_the_views(head):
+    _, points, sizes = _views(head)
+    usual = fit_views(head, points, sizes)
+    points[1], sizes[1] = points[1] * 9.0, tuple(9 * n for n in sizes[1])
+    enlarged = fit_views(head, points, sizes)
+    for one, other in zip(usual, enlarged, strict=True):
+        torch.testing.assert_close(one.params.shape, other.params.shape, atol=1e-3, rtol=1e-3)
+        torch.testing.assert_close(one.params.expression, other.params.expression, atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(enlarged[1].camera.scale, 9 * usual[1].camera.scale, rtol=1e-4, atol=0)
+
+
 def test_views_by_one_camera_find_its_focal_length(head):
     params = talking(head, 40, turn_deg=40.0)
     points = seen_by_pinhole(head, params, focal=350.0, distance=0.4)[::6]

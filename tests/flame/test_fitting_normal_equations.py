@@ -14,7 +14,7 @@ from headwarp.flame.fitting._projection import jacobian, points_at, residual
 from headwarp.flame.fitting._robust import scale_at, unevenness, weigh
 from headwarp.flame.fitting._rotations import left_jacobian, rotation_exp, rotation_log
 from headwarp.flame.fitting._sums import Person, gram_rows, head_products
-from headwarp.flame.fitting._task import Task, energy_at, linearise
+from headwarp.flame.fitting._task import Part, Task, energy_at, linearise
 from headwarp.flame.fitting.solver import solve
 
 CASES = [
@@ -80,6 +80,24 @@ def test_gradient_in_closed_form_is_exact_for_a_pinhole_too():
     np.testing.assert_allclose(closed.shared_gradient, direct.shared_gradient, rtol=1e-8, atol=1e-7)
     scale = np.abs(direct.rows[0, :, :-1]).max()
     assert np.abs(closed.rows[0, :, :-1] - direct.rows[0, :, :-1]).max() < 0.5 * scale  # the matrix is near
+
+
+def test_frames_of_uneven_weights_are_formed_from_the_jacobian():
+    problem = random_problem(5, confidence=True)
+    confidence = problem.confidence.copy()
+    confidence[[0, 3]] = 0.8
+    problem = dataclasses.replace(problem, confidence=confidence)
+    state, rows = random_state(problem), {}
+    for method in ("auto", "direct", "gram"):
+        task = Task.of(problem, SolverConfig(robust=np.inf, method=method))
+        part = Part.of(task, state, Person.of(task.products, state.shape), slice(0, 5), np.inf)
+        rows[method] = part.normal(None)
+    for name in ("rows", "shared", "shared_gradient"):
+        auto, direct = getattr(rows["auto"], name), getattr(rows["direct"], name)
+        np.testing.assert_allclose(auto, direct, rtol=1e-9, atol=1e-9)
+    apart = np.abs(rows["gram"].rows - rows["direct"].rows)[..., :-1].max((1, 2))
+    assert (apart[[1, 4]] > 1e-3).all()
+    assert (apart[[0, 3]] < 1e-9).all()
 
 
 @pytest.mark.parametrize("robust", [np.inf, 20.0])
