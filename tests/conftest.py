@@ -11,8 +11,12 @@ import shape_hook
 shape_hook.install("headwarp")  # before anything of it is imported
 
 import torch  # noqa: E402
+from hypothesis import settings  # noqa: E402
 
 torch.set_num_threads(1)
+# The same examples in every run; HEADWARP_FUZZ=1000 draws new ones every time.
+settings.register_profile("repeatable", derandomize="HEADWARP_FUZZ" not in os.environ)
+settings.load_profile("repeatable")
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,9 @@ from .topology import HeadTopology
 _NOSE = (168, 6, 197, 195, 5, 4, 1, 19, 94, 2, 98, 327, 97, 326, 129, 358, 49, 279, 48, 278, 64, 294)
 
 
+TIE = 1e-6  # metres; mirrored points differ by rounding
+
+
 def region_masks(
     topology: HeadTopology, template: np.ndarray, weights: np.ndarray, on_ears: np.ndarray
 ) -> dict[str, np.ndarray]:
@@ -46,7 +49,7 @@ def region_masks(
         "jaw": weights[:, 2] > 0.5,
         "lips": _touching(topology, np.array(LIPS)),
         "nose": face & _in_hull(topology, template, np.array(_NOSE)),
-        "forehead": face & (y > template[list(LEFT_BROW), 1].max()),
+        "forehead": face & (y > template[list(LEFT_BROW + RIGHT_BROW), 1].max() + TIE),
     }
     for side, rim, brow, sign in (
         ("left", LEFT_EYE_RIM, LEFT_BROW, 1),

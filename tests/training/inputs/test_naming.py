@@ -73,3 +73,8 @@ def test_a_stem_that_looks_like_a_further_face_does_not_stay_one():
 def test_names_of_files(tmp_path):
     paths = [tmp_path / "x.mp4", tmp_path / "x.jpg"]
     assert names_by_path(paths) == dict(zip(paths, ["x_mp4", "x_jpg"], strict=True))
+
+
+@pytest.mark.parametrize(("place", "name"), [(".", "_"), ("..", "__"), ("a/../x.mp4", "a/__/x")])
+def test_a_name_is_never_a_folder_of_its_own(place, name):
+    assert output_names([Input("somewhere", place)]) == [name]

@@ -79,6 +79,8 @@ def _clean(name: str) -> str:
 
 
 def _short(part: str) -> str:
+    if not part.strip("."):  # they would name a folder
+        return "_" * max(1, len(part))
     data = os.fsencode(part)
     if len(data) <= _LONGEST:
         return part
