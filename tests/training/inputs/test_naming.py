@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import re
 
+import pytest
+
 from headwarp.training.data.inputs import Input, names_by_path, output_names
 
 
