@@ -189,6 +189,8 @@ def eliminate(
         ties, frames, (np.zeros((shared, shared)), np.zeros(shared)), damping, [], {}, again or rows_of
     )
     spare = {} if reuse is None else reuse.kept
+    if reuse is not None:
+        reuse.starts.clear()
     carried = _Carried.nothing(count, shared, ties.fast)
     for number in range(-(-frames // CHUNK)):
         part = _part(number, frames)

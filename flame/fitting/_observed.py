@@ -172,7 +172,7 @@ def normalised(
         origin = centre / np.maximum(count, 1)[:, None]
     else:
         origin = np.tile(centre.sum(0) / count.sum(), (seen.frames, 1))
-    target = np.empty((seen.frames, 2, known.shape[1]))
+    target = np.empty((seen.frames, 2, known.shape[1]), np.float32)
     for part in _parts(seen.frames):
         points = _fitted_points(prepared, seen, part)
         moved = (points - origin[part, None]) * image[part, None, None]

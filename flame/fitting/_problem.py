@@ -210,7 +210,7 @@ class LandmarkProblem:
 
     Attributes:
         head: at the landmarks (or at the points they may slide over), normalised units.
-        target: landmarks (T, 2, L), zeros where absent.
+        target: landmarks (T, 2, L), zeros where absent; single precision will do.
         weight: data weight of every frame (T,), 0 where absent.
         confidence: (T, L) of every landmark, 0 where absent; None for 1 everywhere.
         unit: (T,) of the lens; None for weak perspective.
@@ -219,7 +219,7 @@ class LandmarkProblem:
     """
 
     head: LandmarkHead
-    target: Array
+    target: NDArray[np.floating]
     weight: Array
     confidence: Array | None = None
     unit: Array | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -101,6 +101,10 @@ class Linearised:
         frames = back_substitute(self.chain, shared)
         promised = float((self.gradient * frames).sum() + self.shared_gradient @ shared)
         return frames, shared, promised
+
+    def bare(self) -> Linearised:
+        """Without what takes memory: where it was, and its energy."""
+        return replace(self, chain=None, gradient=np.zeros((0, 0)))
 
     def spread(self, first: int, combined: Array) -> tuple[Spread, Array]:
         """Marginals of the frames (`_chain.marginals`), and the covariance (q, q) of what they share."""

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
 from ...geom.errors import HeadwarpError
+from ._chain import Chain
 from ._outliers import doubtful, slips
 from ._problem import LandmarkProblem, State
 from ._projection import choose_again
@@ -189,8 +190,8 @@ def _solve(task: Task) -> Solution:
                 break
             here = _linearised(task, here.state, scale=here.scale, damping=10 * here.damping + 1e-6)
             continue
-        damping = max(here.damping / 5, LEAST_DAMPING)
-        there = _linearised(task, trial, scale=scale, damping=damping, before=here)
+        damping, spare, here = max(here.damping / 5, LEAST_DAMPING), here.chain, here.bare()
+        there = _linearised(task, trial, scale=scale, damping=damping, before=here.scale, spare=spare)
         if not there.energy_before <= here.energy * (1 + ROUNDING):
             here = _linearised(task, here.state, scale=here.scale, damping=10 * here.damping + 1e-6)
             continue
@@ -201,17 +202,28 @@ def _solve(task: Task) -> Solution:
 
 
 def _linearised(
-    task: Task, state: State, *, scale: float, damping: float, before: Linearised | None = None
+    task: Task,
+    state: State,
+    *,
+    scale: float,
+    damping: float,
+    before: float | None = None,
+    spare: Chain | None = None,
 ) -> Linearised:
-    """With as much more damping as makes the equations positive definite."""
+    """With as much more damping as makes the equations positive definite.
+
+    Args:
+        before: scale of the step before.
+        spare: a chain that is not needed any more.
+    """
     while True:
         here = linearise(
             task,
             state,
             scale=scale,
             damping=damping,
-            scale_before=None if before is None else before.scale,
-            reuse=None if before is None else before.chain,
+            scale_before=before,
+            reuse=spare,
         )
         if here.chain is not None or damping > MOST_DAMPING:
             return here
