@@ -34,10 +34,12 @@ def _steps(head: HeadModel, frames: int) -> Callable[[], object]:
     from .synthetic_faces import SIDE, head_track
 
     stream = StreamFitter(head, (SIDE, SIDE))
-    track = head_track(head, stream.config.warm_up + frames)
+    track = head_track(head, stream.config.warm_up + frames // 2)
     for points in track[: stream.config.warm_up]:
         stream.step(points)
-    return lambda: [stream.step(points) for points in track[stream.config.warm_up :]]
+    onwards = track[stream.config.warm_up :]
+    there_and_back = [*onwards, *onwards[::-1]]  # ends where it begins, so that no call starts with a jump
+    return lambda: [stream.step(points) for points in there_and_back]
 
 
 def _fit(
@@ -58,21 +60,24 @@ def _fit(
 def fit_mflop(head: HeadModel, iterations: int, *, frames: int, landmarks: int = 468) -> float:
     """Multiplications and additions that a fit takes per frame, in millions: the large products only.
 
-    The moments of the seen points once; per energy the moments of the state; per step the frame's rows, its
-    Cholesky factor and inverse, their products with coupling and neighbour, and the shape's block; the
+    Per step the landmarks and the forces on them, the products of their channels, the frame's rows, its
+    inverse, that times coupling and neighbours, and the shape's block; the energy after the last step and the
     covariances once.
     """
+    from ...flame.fitting._stiffness import FAST
+
     shape, linear = head.shape_basis.shape[2], head.expression_basis.shape[2] + 2
-    unknowns, count = 9 + linear, 1 + linear + shape
-    width = unknowns + shape + 1
-    once = 2 * 2 * landmarks * 6 * count + 2 * landmarks * 6 * count
-    energy = 2 * 42 * count * count + 2 * 10 * 42 * count
-    step = 2 * 21 * unknowns * width + 2 * unknowns**3 / 3 + 2 * unknowns**2 * (shape + 1)
-    step += unknowns * (shape + 1) ** 2
+    unknowns, count, shared = 9 + linear, 1 + linear + shape, shape + 1
+    posing = 2 * 6 * landmarks * linear
+    step = posing + 2 * 2 * landmarks * 6 * linear + 2 * 42 * linear * count + 2 * 9 * 42 * count
+    step += 2 * 21 * unknowns * (unknowns + shared)
+    step += unknowns**3 + 2 * unknowns**2 * shared + 2 * unknowns * shape * shared
+    spread = 2 * unknowns * shape**2 + 2 * unknowns**2 * shape + 2 * unknowns**2 * (unknowns - 6)
     if frames > 1:
-        step += 2 * unknowns**2 * width
-        once += 6 * unknowns**3
-    return (once + (iterations + 1) * energy + iterations * step) / 1e6
+        fast = min(9 + FAST, unknowns)
+        step += 2 * unknowns * fast * (2 * unknowns + shared)
+        spread += 4 * unknowns**3 + 2 * unknowns**2 * shape
+    return (posing + iterations * step + spread) / 1e6
 
 
 def pose_cases() -> Sequence[Case]:
