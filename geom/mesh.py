@@ -379,8 +379,7 @@ def load_mesh(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray]:
         if path.suffix.lower() == ".obj":
             loaded = trimesh.load(_geometry_of_obj(path), file_type="obj", process=False, maintain_order=True)
         else:
-            # in memory: a damaged length makes read() of a file allocate all that it asks for
-            data = io.BytesIO(path.read_bytes())
+            data = io.BytesIO(path.read_bytes())  # a file's read() allocates what a damaged length asks for
             loaded = trimesh.load(data, file_type=path.suffix[1:].lower(), process=False)
         mesh: Any = loaded.to_geometry() if isinstance(loaded, trimesh.Scene) else loaded
         vertices, faces = np.asarray(mesh.vertices, np.float64), np.asarray(mesh.faces, np.int64)
