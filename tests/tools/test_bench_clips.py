@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
+from headwarp.flame.detect import Track
 from headwarp.flame.fitting import FitConfig, SolverConfig, fit_landmarks
 from headwarp.flame.io import load_head
 from headwarp.geom.errors import HeadwarpError
-from headwarp.tools.bench.clips import clip_cases, steadiness
+from headwarp.tools.bench.clips import clip_cases, live_steps, steadiness
 from headwarp.tools.bench.synthetic_faces import SIDE, head_track
 
 
@@ -28,6 +29,14 @@ def test_steadiness_of_a_fit_against_itself_and_a_smoothed_one():
     assert steady["rotation"] < 0.7 * same["rotation"]
     assert 1.0 < steady["reprojection"] < 2.0
     assert steady["lag"] == 0
+
+
+def test_live_steps_are_those_after_the_warm_up():
+    head = load_head("builtin")
+    points = np.pad(head_track(head, 40), ((0, 0), (0, 0), (0, 1))).astype(np.float32)
+    track = Track(np.arange(40), points, np.ones(40, np.float32), 40, True, (SIDE, SIDE))
+    found = live_steps(head, track)
+    assert 0 < found["live_median_ms"] <= found["live_p90_ms"]
 
 
 def test_suite_says_where_it_sought_the_clips(monkeypatch, tmp_path):

@@ -6,9 +6,11 @@ Needs ``$HEADWARP_TEST_DATA`` with ``dev/clips`` and ``dev/MANIFEST.csv``.
 from __future__ import annotations
 
 import csv
+import functools
 import itertools
 import math
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,7 +57,9 @@ def clip_cases() -> Sequence[Case]:
         track = _track(folder / "clips" / name)
         frames, stem = len(track.landmarks), name.split(".")[0]
         cases.append(Case(f"clips/{stem}", 478, frames, _fit(head, track), None, _facts(head, track)))
-        cases.append(Case(f"clips/stream_{stem}", 478, frames, _fit(head, track, mode="stream")))
+        stream = _fit(head, track, mode="stream")
+        live = functools.partial(live_steps, head, track)
+        cases.append(Case(f"clips/stream_{stem}", 478, frames, stream, None, live))
     cases.append(_identity_case(head, folder))
     return cases
 
@@ -86,6 +90,19 @@ def _facts(head: HeadModel, track: Track) -> Callable[[], Mapping[str, float]]:
         return {key: value for key, value in found.items() if math.isfinite(value)}  # no mouth that opens
 
     return facts
+
+
+def live_steps(head: HeadModel, track: Track) -> dict[str, float]:
+    """``live_median_ms`` and ``live_p90_ms`` of a `StreamFitter.step` after the warm-up."""
+    from ...flame.fitting import StreamFitter
+
+    stream, times = StreamFitter(head, track.size), []
+    for points, score in zip(track.landmarks, track.score, strict=True):
+        started = time.perf_counter()
+        stream.step(points, float(score))
+        times.append(1000 * (time.perf_counter() - started))
+    median, slow = np.percentile(times[stream.config.warm_up :], [50, 90])
+    return {"live_median_ms": float(median), "live_p90_ms": float(slow)}
 
 
 def steadiness(fit: HeadFit, alone: HeadFit) -> dict[str, float]:
