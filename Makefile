@@ -32,7 +32,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "installing into $(VENV) with $(PYTHON); a minute or two, once"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) install --quiet -c constraints.txt torch numpy setuptools
-	$(PIP) install --quiet -c constraints.txt --no-build-isolation -e '.[mediapipe,cluster,dev]'
+	$(PIP) install --quiet -c constraints.txt --no-build-isolation -e '.[mediapipe,cluster,train,dev]'
 	@touch $@
 
 demo: $(STAMP)

@@ -28,6 +28,9 @@ HEAVY = {
     "matplotlib",
     "face_alignment",
     "pytorch3d",
+    "lightning",
+    "torchmetrics",
+    "tensorboard",
 }
 FILES = sorted(path for layer in ALLOWED for path in (ROOT / layer).rglob("*.py"))
 

@@ -18,6 +18,7 @@ from ..flame.params import STATUS_NAMES, HeadFit
 from ..flame.posing import apply_pose
 from ..geom.crops import Crop, crop_image
 from ..geom.errors import HeadwarpError
+from ..training.data.portrait import Frame, Portrait, to_frame, to_image
 from ..warping.animators import Animator, load_animator
 from .drivers import Driver, open_driver
 from .heads import ready_head
@@ -33,7 +34,7 @@ from .performance import (
     provenance_of,
     windows,
 )
-from .portrait import Frame, Portrait, as_frames, open_portrait, to_frame, to_image
+from .portrait import as_frames, open_portrait
 
 
 @dataclass(frozen=True)

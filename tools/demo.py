@@ -18,12 +18,13 @@ from ..flame.params import HeadFit, Pose
 from ..flame.pose_track import interpolate_poses, write_pose_track
 from ..flame.posing import apply_pose, posed_vertices
 from ..geom.errors import HeadwarpError
+from ..training.data.portrait import Frame, Portrait, to_frame, to_image
 from ..training.data.provenance import Provenance
 from ..warping.animators import load_animator
 from .draw import blend, shaded, view_of
 from .heads import ready_head
 from .performance import perform, progress, provenance_facts, provenance_of, windows
-from .portrait import Frame, Portrait, as_frames, open_portrait, to_frame, to_image
+from .portrait import as_frames, open_portrait
 
 FPS = 25
 MESH_OPACITY = 0.75

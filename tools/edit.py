@@ -15,6 +15,7 @@ from ..flame.params import Pose
 from ..flame.pose_track import absolute, read_pose_track
 from ..flame.posing import apply_pose, head_pose
 from ..geom.errors import HeadwarpError
+from ..training.data.portrait import Frame, Portrait
 from ..warping.animators import Animation, Animator, load_animator
 from .heads import ready_head
 from .performance import (
@@ -29,7 +30,7 @@ from .performance import (
     provenance_of,
     windows,
 )
-from .portrait import Frame, Portrait, as_frames, open_portrait
+from .portrait import as_frames, open_portrait
 
 DEFAULT_FPS = 25.0
 

@@ -17,14 +17,15 @@ from ..flame.model import HeadModel
 from ..flame.params import DETECTED, HeadFit
 from ..flame.residual import ResidualField
 from ..geom.errors import HeadwarpError, MediaError, NoFaceError
+from ..training.data.camera_motion import CameraMotion
 from ..training.data.inputs import names_by_path
+from ..training.data.portrait import Frame, Portrait, portrait_of, to_frame, to_image
 from ..training.metrics import definitions_of
 from ..training.metrics.image import l1, psnr, ssim
 from ..training.metrics.landmarks import akd, akd_l1, missing_face_rate, to_256
 from ..warping.animators import Animator, load_animator
-from .camera import CameraMotion
 from .heads import ready_head
-from .portrait import Frame, Portrait, as_frames, portrait_of, to_frame, to_image
+from .portrait import as_frames
 
 BASELINES = ("copy", "similarity", "tps")
 FACE_SCORE = 0.5

@@ -16,9 +16,9 @@ from ..flame.detect import reads_parts
 from ..flame.fitting import FitConfig
 from ..flame.model import HeadModel
 from ..geom.errors import NoFaceError
+from ..training.data.portrait import Frame
 from .faces import FaceChoice, find_face, fit_face
 from .fit_report import Fitted, facts, measures, notes
-from .portrait import Frame
 
 if TYPE_CHECKING:
     from ..training.data.media import VideoReader

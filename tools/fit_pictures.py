@@ -9,10 +9,10 @@ import numpy as np
 
 from ..flame.model import HeadModel
 from ..flame.params import DETECTED
+from ..training.data.portrait import Frame
 from .fit_curves import write_fit_curves
 from .fit_report import Fitted
 from .overlay import fit_overlay, write_overlay
-from .portrait import Frame
 
 
 def write_pictures(

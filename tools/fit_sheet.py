@@ -22,9 +22,9 @@ from ..flame.posing import posed_vertices, window_fit
 from ..geom.crops import crop_image, head_crop
 from ..geom.errors import HeadwarpError
 from ..training.data.inputs import Input, opened
+from ..training.data.portrait import Frame, to_frame, to_image
 from .draw import blend, shaded, view_of
 from .fit_curves import frame_percent, worst_frames
-from .portrait import Frame, to_frame, to_image
 
 WORST, EVEN = 24, 8  # clips on a sheet
 FRAMES = 5  # of a clip: three evenly taken, and the two worst

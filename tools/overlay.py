@@ -13,9 +13,9 @@ from ..flame.model import HeadModel
 from ..flame.params import HeadFit
 from ..flame.posing import posed_vertices, window_fit
 from ..geom.crops import Crop
+from ..training.data.portrait import to_frame, to_image
 from .draw import Frame, blend, mark_boxes, mark_points, shaded, view_of
 from .faces import FaceChoice
-from .portrait import to_frame, to_image
 
 LONGEST_SIDE = 1280
 OPACITY = 0.6

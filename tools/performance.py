@@ -15,10 +15,10 @@ from torch import Tensor
 from ..flame.params import HeadFit
 from ..geom.displacement import dilate
 from ..geom.errors import HeadwarpError
+from ..training.data.portrait import Frame, Portrait, to_frame
 from ..training.data.provenance import COMPOSITE_WITH_TRAINED, ENHANCED, Provenance
 from ..warping.animators import Animation, Animator
 from ..warping.composite import paste_back
-from .portrait import Frame, Portrait, to_frame
 
 PICTURES = (".png", ".jpg", ".jpeg")
 CLIPS = (".mp4", ".m4v", ".mov", ".mkv")

@@ -17,8 +17,9 @@ from ..flame.fitting.photometric import PhotometricConfig, refine_photometric
 from ..flame.model import HeadModel
 from ..flame.params import DETECTED, HeadFit, HeadParams
 from ..geom.errors import HeadwarpError
+from ..training.data.portrait import Frame, to_image
 from .heads import ready_head
-from .portrait import Frame, fitted_frames, to_image
+from .portrait import fitted_frames
 
 KEY_FRAMES = 12  # from which the albedo of a clip is taken
 CHUNK = 16  # frames in memory at a time

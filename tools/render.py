@@ -24,12 +24,13 @@ from ..flame.residual import ResidualField, corrected, field_of
 from ..flame.texture import TextureSpace, load_texture, with_texture_coordinates
 from ..geom.displacement import mesh_radius, source_visibility
 from ..geom.errors import HeadwarpError
+from ..training.data.portrait import Frame, to_frame, to_image
 from .draw import Picture, View, blend, region_names, view_of
 from .heads import ready_head
 from .maps import MODES, Maps, Origin
 from .overlay import scaled_fit, scaled_frame
 from .performance import CLIPS, PICTURES
-from .portrait import Frame, fitted_frames, to_frame, to_image
+from .portrait import fitted_frames
 
 ModeName = Literal["shaded", "normals", "depth", "uv", "displacement", "visibility", "regions", "textured"]
 OPACITY = 0.7

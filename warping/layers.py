@@ -81,7 +81,9 @@ def continued_colours(
     return torch.where(inside > 0.5, image, harmonic_fill(image, inside))
 
 
-def inside_frame(flow: Float[Tensor, "B 2 H W"], torso_line: float) -> Float[Tensor, "B 1 H W"]:
+def inside_frame(
+    flow: Float[Tensor, "B 2 H W"], torso_line: float | Float[Tensor, "#B 1 1 1"]
+) -> Float[Tensor, "B 1 H W"]:
     """0 where a pixel would come from beyond the frame's top, or beyond its sides above the torso; soft by a
     pixel.
 

@@ -24,7 +24,8 @@ from headwarp.tools import cli
 from headwarp.tools.animate import Animate, animate, describe, run
 from headwarp.tools.drivers import open_driver
 from headwarp.tools.faces import fit_frames
-from headwarp.tools.portrait import open_portrait, to_frame
+from headwarp.tools.portrait import open_portrait
+from headwarp.training.data.portrait import to_frame
 from headwarp.training.data.provenance import COMPOSITE_WITH_TRAINED, read_provenance, sidecar_path
 from headwarp.warping.animators import Animation
 

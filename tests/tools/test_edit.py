@@ -20,7 +20,8 @@ from headwarp.geom.errors import HeadwarpError, NoFaceError
 from headwarp.tools import cli, performance
 from headwarp.tools.edit import Edit, describe, edit, edit_track, parse_expressions, poses_of, run
 from headwarp.tools.faces import fit_frames
-from headwarp.tools.portrait import open_portrait, to_frame
+from headwarp.tools.portrait import open_portrait
+from headwarp.training.data.portrait import to_frame
 from headwarp.training.data.provenance import ENHANCED, read_provenance, sidecar_path
 from headwarp.warping.animators import animator_names, load_animator
 

@@ -25,7 +25,7 @@ from headwarp.tools.performance import (
     provenance_of,
     windows,
 )
-from headwarp.tools.portrait import Portrait, to_image
+from headwarp.training.data.portrait import Portrait, to_image
 from headwarp.training.data.provenance import COMPOSITE_WITH_TRAINED, ENHANCED
 from headwarp.warping.animators import Animation, load_animator
 

@@ -10,8 +10,8 @@ from headwarp.flame.fitting.photometric import PhotometricConfig
 from headwarp.flame.io import load_head
 from headwarp.geom.errors import HeadwarpError
 from headwarp.tools import refine as module
-from headwarp.tools.portrait import to_frame
 from headwarp.tools.refine import refine
+from headwarp.training.data.portrait import to_frame
 
 QUICK = PhotometricConfig(albedo="free", steps=2, size=96)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 if TYPE_CHECKING:
-    from ..portrait import Portrait
+    from ...training.data.portrait import Portrait
     from .suites import Case
 
 _YAW_DEG = 20.0

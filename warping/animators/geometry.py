@@ -23,7 +23,8 @@ from ...geom.guidance import Driving, Source, require, take
 from ...geom.outline import Hairline, hairline, hairline_anchors, skull_outline
 from ...geom.rasterizer import rasterize
 from ...geom.sources.mesh import MeshSource, MeshSourceConfig, MeshState
-from ..layers import Layers, below, inside_frame, splat_anchors, split_layers
+from ..layers import Layers, below, splat_anchors, split_layers
+from ..posed_layers import PosedLayers, compose, soft_edge
 from . import Animation, register, single
 
 MOUTH_TINT = (1.0, 0.55, 0.5)  # of the face's mean colour: the inside of a mouth is redder
@@ -104,31 +105,37 @@ class GeometryAnimator:
         line = _hairline(source, mesh, layers.matte)
         return GeometryCache(image, mesh, dark, layers, _torso_line(source), line)
 
-    def animate(self, cache: GeometryCache, driving: Driving) -> Animation:
-        """The source in the driving pose."""
+    def layers(self, cache: GeometryCache, driving: Driving) -> PosedLayers:
+        """What geometry knows of the source in the driving pose; `compose` makes the picture of it."""
         require(driving, self.needs_driving, by="geometry")
         raw = self.source.flow(cache.mesh, driving)
         camera = motion_flow(driving.camera_motion, cache.image)
-        if cache.layers is None:
-            return self._one_layer(cache, raw, camera)
-        anchors, anchor_flow = _anchors(cache, driving, raw)
-        flow = complete(raw, anchors=anchors, anchor_flow=anchor_flow)
-        matte, colours, residual = warp(cache.layers.person, flow).split([1, 3, 3], dim=1)
-        surely = torch.maximum(raw.known, F.avg_pool2d(raw.person, 3, 1, 1))
-        matte = torch.maximum(matte * inside_frame(flow, cache.torso_line), surely)
-        background = cache.layers.background if camera is None else warp(cache.layers.background, camera)
-        image = matte * colours + (1 - matte) * background + residual * self._stillness(cache, flow)
-        return Animation(image=_with_cavity(image, raw, cache.dark), flow=flow, occlusion=matte)
+        anchors, anchor_flow = _anchors(cache, driving, raw, camera)
+        layers, whole = cache.layers, torch.ones_like(raw.known)
+        person = whole if layers is None else torch.maximum(raw.known, F.avg_pool2d(raw.person, 3, 1, 1))
+        background = cache.image if layers is None else layers.background
+        return PosedLayers(
+            matte=whole[:1] if layers is None else layers.matte,
+            colours=cache.image if layers is None else layers.colours,
+            residual=torch.zeros_like(cache.image) if layers is None else layers.residual,
+            background=background if camera is None or layers is None else warp(background, camera),
+            flow=complete(raw, anchors=anchors, anchor_flow=anchor_flow),
+            displacement=raw.flow,
+            covered=raw.covered,
+            known=raw.known,
+            person=person,
+            hollow=soft_edge((raw.cavity > 0.5).to(raw.flow.dtype)),
+            dark=cache.dark,
+            reach=(self.config.stillness * cache.mesh.radius).clamp(min=1e-3)[:, None, None, None],
+            torso_line=raw.flow.new_full((1, 1, 1, 1), cache.torso_line),
+        )
 
-    def _one_layer(self, cache: GeometryCache, raw: MeshFlow, camera: Tensor | None) -> Animation:
-        flow = complete(raw, anchors=border(cache.mesh.size, "tblr", raw.flow), anchor_flow=camera)
-        image = _with_cavity(warp(cache.image, flow), raw, cache.dark)
-        return Animation(image=image, flow=flow, occlusion=raw.known)
-
-    def _stillness(self, cache: GeometryCache, flow: Tensor) -> Float[Tensor, "B 1 H W"]:
-        """1 where nothing moves, fading with the motion."""
-        reach = (self.config.stillness * cache.mesh.radius).clamp(min=1e-3)
-        return torch.exp(-flow.square().sum(1, keepdim=True) / reach.square())
+    def animate(self, cache: GeometryCache, driving: Driving) -> Animation:
+        """The source in the driving pose."""
+        layers = self.layers(cache, driving)
+        made = compose(layers)
+        occlusion = layers.known if cache.layers is None else made.matte
+        return Animation(image=made.image.clamp(0, 1), flow=layers.flow, occlusion=occlusion)
 
     def explain(self, cache: GeometryCache, driving: Driving) -> Mapping[str, Tensor]:
         """Flow, covered and known pixels; with a mask also background, matte and matte in the driving
@@ -156,12 +163,16 @@ def motion_flow(
     return None if motion is None else affine_flow(motion.to(image.dtype), (image.shape[2], image.shape[3]))
 
 
-def _anchors(cache: GeometryCache, driving: Driving, raw: MeshFlow) -> tuple[Tensor, Tensor]:
+def _anchors(
+    cache: GeometryCache, driving: Driving, raw: MeshFlow, camera: Tensor | None
+) -> tuple[Tensor, Tensor]:
     """Fixed flow besides the mesh: torso and bottom of the frame follow the body, the hairline the skull's
-    outline.
+    outline; in a picture of one layer the frame's border follows the camera.
     """
-    body = motion_flow(driving.body_motion, cache.image)
-    flow = torch.zeros_like(raw.flow) if body is None else body.expand_as(raw.flow)
+    moved = camera if cache.layers is None else motion_flow(driving.body_motion, cache.image)
+    flow = torch.zeros_like(raw.flow) if moved is None else moved.expand_as(raw.flow)
+    if cache.layers is None:
+        return border(cache.mesh.size, "tblr", flow), flow
     anchors = border(cache.mesh.size, "b", flow) | below(flow, cache.torso_line)
     if cache.hairline is None or driving.posed_vertices is None:
         return anchors, flow
@@ -190,10 +201,3 @@ def _cavity_colour(image: Float[Tensor, "1 3 H W"], mesh: MeshState) -> Float[Te
     seen = mesh.visibility[0] > 0.5
     mean = image[0][:, y[seen], x[seen]].mean(1) if bool(seen.any()) else image.mean((0, 2, 3))
     return (mean * mean.new_tensor(MOUTH_TINT))[None, :, None, None]
-
-
-def _with_cavity(image: Tensor, raw: MeshFlow, dark: Tensor) -> Float[Tensor, "B 3 H W"]:
-    """The picture with the mouth's inside painted dark, edges soft by a pixel."""
-    hollow = (raw.cavity > 0.5).to(image.dtype)
-    opacity = F.avg_pool2d(hollow, 3, stride=1, padding=1, count_include_pad=False)
-    return (image + opacity * (dark - image)).clamp(0, 1)

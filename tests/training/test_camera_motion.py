@@ -9,7 +9,7 @@ from headwarp.geom.alignment import affine_flow
 from headwarp.geom.errors import HeadwarpError
 from headwarp.geom.flow import warp
 from headwarp.geom.guidance import Source
-from headwarp.tools.camera import CameraMotion
+from headwarp.training.data.camera_motion import CameraMotion
 
 SIZE = (64, 72)
 

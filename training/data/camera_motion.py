@@ -5,9 +5,9 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor
 
-from ..geom.alignment import align_similarity, motion_matrix, prepare_alignment
-from ..geom.displacement import dilate, mesh_radius
-from ..geom.guidance import Source, take
+from ...geom.alignment import align_similarity, motion_matrix, prepare_alignment
+from ...geom.displacement import dilate, mesh_radius
+from ...geom.guidance import Source, take
 
 MARGIN = 0.1  # around the person, in units of the mesh's radius
 LEAST_BACKGROUND = 0.08  # share of the frame

@@ -1,0 +1,1 @@
+"""Pairs of frames to train on: clips and their fits packed, sampled, augmented and loaded."""

@@ -1,0 +1,46 @@
+"""A batch of pairs of frames of one person: what recipes read."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ....warping.posed_layers import PosedLayers
+
+
+@dataclass(frozen=True)
+class PairBatch:
+    """Source and driving frames of the same persons, in pixels of the same window.
+
+    Attributes:
+        source: RGB in [0, 1], ``(B, 3, H, W)``.
+        driving: the frame to be made, RGB in [0, 1].
+        driving_mask: person probability there, ``(B, 1, H, W)``.
+        layers: what geometry knows of the pair; its batch is B in every tensor.
+        source_verts: posed mesh with the mouth's strips, pixels, ``(B, V, 3)``.
+        driving_verts: the same in the driving pose.
+        faces: triangles of both, ``(F, 3)``.
+        names: ``PERSON/CLIP/SOURCE>DRIVING`` of each pair, for reports.
+    """
+
+    source: Float[Tensor, "B 3 H W"]
+    driving: Float[Tensor, "B 3 H W"]
+    driving_mask: Float[Tensor, "B 1 H W"]
+    layers: PosedLayers
+    source_verts: Float[Tensor, "B V 3"]
+    driving_verts: Float[Tensor, "B V 3"]
+    faces: Int[Tensor, "F 3"]
+    names: tuple[str, ...]
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> PairBatch:
+        """Every tensor changed in the same way, such as moved to a device."""
+        changed = {
+            field.name: change(value)
+            for field in dataclasses.fields(self)
+            if isinstance(value := getattr(self, field.name), Tensor)
+        }
+        return dataclasses.replace(self, layers=self.layers.map(change), **changed)

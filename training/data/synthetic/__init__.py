@@ -1,0 +1,1 @@
+"""Synthetic heads: procedural people, lights and backgrounds with exact ground truth."""
