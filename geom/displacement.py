@@ -20,7 +20,7 @@ from .fill import harmonic_fill
 from .flow import pixel_grid, sample, warp
 from .guidance import Guidance
 from .mesh import vertex_normals
-from .rasterizer import interpolate, rasterize
+from .rasterizer import Fragments, interpolate, rasterize
 
 SOFTNESS = 0.3  # range of the cosine in which visibility goes from 0 to 1, for a smooth edge of the gate
 
@@ -128,6 +128,7 @@ class MeshFlow:
         known: 1 where covered, away from the silhouette, and visible in the source.
         cavity: share of a surface no source shows (the mouth's inside), 0..1.
         person: 1 where covered by a part of the skull that lies on the person in the source, seen or hidden.
+        fragments: the driving mesh rasterised: what else lies on it needs no second rasterisation.
     """
 
     flow: Float[Tensor, "B 2 H W"]
@@ -135,6 +136,7 @@ class MeshFlow:
     known: Float[Tensor, "B 1 H W"]
     cavity: Float[Tensor, "B 1 H W"]
     person: Float[Tensor, "B 1 H W"]
+    fragments: Fragments
 
 
 def mesh_flow(
@@ -184,7 +186,8 @@ def mesh_flow(
     known = inner * (image[:, 2:3] > 0.5)
     if mask is not None:
         known = known * (carried_mask(mask, flow) > 0.5)
-    return MeshFlow(flow, covered, known, cavity=image[:, 3:4], person=inner * (image[:, 4:5] > 0.5))
+    skin = inner * (image[:, 4:5] > 0.5)
+    return MeshFlow(flow, covered, known, cavity=image[:, 3:4], person=skin, fragments=fragments)
 
 
 def _at_vertices(mask: Float[Tensor, "#B 1 H W"], verts: Float[Tensor, "B V 3"]) -> Float[Tensor, "B V"]:
