@@ -51,3 +51,15 @@ def test_without_background_there_is_nothing_to_follow():
 def test_a_missing_field_names_its_producer(need):
     with pytest.raises(HeadwarpError, match=rf"camera motion: Source\.{need}: expected a tensor, got None"):
         CameraMotion(photo(**{need: None}))
+
+
+def test_a_frame_by_itself_neither_remembers_nor_is_remembered():
+    source = photo()
+    camera = CameraMotion(source)
+    alone = camera.of_frame(panned(source.image, 1.6, -1.0))
+    assert camera.motion is None
+    camera.follow(panned(source.image, -3.0, 2.0))
+    again = camera.of_frame(panned(source.image, 1.6, -1.0))
+    torch.testing.assert_close(again, alone, rtol=0, atol=0)
+    assert CameraMotion(source).of_frame(source.image) is None
+    assert CameraMotion(photo(mask=torch.ones(1, 1, *SIZE))).of_frame(source.image) is None

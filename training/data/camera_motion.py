@@ -31,6 +31,11 @@ class CameraMotion:
         if not self.enough:
             return None
         self.motion = align_similarity(self.template, image, self.motion)
-        if bool((self.motion == 0).all()):
-            return None
-        return motion_matrix(self.motion, self.template.size)[None]
+        return self._affine(self.motion)
+
+    def of_frame(self, image: Float[Tensor, "1 3 H W"]) -> Float[Tensor, "1 2 3"] | None:
+        """`follow` for a frame taken out of its clip: neither starts from another frame nor is remembered."""
+        return self._affine(align_similarity(self.template, image)) if self.enough else None
+
+    def _affine(self, motion: Float[Tensor, "4"]) -> Float[Tensor, "1 2 3"] | None:
+        return None if bool((motion == 0).all()) else motion_matrix(motion, self.template.size)[None]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ....warping.posed_layers import PosedLayers
+from ....geom.errors import ShapeError
+from ....warping.posed_layers import PosedLayers, stack_layers
 
 
 @dataclass(frozen=True)
@@ -44,3 +46,26 @@ class PairBatch:
             if isinstance(value := getattr(self, field.name), Tensor)
         }
         return dataclasses.replace(self, layers=self.layers.map(change), **changed)
+
+    def pin_memory(self) -> PairBatch:
+        """In memory from which a device copies while the program goes on; `torch.utils.data` calls this."""
+        return self.map(Tensor.pin_memory)
+
+
+def stack_pairs(pairs: Sequence[PairBatch]) -> PairBatch:
+    """Pairs of equal size and head as one batch.
+
+    Raises:
+        ShapeError: their meshes are not of one head.
+    """
+    faces = pairs[0].faces
+    if any(not torch.equal(pair.faces, faces) for pair in pairs[1:]):
+        raise ShapeError("stack_pairs: expected meshes of one head, got different triangles")
+    per_pair = ("source", "driving", "driving_mask", "source_verts", "driving_verts")
+    stacked = {name: torch.cat([getattr(pair, name) for pair in pairs]) for name in per_pair}
+    return PairBatch(
+        layers=stack_layers([pair.layers for pair in pairs]),
+        faces=faces,
+        names=tuple(name for pair in pairs for name in pair.names),
+        **stacked,
+    )

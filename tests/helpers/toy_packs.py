@@ -1,0 +1,69 @@
+"""Small packs: a toy head that moves over a texture, masks drawn around it."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import torch
+from toy_fit import toy_fit, varied
+from toy_mesh import texture
+
+from headwarp.flame.model import HeadModel
+from headwarp.flame.params import HeadFit
+from headwarp.training.data.pairs.pack import ClipLabel, Pack, PackConfig, pack_clip
+
+SIDE = 256
+
+
+def toy_clip(head: HeadModel, frames: int = 6, *, seed: int = 0) -> tuple[list[np.ndarray], HeadFit]:
+    """Frames of 256 x 256 and their fit; every frame is a texture of its own."""
+    fit = toy_fit(head, frames, residual=2.0, **varied(head, frames, seed))
+    pictures = [
+        (texture((SIDE, SIDE), cell=24, seed=seed + number)[0].permute(1, 2, 0).numpy() * 255).astype(
+            np.uint8
+        )
+        for number in range(frames)
+    ]
+    return pictures, dataclasses.replace(fit, size=(SIDE, SIDE))
+
+
+def oval(frame: np.ndarray) -> np.ndarray:
+    """A person where the toy head lies, whatever the picture shows."""
+    height, width = frame.shape[:2]
+    y, x = np.mgrid[:height, :width] + 0.5
+    inside = ((x / width - 0.5) / 0.34) ** 2 + ((y / height - 0.5) / 0.42) ** 2 < 1
+    return np.maximum(inside, y > 0.9 * height).astype(np.float32)
+
+
+def toy_pack(
+    folder: Path,
+    head: HeadModel,
+    clip: str = "walk",
+    *,
+    person: str = "ann",
+    frames: int = 6,
+    seed: int = 0,
+    config: PackConfig | None = None,
+) -> Pack:
+    """A pack of `toy_clip`, 64 pixels by default."""
+    pictures, fit = toy_clip(head, frames, seed=seed)
+    return pack_clip(
+        pictures,
+        fit,
+        head=head,
+        folder=folder,
+        label=ClipLabel(person, clip, f"{clip}.mp4"),
+        config=config or PackConfig(size=64),
+        segment=oval,
+    )
+
+
+def without(fit: HeadFit, frames: list[int], **values: float) -> HeadFit:
+    """The fit with fields of some frames set to a value, as in ``status=0, confidence=nan``."""
+    index = torch.tensor(frames)
+    changed = {name: getattr(fit, name).clone() for name in values}
+    for name, value in values.items():
+        changed[name][index] = value
+    return dataclasses.replace(fit, **changed)
