@@ -13,8 +13,10 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from headwarp.geom.errors import ShapeError
 from headwarp.training.metrics import (
     DEFINITIONS,
+    HIGHER_IS_BETTER,
     akd,
     akd_l1,
+    definition_id,
     definitions_of,
     l1,
     mean_over_clips,
@@ -265,8 +267,29 @@ def test_every_definition_is_a_sentence_and_unknown_ids_are_errors() -> None:
         assert text.endswith("."), name
     assert list(definitions_of(["psnr", "akd"])) == ["mean", "psnr", "akd"]
     assert list(definitions_of(iter(["mean", "l1"]))) == ["mean", "l1"]
-    with pytest.raises(KeyError, match="no definition of fid"):
-        definitions_of(["fid"])
+    with pytest.raises(KeyError, match="no definition of beauty"):
+        definitions_of(["beauty"])
+
+
+def test_a_definition_says_which_way_is_better_and_the_table_says_the_same() -> None:
+    for name, text in DEFINITIONS.items():
+        if "higher is better" in text or "lower is better" in text:
+            assert ("higher is better" in text) == (name in HIGHER_IS_BETTER), name
+    assert set(DEFINITIONS) >= HIGHER_IS_BETTER
+
+
+def test_a_definition_id_names_what_a_number_depends_on() -> None:
+    bases = {"head": "builtin-01", "arcface": "arcface-23", "inception": "inception-45", "lpips": "alex-67"}
+    ids = {name: definition_id(name, bases) for name in DEFINITIONS}
+    assert ids["l1"] == "l1"
+    assert ids["akd"] == "akd/mesh68"
+    assert ids["aed_exp_l1"] == "aed_exp_l1/builtin-01"
+    assert (ids["csim"], ids["fid"], ids["lpips"]) == ("csim/arcface-23", "fid/inception-45", "lpips/alex-67")
+    assert len(set(ids.values())) == len(DEFINITIONS)
+    with pytest.raises(KeyError, match="arcface"):
+        definition_id("csim", {})
+    with pytest.raises(KeyError, match="no definition of beauty"):
+        definition_id("beauty", {})
 
 
 def test_mean_over_clips_weighs_clips_alike() -> None:

@@ -34,7 +34,7 @@ def l1(images: Float[Tensor, "B 3 H W"], targets: Float[Tensor, "B 3 H W"]) -> F
     Raises:
         ShapeError: shapes differ or are not (B, 3, H, W), or the values are not floats.
     """
-    _check(images, targets)
+    check_pictures(images, targets)
     return (images - targets).abs().mean((1, 2, 3), dtype=torch.float64)
 
 
@@ -54,7 +54,7 @@ def psnr(images: Float[Tensor, "B 3 H W"], targets: Float[Tensor, "B 3 H W"]) ->
     Raises:
         ShapeError: shapes differ or are not (B, 3, H, W), or the values are not floats.
     """
-    _check(images, targets)
+    check_pictures(images, targets)
     error = (images - targets).square().mean((1, 2, 3), dtype=torch.float64)
     return -10 * error.clamp_min(10 ** (-PSNR_LIMIT_DB / 10)).log10()
 
@@ -83,7 +83,7 @@ def ssim(images: Float[Tensor, "B 3 H W"], targets: Float[Tensor, "B 3 H W"]) ->
         >>> ssim(picture, picture).tolist()
         [1.0]
     """
-    _check(images, targets)
+    check_pictures(images, targets)
     wants_gradient = torch.is_grad_enabled() and (images.requires_grad or targets.requires_grad)
     if wants_gradient or images.device.type != "cpu" or targets.device.type != "cpu":
         return ssim_ref(images, targets)
@@ -110,15 +110,30 @@ def ssim_ref(images: Float[Tensor, "B 3 H W"], targets: Float[Tensor, "B 3 H W"]
     Raises:
         ShapeError: as :func:`ssim`.
     """
-    _check(images, targets)
+    check_pictures(images, targets)
     _check_window(images)
-    x, y = images.double(), targets.double()
-    means = _window_mean(torch.cat([x, y, x * x + y * y, x * y], dim=1))  # (B, 12, H - 10, W - 10)
+    luminance, structure = ssim_terms(images.double(), targets.double())
+    return (luminance * structure).mean((1, 2, 3))
+
+
+def ssim_terms(
+    x: Float[Tensor, "B C H W"], y: Float[Tensor, "B C H W"]
+) -> tuple[Float[Tensor, "B C h w"], Float[Tensor, "B C h w"]]:
+    """Luminance, and contrast times structure, of every window inside the frame; their product is the index.
+
+    Args:
+        x: float64 pictures in [0, 1].
+        y: the others.
+
+    Returns:
+        Two maps with h = H - 10, w = W - 10.
+    """
+    means = _window_mean(torch.cat([x, y, x * x + y * y, x * y], dim=1))  # (B, 4 C, h, w)
     mean_x, mean_y, mean_square, mean_product = means.chunk(4, dim=1)
     square, product = mean_x * mean_x + mean_y * mean_y, mean_x * mean_y
     luminance = (2 * product + _C1) / (square + _C1)
     structure = (2 * (mean_product - product) + _C2) / (mean_square - square + _C2)
-    return (luminance * structure).mean((1, 2, 3))
+    return luminance, structure
 
 
 def _kernel() -> Float[Tensor, " 11"]:
@@ -141,7 +156,8 @@ def _check_window(images: Tensor) -> None:
         raise ShapeError(f"images: expected at least 11 x 11 pixels for the window, got {got}.")
 
 
-def _check(images: Tensor, targets: Tensor) -> None:
+def check_pictures(images: Tensor, targets: Tensor) -> None:
+    """Raise ShapeError unless both are float pictures (B, 3, H, W) of one shape."""
     if images.ndim != 4 or images.shape[1] != 3 or images.shape != targets.shape:
         got = f"{tuple(images.shape)} and {tuple(targets.shape)}"
         raise ShapeError(f"images, targets: expected two (B, 3, H, W) of one shape, got {got}.")
