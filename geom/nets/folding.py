@@ -1,0 +1,149 @@
+"""Networks made plain for inference: spectral norms and batch norms become part of the convolutions.
+
+Values stay those of the network in evaluation mode, to rounding. What is gained: no norm is computed, no
+weight is divided in every pass, and the scale and shift of a `Spade` come from one convolution.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from .blocks import DownBlock, SameBlock, Spade, SpadeResBlock, UpBlock, activate
+
+
+def fold_norms_(network: nn.Module) -> nn.Module:
+    """Replace every block of `geom.nets.blocks` in a network by a plain one, in place, for inference only.
+
+    Layer by layer, so that the memory holds the weights once. The network is put into evaluation mode; its
+    state dict is no longer that of a checkpoint. To go on with training, fold a ``copy.deepcopy``.
+
+    Args:
+        network: anything that is made of these blocks; other layers stay, without their parametrisations.
+
+    Returns:
+        The same network; a block itself is returned as its plain replacement.
+
+    Example:
+        >>> block = SameBlock(3, 8).eval()
+        >>> picture = torch.rand(1, 3, 16, 16)
+        >>> expected = block(picture)
+        >>> torch.allclose(fold_norms_(block)(picture), expected, atol=1e-6)
+        True
+    """
+    network.eval()
+    with torch.no_grad():
+        return _folded(network)
+
+
+def _folded(module: nn.Module) -> nn.Module:
+    """The plain replacement of a block, or the module with its children folded."""
+    fold = _FOLDERS.get(type(module))
+    if fold is not None:
+        return fold(module)
+    for name, child in list(module.named_children()):
+        if name != "parametrizations":
+            setattr(module, name, _folded(child))
+    if parametrize.is_parametrized(module):
+        for name in list(cast(nn.ModuleDict, module.parametrizations)):
+            parametrize.remove_parametrizations(module, name)
+    return module
+
+
+class FoldedBlock(nn.Module):
+    """A `SameBlock`, `DownBlock` or `UpBlock` whose norms are part of its convolution."""
+
+    def __init__(self, block: SameBlock) -> None:
+        super().__init__()
+        (weight, bias), (scale, shift) = _linear(block.conv), _affine(block.norm)
+        self.conv = _convolution(weight * scale[:, None, None, None], bias * scale + shift, block.conv)
+        self.up, self.down = isinstance(block, UpBlock), isinstance(block, DownBlock)
+
+    def forward(self, features: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D h w"]:
+        """As the block's."""
+        if self.up:
+            features = F.interpolate(features, scale_factor=2, mode="nearest")
+        result = activate(self.conv(features))
+        return F.avg_pool2d(result, 2) if self.down else result
+
+
+class FoldedSpade(nn.Module):
+    """A `Spade` as ``features * scale + shift``, both from one convolution of the hidden guidance.
+
+    With the batch norm as ``a x + b``: scale = a (1 + gamma), shift = beta + b (1 + gamma).
+    """
+
+    def __init__(self, spade: Spade) -> None:
+        super().__init__()
+        scale, shift = _affine(spade.norm)  # norm(x) = scale x + shift
+        (gamma, gamma_bias), (beta, beta_bias) = _linear(spade.gamma_conv), _linear(spade.beta_conv)
+        weight = torch.cat([gamma * scale[:, None, None, None], beta + gamma * shift[:, None, None, None]])
+        bias = torch.cat([(1 + gamma_bias) * scale, beta_bias + (1 + gamma_bias) * shift])
+        self.shared = _convolution(*_linear(spade.shared_conv[0]), spade.shared_conv[0])
+        self.modulation = _convolution(weight, bias, spade.beta_conv)
+
+    def forward(
+        self, features: Float[Tensor, "B C H W"], guidance: Float[Tensor, "B G H W"]
+    ) -> Float[Tensor, "B C H W"]:
+        """As the block's."""
+        scale, shift = self.modulation(activate(self.shared(guidance))).chunk(2, dim=1)
+        return torch.addcmul(shift, features, scale)
+
+
+class FoldedSpadeResBlock(nn.Module):
+    """A `SpadeResBlock` of plain convolutions."""
+
+    def __init__(self, block: SpadeResBlock) -> None:
+        super().__init__()
+        shortcut = block.non_identity_shortcut
+        self.shortcut = None if shortcut is None else _folded(shortcut)
+        self.spade1, self.conv1 = FoldedSpade(block.spade1), _folded(block.conv1)
+        self.spade2, self.conv2 = FoldedSpade(block.spade2), _folded(block.conv2)
+
+    def forward(
+        self, features: Float[Tensor, "B C H W"], guidance: Float[Tensor, "B G H W"]
+    ) -> Float[Tensor, "B D H W"]:
+        """As the block's."""
+        inner = self.conv1(activate(self.spade1(features, guidance)))
+        inner = self.conv2(activate(self.spade2(inner, guidance)))
+        return inner.add_(features if self.shortcut is None else self.shortcut(features))
+
+
+def _linear(layer: Any) -> tuple[Tensor, Tensor]:
+    """Weight, its spectral norm divided out, and bias of a convolution."""
+    weight = layer.weight
+    return weight, weight.new_zeros(len(weight)) if layer.bias is None else layer.bias
+
+
+def _affine(norm: Any) -> tuple[Tensor, Tensor]:
+    """A batch norm in evaluation as scale and shift of every channel."""
+    scale = (norm.running_var + norm.eps).rsqrt()
+    if norm.weight is not None:
+        scale = scale * norm.weight
+    shift = -norm.running_mean * scale
+    return scale, shift if norm.bias is None else shift + norm.bias
+
+
+def _convolution(weight: Tensor, bias: Tensor, like: Any) -> nn.Conv2d:
+    """A convolution with this weight and bias and the padding of another; nothing is drawn at random."""
+    outputs, inputs, height, width = weight.shape
+    with torch.device("meta"):
+        made = nn.Conv2d(inputs, outputs, (height, width), padding=like.padding)
+    made.weight = nn.Parameter(weight.detach().clone(), requires_grad=False)
+    made.bias = nn.Parameter(bias.detach().clone(), requires_grad=False)
+    return made
+
+
+_FOLDERS: dict[type, Callable[..., nn.Module]] = {
+    SameBlock: FoldedBlock,
+    DownBlock: FoldedBlock,
+    UpBlock: FoldedBlock,
+    Spade: FoldedSpade,
+    SpadeResBlock: FoldedSpadeResBlock,
+}
