@@ -87,7 +87,10 @@ class MeshSource:
 
     def guide(self, state: MeshState, driving: Driving) -> Guidance:
         """Filled displacement with the frame border at rest (or moved by ``driving.camera_motion``)."""
-        raw = self.flow(state, driving)
+        return self.filled(state, driving, self.flow(state, driving))
+
+    def filled(self, state: MeshState, driving: Driving, raw: MeshFlow) -> Guidance:
+        """`guide` of a raw displacement that was computed before."""
         camera = driving.camera_motion
         anchored = None if camera is None else affine_flow(camera.to(raw.flow), state.size)
         flow = complete(raw, anchors=border(state.size, "tblr", raw.flow), anchor_flow=anchored)

@@ -1,4 +1,6 @@
-"""Geometry sources: every file keeps the protocol; the mesh source is the displacement, prepared once."""
+"""Geometry sources: every file keeps the protocol; the mesh source is the displacement, prepared once; the
+codes source adds codes in both poses.
+"""
 
 import dataclasses
 import importlib
@@ -9,9 +11,11 @@ import torch
 from toy_mesh import bulge, sheet, sheet_faces, texture
 
 from headwarp.geom import sources
+from headwarp.geom.codes import TexelCodes, VertexCodes, render_codes
 from headwarp.geom.displacement import DisplacementConfig, border, geometric_displacement
 from headwarp.geom.errors import HeadwarpError, ShapeError
 from headwarp.geom.guidance import PRODUCERS, Driving, GeometrySource, Guidance, Source
+from headwarp.geom.sources.codes import CodesSource, CodesSourceConfig, fixed_codes
 from headwarp.geom.sources.mesh import MeshSource, MeshSourceConfig
 
 SIZE = (40, 50)
@@ -133,3 +137,68 @@ def test_preparing_and_guiding_leave_the_input_alone_and_repeat_bit_for_bit():
     assert torch.equal(first, second)
     after = [source.image, source.posed_vertices, driving.posed_vertices]
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+@pytest.mark.parametrize("need", CodesSource.needs_source)
+def test_a_missing_need_of_the_codes_names_its_producer(need):
+    with pytest.raises(HeadwarpError) as caught:
+        CodesSource().prepare(photo(**{need: None}))
+    assert str(caught.value).startswith(f"codes source: Source.{need}: expected a tensor, got None")
+    source = CodesSource()
+    for call in (source.guide, source.codes):
+        with pytest.raises(HeadwarpError, match=r"codes source: Driving\.posed_vertices: .* flame\.posing"):
+            call(source.prepare(photo()), Driving())
+
+
+def test_codes_guide_with_codes_in_both_poses_beside_the_flow_of_the_mesh():
+    learned = VertexCodes(81, 4)
+    source, plain = CodesSource(codes=learned), MeshSource()
+    camera = torch.tensor([[[1.0, 0, -4], [0, 1, 2]]])
+    driving = moved(4.0, camera_motion=camera)
+    state = source.prepare(photo())
+    guidance, expected = source.guide(state, driving), plain.guide(plain.prepare(photo()), driving)
+    for field in ("flow", "known", "visible"):
+        assert torch.equal(getattr(guidance, field), getattr(expected, field))
+    for made, verts in ((guidance.source_codes, VERTS), (guidance.codes, driving.posed_vertices)):
+        assert torch.equal(made, render_codes(verts, FACES, learned.codes, size=SIZE))
+    assert torch.equal(source.codes(state, driving), guidance.codes)
+
+
+def test_codes_of_a_batch_of_drivers_learn_from_both_poses():
+    learned = VertexCodes(81, 4)
+    source = CodesSource(codes=learned)
+    shifts = torch.tensor([[0.0, 0, 0], [5, -2, 0], [400, 0, 0]])
+    guidance = source.guide(source.prepare(photo()), Driving(posed_vertices=VERTS + shifts[:, None]))
+    assert guidance.codes.shape == guidance.source_codes.shape == (3, 4, *SIZE)
+    assert torch.equal(guidance.codes[0], guidance.source_codes[2])
+    assert not guidance.codes[2].any()
+    (guidance.codes.sum() + guidance.source_codes.sum()).backward()
+    weight = learned.codes.grad.sum(0)
+    pixels = (guidance.codes[:, :1] > 0).sum() + (guidance.source_codes[:, :1] > 0).sum()
+    torch.testing.assert_close(weight, pixels.expand(4).float(), rtol=1e-5, atol=0)
+
+
+def test_codes_without_learned_ones_are_fixed_by_their_seed():
+    made = [
+        source.guide(source.prepare(photo()), moved(2.0)).codes
+        for source in (CodesSource(), CodesSource(), CodesSource(CodesSourceConfig(seed=1, channels=3)))
+    ]
+    assert torch.equal(made[0], made[1])
+    assert made[0].shape[1] == 16
+    assert made[2].shape[1] == 3
+    assert not torch.equal(made[0][:, :3], made[2])
+    assert torch.equal(
+        made[0], render_codes(VERTS + torch.tensor([2.0, 0, 0]), FACES, fixed_codes(VERTS).codes, size=SIZE)
+    )
+    assert not made[0].requires_grad
+
+
+def test_texel_codes_guide_too_and_codes_of_another_head_are_refused():
+    uv = VERTS[0, :, :2] / torch.tensor([50.0, 40.0])
+    texels = TexelCodes(uv, FACES, faces=FACES, channels=3, resolution=16)
+    source = CodesSource(codes=texels)
+    state = source.prepare(photo())
+    torch.testing.assert_close(source.codes(state, moved(0.0)), state.source_codes)
+    assert state.source_codes.any()
+    with pytest.raises(ShapeError, match="codes belong to one head model"):
+        CodesSource(codes=VertexCodes(82)).prepare(photo())
