@@ -26,6 +26,7 @@ _EXPORTS: dict[str, str] = {
     "Source": ".geom.guidance",
     "Transfer": ".flame.driving",
     "animate": ".tools.animate",
+    "codes": ".tools.posed",
     "displacement": ".tools.posed",
     "edit": ".tools.edit",
     "edit_track": ".tools.edit",
@@ -62,6 +63,7 @@ if TYPE_CHECKING:  # the same names for editors and type checkers
     from .tools.export import export as export
     from .tools.fit import fit as fit
     from .tools.fit import fit_all as fit_all
+    from .tools.posed import codes as codes
     from .tools.posed import displacement as displacement
     from .tools.posed import pose as pose
     from .tools.refine import refine as refine

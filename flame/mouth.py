@@ -64,6 +64,12 @@ def open_mouth(head: HeadModel, verts: Float[Tensor, "1 V 3"], fit: HeadFit) -> 
     return Mouth(gap, rows, faces, cavity)
 
 
+def strip_vertices(head: HeadModel) -> int:
+    """How many vertices `with_mouth` appends: teeth, then cavity, each row after row; 0 without a mouth."""
+    rows = _lip_rows(head)
+    return 0 if rows is None else 2 * ROWS * rows.shape[1]
+
+
 def _without_teeth(head: HeadModel) -> Int[Tensor, "F 3"]:
     """The head's triangles but those of teeth and gums of its own: they would stand before the strip, and the
     photo's teeth do not lie on them.

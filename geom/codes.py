@@ -38,6 +38,10 @@ class NeuralCodes(Protocol):
     def channels(self) -> int:
         """Values a code."""
 
+    @property
+    def table(self) -> Float[Tensor, "N C"]:
+        """All codes, one a row."""
+
     def at(
         self, fragments: Fragments, verts: Float[Tensor, "B V 3"], faces: Int[Tensor, "F 3"]
     ) -> Float[Tensor, "B C H W"]:
@@ -206,6 +210,11 @@ class VertexCodes(nn.Module):
         """C."""
         return self.codes.shape[1]
 
+    @property
+    def table(self) -> Float[Tensor, "V C"]:
+        """The codes."""
+        return self.codes
+
     def rows(self, vertices: int) -> Float[Tensor, "V C"]:
         """The codes of a mesh of so many vertices.
 
@@ -234,6 +243,13 @@ class VertexCodes(nn.Module):
     ) -> Float[Tensor, "B C H W"]:
         """See `render_codes`, `rows`."""
         return self.at(rasterize(verts, faces, size), verts, faces)
+
+
+def vertex_codes(values: Float[Tensor, "V C"]) -> VertexCodes:
+    """`VertexCodes` with these values, without gradients."""
+    module = VertexCodes(*values.shape).to(values)
+    module.load_state_dict({"codes": values})
+    return module.requires_grad_(False)
 
 
 class TexelCodes(nn.Module):
@@ -285,6 +301,11 @@ class TexelCodes(nn.Module):
     def channels(self) -> int:
         """C."""
         return self.texture.shape[0]
+
+    @property
+    def table(self) -> Float[Tensor, "N C"]:
+        """The codes of the texels, row after row."""
+        return self.texture.flatten(1).mT
 
     def at(
         self, fragments: Fragments, verts: Float[Tensor, "B V 3"], faces: Int[Tensor, "F 3"]

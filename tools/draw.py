@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..flame.model import HeadModel
+from ..geom.codes import facing, keep_faces
 from ..geom.flow import sample
 from ..geom.mesh import vertex_normals
 from ..geom.rasterizer import Fragments, interpolate, rasterize
@@ -104,6 +105,30 @@ def uv_picture(coordinates: Float[Tensor, "2 H W"], covered: Float[Tensor, "1 H 
     """u in red, v in green, a checker of 16 x 16 in blue."""
     checker = (coordinates * 16).floor().sum(0, keepdim=True) % 2
     return torch.cat([coordinates, 0.35 + 0.3 * checker]) * covered
+
+
+def front(view: View) -> Float[Tensor, "1 H W"]:
+    """1 where the mesh shows its outside."""
+    kept = keep_faces(view.fragments, facing(view.verts, view.model.faces))
+    return (kept.face >= 0).to(view.verts.dtype)
+
+
+def codes_picture(
+    codes: Float[Tensor, "C H W"], covered: Float[Tensor, "1 H W"], table: Float[Tensor, "N C"]
+) -> Picture:
+    """Red, green and blue are the first three principal directions of all codes, two deviations each way.
+
+    The directions are those of the ``table``, so a code has one colour in every pose. With fewer than three
+    channels the rest is middle grey.
+    """
+    centred = table - table.mean(0)
+    spread, directions = torch.linalg.eigh(centred.mT @ centred / len(table))  # ascending
+    largest = directions.gather(0, directions.abs().argmax(0, keepdim=True))
+    directions = (directions * largest.sign()).flip(1)[:, :3]  # a sign of its own for each: (C, 3)
+    deviation = spread.flip(0)[:3].clamp(min=1e-12).sqrt()[:, None, None]
+    values = torch.einsum("chw,ck->khw", codes - table.mean(0)[:, None, None], directions) / deviation
+    missing = values.new_zeros(3 - len(values), *values.shape[1:])
+    return (0.5 + torch.cat([values, missing]) / 4).clamp(0, 1) * covered
 
 
 def region_names(model: HeadModel) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ..geom.codes import NeuralCodes
 from ..geom.displacement import MeshFlow, border, complete, mesh_flow
 from ..geom.flow import warp
 from ..geom.rasterizer import interpolate
@@ -28,6 +29,7 @@ class Origin:
         full: displacement in pixels that is drawn in full colour.
         photo: the source picture, ``(1, 3, H, W)``; for textures.
         skin: a texture of the head's own coordinates, ``(1, 3, h, w)``, in place of the source picture.
+        codes: neural codes of the head.
     """
 
     verts: Float[Tensor, "1 V 3"]
@@ -35,6 +37,7 @@ class Origin:
     full: float
     photo: Float[Tensor, "1 3 H W"] | None = None
     skin: Float[Tensor, "1 3 h w"] | None = None
+    codes: NeuralCodes | None = None
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,19 @@ def _textured(view: View, origin: Origin) -> Maps:
     return {"image": torch.where(known > 0.5, photo, 0.35 * draw.shaded(view)), "known": known}
 
 
+def _codes(view: View, origin: Origin) -> Maps:
+    assert origin.codes is not None
+    return {
+        "codes": origin.codes.at(view.fragments, view.verts, view.model.faces)[0],
+        "covered": draw.front(view),
+    }
+
+
+def _codes_picture(view: View, maps: Maps, origin: Origin) -> Picture:
+    assert origin.codes is not None
+    return draw.codes_picture(maps["codes"], maps["covered"], origin.codes.table)
+
+
 MODES: Mapping[str, Mode] = {
     "shaded": Mode(
         lambda view, _: {"image": draw.shaded(view)},
@@ -114,6 +130,11 @@ MODES: Mapping[str, Mode] = {
         "flow: backward displacement to the source in pixels, x then y, filled harmonically where unknown; "
         "known: 1 where the mesh covers the pixel and the source shows the surface; visible: the same",
         whole=True,
+    ),
+    "codes": Mode(
+        _codes,
+        _codes_picture,
+        "codes: neural codes of the surface, 0 where empty; covered: 1 where the head shows its outside",
     ),
     "visibility": Mode(
         lambda view, origin: {"visible": _visible(view, origin), "covered": view.covered},

@@ -22,8 +22,10 @@ from ..flame.params import DETECTED, MISSING, HeadFit, check_model
 from ..flame.posing import posed_vertices, retarget
 from ..flame.residual import ResidualField, corrected, field_of
 from ..flame.texture import TextureSpace, load_texture, with_texture_coordinates
+from ..geom.codes import NeuralCodes
 from ..geom.displacement import mesh_radius, source_visibility
 from ..geom.errors import HeadwarpError
+from ..geom.sources.codes import fixed_codes
 from ..training.data.portrait import Frame, to_frame, to_image
 from .draw import Picture, View, blend, region_names, view_of
 from .heads import ready_head
@@ -31,8 +33,11 @@ from .maps import MODES, Maps, Origin
 from .overlay import scaled_fit, scaled_frame
 from .performance import CLIPS, PICTURES
 from .portrait import fitted_frames
+from .posed import learned_codes
 
-ModeName = Literal["shaded", "normals", "depth", "uv", "displacement", "visibility", "regions", "textured"]
+ModeName = Literal[
+    "shaded", "normals", "depth", "uv", "displacement", "codes", "visibility", "regions", "textured"
+]
 OPACITY = 0.7
 CHUNK = 16  # frames posed at a time
 DEFAULT_FPS = Fraction(25)
@@ -59,6 +64,8 @@ class Render:
     """Photo or clip to draw over: the picture that was fitted."""
     texture: Path | None = None
     """Photo or clip that the source fit belongs to, or a FLAME texture file (.npz); for --mode textured."""
+    checkpoint: Path | None = None
+    """For --mode codes: a network whose learned codes are drawn; without it, fixed numbers a vertex."""
     size: int | None = None
     """Longer side of the result in pixels; without it, that of the fitted picture."""
     frame: int | None = None
@@ -109,14 +116,15 @@ def render(
 
     Args:
         fit: a fit, or its file.
-        mode: ``shaded``, ``normals``, ``depth``, ``uv``, ``displacement``, ``visibility``, ``regions`` or
-            ``textured``.
+        mode: ``shaded``, ``normals``, ``depth``, ``uv``, ``displacement``, ``codes``, ``visibility``,
+            ``regions`` or ``textured``.
         head: the head model of the fit, or its file; None for what ``$HEADWARP_HEAD`` names, else the
             built-in.
         source: fit whose first detected frame displacement, visibility and textures start from, and whose
             shape is used; None for the fit itself.
         over: picture(s) to draw over, as `headwarp.fit` takes them: one for all frames, or one a frame.
-        texture: the picture that the source belongs to, or a texture space or its file, for ``textured``.
+        texture: what lies on the mesh: the picture that the source belongs to, or a texture space or its
+            file, for ``textured``; the checkpoint of learned codes for ``codes``, None for fixed ones.
         size: longer side of the result in pixels; None for that of the fitted picture.
         frame: only this frame.
 
@@ -176,6 +184,8 @@ def make_scene(
     if space is not None:
         mean = space.sample()
         origin = dataclasses.replace(origin, skin=mean ** (1 / 2.2) if space.linear else mean)
+    if mode == "codes":
+        origin = dataclasses.replace(origin, codes=_codes(model, texture))
     return Scene(model, chosen, field, mode, origin, body, frame, fitted_size)
 
 
@@ -208,6 +218,17 @@ def _texture_space(texture: Any) -> TextureSpace | None:
         return texture
     named = isinstance(texture, (str, Path)) and Path(texture).suffix.lower() == ".npz"
     return load_texture(texture, count=1) if named else None
+
+
+def _codes(model: HeadModel, checkpoint: Any) -> NeuralCodes:
+    if checkpoint is None:
+        return fixed_codes(model.template)
+    if not isinstance(checkpoint, (str, Path)):
+        raise HeadwarpError(
+            f"--mode codes: expected the file of a checkpoint, got {type(checkpoint).__name__}; "
+            "leave it out for fixed codes"
+        )
+    return learned_codes(checkpoint, model)
 
 
 def _photo(texture: Any, start: HeadFit, number: int) -> Float[Tensor, "1 3 H W"]:
@@ -307,7 +328,7 @@ def run(config: Render) -> dict[str, Any]:
         mode=config.mode,
         head=config.head,
         source=config.source,
-        texture=config.texture,
+        texture=_on_the_mesh(config),
         size=config.size,
         frame=config.frame,
     )
@@ -328,6 +349,15 @@ def run(config: Render) -> dict[str, Any]:
     }
 
 
+def _on_the_mesh(config: Render) -> Path | None:
+    """What `make_scene` takes as texture."""
+    if config.mode != "codes" and config.checkpoint is not None:
+        raise HeadwarpError(f"--checkpoint: only --mode codes draws learned codes, got --mode {config.mode}")
+    if config.mode == "codes" and config.texture is not None:
+        raise HeadwarpError("--texture: --mode codes draws codes; name a network's file with --checkpoint")
+    return config.checkpoint if config.mode == "codes" else config.texture
+
+
 def _output(config: Render, scene: Scene) -> Path:
     """The file to write, checked before the work."""
     one = scene.fit.frames == 1
@@ -336,7 +366,7 @@ def _output(config: Render, scene: Scene) -> Path:
         number = "" if config.frame is None else f"_{config.frame}"
         output = config.fit.with_name(f"{config.fit.stem}_{config.mode}{number}{'.png' if one else '.mp4'}")
     suffix = output.suffix.lower()
-    inputs = [path for path in (config.fit, config.source, config.over, config.texture) if path is not None]
+    inputs = _inputs(config)
     if os.path.realpath(output) in map(os.path.realpath, inputs):
         raise HeadwarpError(f"--output: {output} is one of the inputs; give another name")
     if suffix in PICTURES and not one:
@@ -350,6 +380,11 @@ def _output(config: Render, scene: Scene) -> Path:
     if suffix == ".npz" and config.over is not None:
         raise HeadwarpError("--over: an .npz holds numbers, there is nothing to draw over; leave it out")
     return output
+
+
+def _inputs(config: Render) -> list[Path]:
+    named = (config.fit, config.source, config.over, config.texture, config.checkpoint)
+    return [path for path in named if path is not None]
 
 
 def _write(config: Render, scene: Scene, output: Path) -> dict[str, str]:
@@ -409,9 +444,8 @@ def _timing(config: Render, scene: Scene) -> tuple[Fraction, Path | None]:
 def _provenance(config: Render) -> Any:
     from ..training.data.provenance import ENHANCED, Provenance
 
-    paths = [path for path in (config.fit, config.source, config.over, config.texture) if path is not None]
     kind = DATA_DRIVEN if config.over is None and config.mode != "textured" else ENHANCED
-    return Provenance.now(f"render {config.mode}", inputs=paths, digital_source_type=kind)
+    return Provenance.now(f"render {config.mode}", inputs=_inputs(config), digital_source_type=kind)
 
 
 def describe(report: Mapping[str, Any]) -> str:

@@ -90,7 +90,7 @@ class CodesSource:
         )
 
 
-def fixed_codes(verts: Float[Tensor, "B V 3"], channels: int = CHANNELS, *, seed: int = 0) -> VertexCodes:
+def fixed_codes(verts: Float[Tensor, "... V 3"], channels: int = CHANNELS, *, seed: int = 0) -> VertexCodes:
     """Codes of a mesh that nobody learned, the same for the same seed; without gradients."""
     generator = torch.Generator().manual_seed(seed)
-    return VertexCodes(verts.shape[1], channels, generator=generator).to(verts).requires_grad_(False)
+    return VertexCodes(verts.shape[-2], channels, generator=generator).to(verts).requires_grad_(False)

@@ -1,4 +1,4 @@
-"""``pose`` and ``displacement``: fits posed and compared without pictures."""
+"""``pose``, ``displacement`` and ``codes``: fits posed and compared without pictures."""
 
 from __future__ import annotations
 
@@ -6,14 +6,20 @@ import dataclasses
 
 import pytest
 import torch
+from posed_fits import posed_fit
 from toy_fit import toy_fit, varied
 from toy_head import toy_head
 
 import headwarp
+from headwarp.flame.mouth import open_mouth, strip_vertices
 from headwarp.flame.params import Pose
-from headwarp.flame.posing import head_pose
+from headwarp.flame.posing import head_pose, posed_vertices
 from headwarp.geom.cameras import WeakPerspective
+from headwarp.geom.codes import VertexCodes, render_codes, vertex_codes
 from headwarp.geom.errors import HeadwarpError, ModelFileError, ShapeError
+from headwarp.geom.flow import warp
+from headwarp.warping.animators.copy import CopyConfig
+from headwarp.warping.checkpoints import save_checkpoint
 
 HEAD = toy_head()
 FIT = toy_fit(HEAD, residual=2.0)
@@ -62,3 +68,44 @@ def test_what_does_not_fit():
         headwarp.pose(clip, Pose(), head=HEAD)
     with pytest.raises(ModelFileError, match="expected coefficients of head builtin"):
         headwarp.pose(FIT, Pose())
+
+
+def test_codes_stand_beside_the_displacement_and_follow_it():
+    driving = headwarp.pose(FIT, [Pose(yaw=12), Pose(pitch=-8)], head=HEAD)
+    guidance = headwarp.codes(FIT, driving, 128, head=HEAD)
+    plain = headwarp.displacement(FIT, driving, 128, head=HEAD)
+    assert torch.equal(guidance.flow, plain.flow)
+    assert torch.equal(guidance.known, plain.known)
+    assert guidance.codes.shape == guidance.source_codes.shape == (2, 16, 120, 128)
+    carried = warp(guidance.source_codes, guidance.flow)
+    error = (carried - guidance.codes).abs().mean(1, keepdim=True)[guidance.known > 0]
+    assert float(error.mean()) < 0.05  # equal codes mark equal places; the pixels' grid is another
+    unrelated = (guidance.codes.flip(0) - guidance.codes).abs().mean(1, keepdim=True)[guidance.known > 0]
+    assert float(error.mean()) < 0.25 * float(unrelated.mean())
+
+
+@pytest.mark.parametrize("strips", [False, True])
+def test_learned_codes_are_drawn_with_or_without_rows_for_the_mouths_strips(tmp_path, strips):
+    head = headwarp.load_head("builtin")
+    fit, count = posed_fit(head), len(head.template)
+    mouth = open_mouth(head, posed_vertices(head, fit), fit)
+    assert len(mouth.cavity) == count + strip_vertices(head)
+    learned = VertexCodes(count + strips * strip_vertices(head), 4)
+    path = save_checkpoint(tmp_path / "n.safetensors", learned, config=CopyConfig(), name="copy")
+    guidance = headwarp.codes(fit, fit, head=head, checkpoint=path)
+    expected = render_codes(
+        posed_vertices(head, fit), head.faces, learned.codes.detach()[:count].contiguous(), size=fit.size
+    )
+    torch.testing.assert_close(guidance.codes, expected)
+
+
+def test_codes_of_another_head_are_refused(tmp_path):
+    path = save_checkpoint(
+        tmp_path / "n.safetensors", vertex_codes(torch.rand(7, 2)), config=CopyConfig(), name="copy"
+    )
+    with pytest.raises(
+        ShapeError, match=r"expected codes of head toy-\w+ with 156 vertices .* got codes of 7"
+    ):
+        headwarp.codes(FIT, FIT, head=HEAD, checkpoint=path)
+    with pytest.raises(ShapeError, match="codes: expected a source of one frame and equal sizes"):
+        headwarp.codes(FIT.select([0, 0]), FIT, head=HEAD)
