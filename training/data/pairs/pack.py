@@ -147,7 +147,7 @@ def pack_clip(
     check_model(fit, head.model_id)
     usable = usable_frames(fit, config)
     if len(usable.frames) < LEAST_FRAMES:
-        raise NoFaceError(f"{label.clip}: {_too_few(usable, fit.frames)}")
+        raise NoFaceError(f"{label.clip}: {too_few(usable)}")
     window = square_window(fit, usable.frames, head)
     kept = window_fit(fit.select(list(usable.frames)), window, config.size)
     index = PackIndex(
@@ -180,7 +180,9 @@ def _segment_person(frame: Frame) -> Float[np.ndarray, "H W"]:
     return segment_person(frame)
 
 
-def _too_few(usable: Usable, frames: int) -> str:
+def too_few(usable: Usable) -> str:
+    """Why a clip with fewer than two usable frames is left out."""
+    frames = len(usable.frames) + sum(usable.left_out.values())
     reasons = ", ".join(f"{count} {reason}" for reason, count in usable.left_out.items()) or "it has no more"
     return f"expected at least {LEAST_FRAMES} usable frames, got {len(usable.frames)} of {frames} ({reasons})"
 

@@ -1,0 +1,303 @@
+"""Clips made ready to train on: found, fitted where no fit is at hand, packed where no pack is."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..flame.model import HeadModel
+from ..flame.params import HeadFit, check_model
+from ..geom.errors import HeadwarpError, MediaError, ModelFileError, NoFaceError
+from ..training.data.pairs.clips import FoundClip, find_clips, read_persons, with_persons, without_persons
+from ..training.data.pairs.index import FILE
+from ..training.data.pairs.pack import (
+    LEAST_FRAMES,
+    ClipLabel,
+    Pack,
+    PackConfig,
+    open_pack,
+    open_packs,
+    pack_clip,
+    too_few,
+    usable_frames,
+)
+from .faces import fit_frames
+from .portrait import as_frames, fitted_frames
+
+FITTED_PER_SECOND = 30  # frames found, fitted and segmented on one core, for the estimate
+JPEG_SHARE = 0.15  # of the raw size
+STAMP = "made_of"  # in the report of a fit that is kept beside the packs: the clip's size and time
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What is trained on.
+
+    Attributes:
+        data: clips, folders of them, VoxCeleb trees, lists, or a folder of packs.
+        cache: where packs and fits are kept.
+        fits: folder of fits that `headwarp fit` made, found by the clips' names.
+        persons: CSV list that says who is in the clips.
+        exclude: CSV list whose persons are left out.
+        packing: size and codec of the packs.
+    """
+
+    data: Path | Sequence[Path]
+    cache: Path
+    fits: Path | None = None
+    persons: Path | None = None
+    exclude: Path | None = None
+    packing: PackConfig = field(default_factory=PackConfig)
+
+
+@dataclass(frozen=True)
+class PackPlan:
+    """What is there and what is to be done, known before any long work.
+
+    Attributes:
+        packed: packs that are there already.
+        to_pack: clips with the file of their fit; None where they must be fitted.
+        left_out: clip -> why it is not trained on.
+        frames: of the clips in ``to_pack``.
+        disk_bytes: that their packs will take.
+        free_bytes: on the disk of the cache.
+    """
+
+    packed: tuple[Pack, ...]
+    to_pack: tuple[tuple[FoundClip, Path | None], ...]
+    left_out: Mapping[str, str]
+    frames: int
+    disk_bytes: int
+    free_bytes: int
+
+    def report(self) -> dict[str, Any]:
+        """As JSON: numbers of clips, disk in bytes, an estimate of the time in seconds on one core."""
+        return {
+            "packed": len(self.packed),
+            "to_pack": len(self.to_pack),
+            "to_fit": sum(fit is None for _, fit in self.to_pack),
+            "frames": self.frames,
+            "disk_bytes": self.disk_bytes,
+            "free_bytes": self.free_bytes,
+            "seconds": round(self.frames / FITTED_PER_SECOND),
+            "left_out": dict(self.left_out),
+        }
+
+
+def prepare_packs(
+    data: str | Path | Sequence[str | Path],
+    cache: str | Path,
+    head: HeadModel,
+    *,
+    fits: str | Path | None = None,
+    persons: str | Path | None = None,
+    exclude: str | Path | None = None,
+    config: PackConfig | None = None,
+) -> tuple[list[Pack], dict[str, Any]]:
+    """Packs of every clip that can be trained on; see `DataConfig` for the arguments.
+
+    What is packed already is taken as it is; run again after an interrupt, it goes on where it stopped. A
+    folder of packs is opened.
+
+    Returns:
+        The packs, sorted by clip, and a report: ``packs``, ``made``, ``frames``, ``persons``, ``left_out``
+        (clip -> reason).
+
+    Raises:
+        HeadwarpError: nothing can be trained on, or the disk is too small; before any long work where that
+            can be known.
+        ModelFileError: a fit belongs to another head.
+    """
+    from tqdm import tqdm
+
+    asked = DataConfig(_paths(data), Path(cache), _path(fits), _path(persons), _path(exclude))
+    asked = dataclasses.replace(asked, packing=config or PackConfig())
+    ready = packs_at(asked, head)
+    if ready is not None:
+        return ready, _report(ready, made=0, left_out={})
+    plan = plan_packs(asked, head)
+    packs, left_out = list(plan.packed), dict(plan.left_out)
+    for clip, fit in tqdm(plan.to_pack, desc="pack", unit="clip", disable=None):
+        try:
+            packs.append(_packed(clip, fit, asked, head))
+        except (NoFaceError, MediaError) as error:
+            left_out[clip.name] = str(error)
+    if not packs:
+        raise HeadwarpError(f"--data: expected a clip to train on, got none: {_reasons(left_out)}")
+    packs.sort(key=lambda pack: pack.index.clip)
+    return packs, _report(packs, made=len(packs) - len(plan.packed), left_out=left_out)
+
+
+def packs_at(asked: DataConfig, head: HeadModel) -> list[Pack] | None:
+    """The packs if ``data`` is a folder of them; None if it is something else.
+
+    Raises:
+        ModelFileError: they are damaged, or of another head or size.
+    """
+    if not isinstance(asked.data, Path) or not any(asked.data.glob(f"*/{FILE}")):
+        return None
+    packs = open_packs(asked.data, head=head)
+    if packs[0].index.size != asked.packing.size:
+        raise ModelFileError(
+            f"{asked.data}: expected packs of {asked.packing.size} pixels, got {packs[0].index.size}; pass "
+            "that --size"
+        )
+    return packs
+
+
+def plan_packs(asked: DataConfig, head: HeadModel) -> PackPlan:
+    """What `prepare_packs` would do, from headers and fits alone.
+
+    Raises:
+        MediaError: no clips.
+        HeadwarpError: none that can be trained on, or the disk is too small for the packs.
+        ModelFileError: a fit belongs to another head.
+    """
+    clips, left_out = _wanted(asked)
+    packed: list[Pack] = []
+    to_pack: list[tuple[FoundClip, Path | None]] = []
+    frames = 0
+    for clip in clips:
+        try:
+            fit = _fit_file(clip, asked, head)
+            pack = _present(clip, fit, asked, head)
+            if pack is None:
+                frames += _count(clip, fit, asked.packing)
+                to_pack.append((clip, fit))
+            else:
+                packed.append(pack)
+        except (NoFaceError, MediaError) as error:
+            left_out[clip.name] = str(error)
+    if not packed and not to_pack:
+        raise HeadwarpError(f"--data: expected a clip to train on, got none: {_reasons(left_out)}")
+    each = 4 * asked.packing.size**2 * (1.0 if asked.packing.codec == "raw" else JPEG_SHARE)
+    plan = PackPlan(tuple(packed), tuple(to_pack), left_out, frames, round(each * frames), _free(asked.cache))
+    if plan.disk_bytes > plan.free_bytes:
+        raise HeadwarpError(
+            f"{asked.cache}: expected {plan.disk_bytes / 1e9:.1f} GB of free disk for the packs of {frames} "
+            f"frames, got {plan.free_bytes / 1e9:.1f} GB; take another --cache, a smaller --size or the "
+            "codec jpeg"
+        )
+    return plan
+
+
+def _wanted(asked: DataConfig) -> tuple[list[FoundClip], dict[str, str]]:
+    clips = find_clips(asked.data)
+    if asked.persons is not None:
+        clips = with_persons(clips, read_persons(asked.persons))
+    return without_persons(clips, read_persons(asked.exclude)) if asked.exclude is not None else (clips, {})
+
+
+def _fit_file(clip: FoundClip, asked: DataConfig, head: HeadModel) -> Path | None:
+    """The clip's fit: in the folder of fits, beside the clip, or made by an earlier run; None if nowhere."""
+    places = [] if asked.fits is None else [asked.fits / f"{n}.npz" for n in (clip.place, clip.name)]
+    if asked.fits is not None:
+        places.append(asked.fits / f"{clip.path.stem}.npz")
+    found = next((p for p in [*places, clip.path.with_suffix(".npz")] if p.is_file()), None)
+    if found is not None:
+        try:
+            check_model(HeadFit.load(found), head.model_id)
+        except ModelFileError as error:
+            raise ModelFileError(f"{found}: {str(error).removeprefix('fit: ')}") from error
+        return found
+    own = _own_fit(clip, asked)
+    if not own.is_file():
+        return None
+    fit = HeadFit.load(own)
+    return own if (fit.model_id, fit.report.get(STAMP)) == (head.model_id, _stamp(clip.path)) else None
+
+
+def _own_fit(clip: FoundClip, asked: DataConfig) -> Path:
+    return asked.cache / "fits" / f"{clip.name}.npz"
+
+
+def _pack_folder(asked: DataConfig) -> Path:
+    return asked.cache / f"packs{asked.packing.size}-{asked.packing.codec}"
+
+
+def _present(clip: FoundClip, fit: Path | None, asked: DataConfig, head: HeadModel) -> Pack | None:
+    """The clip's pack if it is whole and was made of the same clip, fit and settings."""
+    folder = _pack_folder(asked) / clip.name
+    if fit is None or not folder.is_dir():
+        return None
+    try:
+        pack = open_pack(folder)
+    except ModelFileError:
+        return None
+    same = pack.index.made_of == _made_of(clip, fit, asked) and pack.index.model_id == head.model_id
+    if not same:
+        return None
+    return dataclasses.replace(pack, index=dataclasses.replace(pack.index, person=clip.person))
+
+
+def _stamp(path: Path) -> str:
+    """Tells a file from a changed one."""
+    status = path.stat()
+    return f"{status.st_size} {status.st_mtime_ns}"
+
+
+def _made_of(clip: FoundClip, fit: Path, asked: DataConfig) -> str:
+    options = asked.packing
+    stamps = [_stamp(path) for path in (clip.path, fit)]
+    taken = f"{'interpolated' if options.interpolated else 'detected'} from {options.least_confidence}"
+    return f"clip {stamps[0]}, fit {stamps[1]}, {taken}"
+
+
+def _count(clip: FoundClip, fit: Path | None, packing: PackConfig) -> int:
+    """Frames that will be packed, as far as headers and the fit tell."""
+    from ..training.data.media import probe
+
+    frames = probe(clip.path).frames
+    if fit is None:
+        if frames is not None and frames < LEAST_FRAMES:
+            raise MediaError(f"{clip.path.name}: expected a clip of two frames or more, got {frames}")
+        return frames or 0
+    usable = usable_frames(HeadFit.load(fit), packing)
+    if len(usable.frames) < LEAST_FRAMES:
+        raise NoFaceError(f"{clip.name}: {too_few(usable)}")
+    return len(usable.frames)
+
+
+def _packed(clip: FoundClip, fit_file: Path | None, asked: DataConfig, head: HeadModel) -> Pack:
+    if fit_file is None:
+        fit = fit_frames(as_frames(clip.path), head)
+        fit = dataclasses.replace(fit, report={**fit.report, STAMP: _stamp(clip.path)})
+        fit_file = fit.save(_own_fit(clip, asked))
+    else:
+        fit = HeadFit.load(fit_file)
+    label = ClipLabel(clip.person, clip.name, str(clip.path), _made_of(clip, fit_file, asked))
+    frames = fitted_frames(clip.path, fit)
+    return pack_clip(frames, fit, head=head, folder=_pack_folder(asked), label=label, config=asked.packing)
+
+
+def _report(packs: Sequence[Pack], *, made: int, left_out: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "packs": len(packs),
+        "made": made,
+        "frames": sum(map(len, packs)),
+        "persons": len({pack.index.person for pack in packs}),
+        "left_out": dict(left_out),
+    }
+
+
+def _reasons(left_out: Mapping[str, str]) -> str:
+    reasons = [f"{clip}: {reason.removeprefix(f'{clip}: ')}" for clip, reason in left_out.items()]
+    return "; ".join(reasons[:5]) + (f"; and {len(reasons) - 5} more" if len(reasons) > 5 else "")
+
+
+def _free(cache: Path) -> int:
+    there = next((p for p in (cache, *cache.absolute().parents) if p.exists()), Path(os.sep))
+    return shutil.disk_usage(there).free
+
+
+def _paths(data: str | Path | Sequence[str | Path]) -> Path | tuple[Path, ...]:
+    return Path(data) if isinstance(data, (str, Path)) else tuple(map(Path, data))
+
+
+def _path(value: str | Path | None) -> Path | None:
+    return None if value is None else Path(value)
