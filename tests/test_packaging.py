@@ -112,7 +112,7 @@ def imported_packages() -> set[str]:
 
 def test_every_import_is_declared():
     extras = PROJECT["project"]["optional-dependencies"]
-    optional = (line for extra in ("mediapipe", "face-alignment", "cluster") for line in extras[extra])
+    optional = (line for extra in ("mediapipe", "face-alignment", "cluster", "train") for line in extras[extra])
     lines = [*PROJECT["project"]["dependencies"], *optional]
     declared = {re.match(r"[\w-]+", line)[0].lower() for line in lines} | {"pytorch3d"}
     found = importlib.metadata.packages_distributions()

@@ -1,0 +1,167 @@
+"""What a run writes: log, pictures, checkpoints, report, the finished animator."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import torch
+
+from ... import __version__
+from ...warping.checkpoints import save_checkpoint
+from ..data.atomic import write_json
+from ..data.media import write_image
+from ..data.pairs.batch import PairBatch
+from . import store
+from .config import EngineConfig
+from .guard import NonFiniteError
+from .journal import LOG, Journal, read_log
+from .pictures import measure, sheet_of
+from .session import Clock
+from .state import Machinery, Progress, captured
+from .step import Update
+
+ANIMATOR = "animator.safetensors"
+REPORT = "report.json"
+
+
+class Recorder:
+    """Writes into the folder of a run. On ranks other than 0 it does nothing and waits for rank 0."""
+
+    def __init__(
+        self,
+        machinery: Machinery,
+        config: EngineConfig,
+        *,
+        output: Path,
+        identity: dict[str, Any],
+        held_out: Iterable[PairBatch],
+        begun: int,
+        say: Callable[[str], None],
+    ) -> None:
+        self.output = output
+        self._machinery, self._config, self._identity = machinery, config, identity
+        self._held_out, self._begun, self._say = held_out, begun, say
+        self._main = machinery.fabric.global_rank == 0
+        self._journal = Journal(output, last_step=begun) if self._main else None
+        self._saved_at, self._saved_step = time.monotonic(), begun
+
+    def __enter__(self) -> Recorder:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._journal is not None:
+            self._journal.close()
+
+    def skipped(self, done: Progress, error: NonFiniteError) -> None:
+        """An update was left out."""
+        if self._journal is not None:
+            self._say(str(error))
+            self._journal.write(done.step + 1, {"skipped": error.where})
+
+    def after(self, made: Update | None, done: Progress, clock: Clock) -> None:
+        """After a step: what is due of log, pictures, held-out pairs and, last, the checkpoint."""
+        config, step = self._config, done.step
+        if made is not None and self._due(step, config.log_every, first=1):
+            self._log(made, done, clock)
+        if self._due(step, config.pictures_every, first=config.first_pictures):
+            self._look(step, made and made.batch)
+        old = time.monotonic() - self._saved_at > 60 * config.checkpoint_minutes
+        if self._main and (old or step % config.checkpoint_every == 0):
+            self._save(done)
+
+    def finish(self, done: Progress, clock: Clock, *, why: str, ok: bool = True) -> dict[str, Any]:
+        """The last checkpoint, the animator and the report; after an error the report alone.
+
+        The report's keys are in docs/training.md.
+        """
+        if not self._main:
+            return {"ok": ok, "stopped": why}
+        if ok and done.step > self._saved_step:
+            self._save(done)
+        if ok:
+            self._write_animator(done)
+        report = self._report(done, clock, why, ok)
+        write_json(self.output / REPORT, report)
+        return report
+
+    def _due(self, step: int, every: int, *, first: int) -> bool:
+        return step == first or step % every == 0
+
+    def _log(self, made: Update, done: Progress, clock: Clock) -> None:
+        if self._journal is None:
+            return
+        terms = {name: float(value) for name, value in made.terms.items()}
+        entry = {"losses": terms, "gradient_norms": {k: float(v) for k, v in made.norms.items()}}
+        times = clock.summary()
+        shown = {k: float(times[k] or 0.0) for k in ("seconds_per_step", "starvation")}
+        self._journal.write(done.step, {**entry, "rate": made.rate}, times=shown)
+        losses = "  ".join(f"{name} {value:.4f}" for name, value in terms.items())
+        self._say(
+            f"step {done.step}  {losses}  {shown['seconds_per_step']:.2f} s a step, "
+            f"{shown['starvation']:.0%} waiting"
+        )
+
+    def _look(self, step: int, batch: PairBatch | None) -> None:
+        """A sheet of pictures and the held-out pairs."""
+        if self._journal is not None:
+            networks, recipe = self._machinery.shown, self._machinery.recipe
+            shown = next(iter(self._held_out), batch)
+            if shown is not None:
+                placed = shown.map(lambda tensor: tensor.to(self._machinery.fabric.device))
+                sheet = sheet_of(recipe, networks, placed)
+                write_image(self.output / "pictures" / f"step_{step:06d}.png", sheet, provenance=None)
+                self._journal.picture(step, "pictures", sheet)
+            found = measure(recipe, networks, self._held_out, self._machinery.fabric.device)
+            if found is not None:
+                entry = {"l1": found.l1, "geometry_l1": found.geometry_l1, "pairs": found.pairs}
+                self._journal.write(step, {"held_out": entry})
+                change = 100 * (found.l1 / found.geometry_l1 - 1) if found.geometry_l1 else 0.0
+                both = f"L1 {found.l1:.5f}, geometry {found.geometry_l1:.5f}"
+                self._say(f"step {step}  held out: {both} ({change:+.1f} %)")
+        self._machinery.fabric.barrier()
+
+    def _save(self, done: Progress) -> None:
+        tensors, record = captured(self._machinery, self._identity, done)
+        name = self._machinery.recipe.name
+        folder = self.output / "checkpoints"
+        store.write(folder, tensors, record, name=name, step=done.step, keep=self._config.keep)
+        self._saved_at, self._saved_step = time.monotonic(), done.step
+
+    def _write_animator(self, done: Progress) -> None:
+        name, config, module = self._machinery.recipe.checkpoint(self._machinery.shown)
+        save_checkpoint(self.output / ANIMATOR, module, config=config, name=name, step=done.step)
+
+    def _report(self, done: Progress, clock: Clock, why: str, ok: bool) -> dict[str, Any]:
+        recipe, lines = self._machinery.recipe, read_log(self.output / LOG)
+        held_out = [{"step": line["step"], **line["held_out"]} for line in lines if "held_out" in line]
+        return {
+            "ok": ok,
+            "recipe": recipe.name,
+            "stand_ins": list(recipe.stand_ins),
+            **{key: self._identity[key] for key in ("config", "data")},
+            "engine": self._config,
+            "processes": self._machinery.fabric.world_size,
+            "parameters": _sizes(self._machinery.networks),
+            "steps": done.step,
+            "minutes": done.minutes,
+            "skipped": done.skipped,
+            "stopped": why,
+            "begun_at_step": self._begun,
+            "session": clock.summary(),
+            "seconds_per_step": clock.summary()["seconds_per_step"],
+            "starvation": clock.summary()["starvation"],
+            "losses": next((line["losses"] for line in reversed(lines) if "losses" in line), {}),
+            "held_out": held_out,
+            "animator": str(self.output / ANIMATOR) if ok else None,
+            "versions": {"headwarp": __version__, "torch": torch.__version__},
+        }
+
+
+def _sizes(networks: Mapping[str, torch.nn.Module]) -> dict[str, int]:
+    return {name: sum(p.numel() for p in network.parameters()) for name, network in networks.items()}
