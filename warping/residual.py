@@ -1,0 +1,282 @@
+"""`pwm/residual`: progressive warping over what geometry knows already.
+
+The decoder of [PWM] predicts absolute displacements from nothing. Here every level predicts what is missing to
+the geometric displacement (gated by the source's visibility, filled harmonically), the two layers of
+`posed_layers.compose` are warped by the sum, and paint is added where the source has nothing to show. All heads
+start at zero, so that the untrained network is the `geometry` animator, bit for bit.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ..geom.errors import HeadwarpError, ShapeError
+from ..geom.flow import resize_flow, warp
+from .posed_layers import Composed, PosedLayers, compose
+
+SLOPE = 0.1  # of the leaky ReLU, as in [PWM]'s public code
+DEEPEST = 32
+FLOW_UNIT = 8.0  # flow in the guidance map is in eighths of the frame's side
+
+
+@dataclass(frozen=True)
+class ResidualConfig:
+    """Settings of the residual network.
+
+    Attributes:
+        channels: of the feature maps at strides ``stem``, ``2 stem``, ... 32: one number a level.
+        stem: stride of the finest feature map, 1, 2, 4 or 8; the picture is folded into it.
+        detail: channels of the painter at full resolution.
+        base: the flow that the network adds to: ``"gated"`` (gated and filled displacement), ``"rendered"``
+            (the mesh's own, 0 elsewhere) or ``"none"`` (0: the network finds the whole flow).
+        guidance: what guides the decoder: ``"displacement"`` (flow and masks), ``"codes"`` (posed neural
+            codes), ``"both"``, or ``"none"`` (nothing, for ablations).
+        code_channels: of the neural codes, where they guide.
+        move: whether the heads of flow and matte act; without them the network only paints.
+    """
+
+    channels: tuple[int, ...] = (48, 64, 96, 128)
+    stem: int = 4
+    detail: int = 16
+    base: Literal["gated", "rendered", "none"] = "gated"
+    guidance: Literal["displacement", "codes", "both", "none"] = "displacement"
+    code_channels: int = 16
+    move: bool = True
+
+    def __post_init__(self) -> None:
+        levels = round(math.log2(DEEPEST / self.stem)) + 1 if self.stem in (1, 2, 4, 8) else 0
+        if len(self.channels) != levels:
+            raise HeadwarpError(
+                f"channels: expected one number for each stride from stem (1, 2, 4 or 8) to {DEEPEST}, got "
+                f"stem {self.stem} and {len(self.channels)} numbers"
+            )
+
+    @property
+    def coded(self) -> bool:
+        """Whether neural codes guide."""
+        return self.guidance in ("codes", "both")
+
+
+@dataclass(frozen=True)
+class ResidualOutput:
+    """What the network makes of a pair.
+
+    Attributes:
+        image: RGB in [0, 1], ``(B, 3, H, W)``.
+        warped: the two layers moved by ``flow``, before paint, not clamped.
+        flow: of the person layer, in pixels.
+        residuals: what each level has added to the base flow, coarse to fine, in pixels of its own level.
+        matte: opacity of the person layer.
+        paint: opacity of what is made up, ``(B, 1, H, W)``.
+    """
+
+    image: Float[Tensor, "B 3 H W"]
+    warped: Float[Tensor, "B 3 H W"]
+    flow: Float[Tensor, "B 2 H W"]
+    residuals: tuple[Float[Tensor, "B 2 h w"], ...]
+    matte: Float[Tensor, "B 1 H W"]
+    paint: Float[Tensor, "B 1 H W"]
+
+
+class _Block(nn.Module):
+    """Two convolutions beside a 1 x 1 shortcut."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(inputs, outputs, 3, padding=1)
+        self.second = nn.Conv2d(outputs, outputs, 3, padding=1)
+        self.shortcut = nn.Conv2d(inputs, outputs, 1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        inner = F.leaky_relu(self.first(features), SLOPE)
+        return F.leaky_relu(self.second(inner) + self.shortcut(features), SLOPE)
+
+
+class ResidualWarping(nn.Module):
+    """See the module."""
+
+    def __init__(self, config: ResidualConfig) -> None:
+        super().__init__()
+        self.config = config
+        sizes, codes = config.channels, config.code_channels if config.coded else 0
+        folded = config.stem**2
+        self.first = nn.Conv2d(folded * (4 + codes), sizes[0], 3, padding=1)
+        self.down = nn.ModuleList(_Block(a, b) for a, b in zip(sizes, sizes[1:], strict=False))
+        guided = GUIDANCE_CHANNELS + codes
+        self.guide = nn.ModuleList(
+            nn.Conv2d(guided * (folded if level == 0 else 1), size // 2, 3, padding=1)
+            for level, size in enumerate(sizes)
+        )
+        above = (*sizes[1:], 0)
+        self.up = nn.ModuleList(
+            _Block(size + size // 2 + coarser, size) for size, coarser in zip(sizes, above, strict=True)
+        )
+        self.moves = nn.ModuleList(nn.Conv2d(size, 3, 3, padding=1) for size in sizes)
+        self.unfold = nn.Conv2d(sizes[0], folded * config.detail // 2, 3, padding=1)
+        self.detail = nn.Conv2d(config.detail // 2 + PAINTED_ON, config.detail, 3, padding=1)
+        self.paint = nn.Conv2d(config.detail, 4, 3, padding=1)
+        for head in (*self.moves, self.paint):
+            nn.init.zeros_(head.weight)
+            nn.init.zeros_(head.bias)
+
+    def encode(
+        self,
+        source: Float[Tensor, "B 3 H W"],
+        matte: Float[Tensor, "B 1 H W"],
+        codes: Float[Tensor, "B C H W"] | None = None,
+    ) -> tuple[Tensor, ...]:
+        """Features of the source, finest first: once per source.
+
+        Raises:
+            ShapeError: sides that are no multiples of 32.
+            HeadwarpError: neural codes are needed or not wanted.
+        """
+        check_sides(source)
+        self._check_codes(codes)
+        picture = torch.cat([source, matte] if codes is None else [source, matte, codes], dim=1)
+        features = [F.leaky_relu(self.first(F.pixel_unshuffle(picture, self.config.stem)), SLOPE)]
+        for block in self.down:
+            features.append(block(F.avg_pool2d(features[-1], 2)))
+        return tuple(features)
+
+    def decode(
+        self,
+        features: tuple[Tensor, ...],
+        layers: PosedLayers,
+        codes: Float[Tensor, "B C H W"] | None = None,
+    ) -> ResidualOutput:
+        """The picture in one driving pose.
+
+        Args:
+            features: of `encode`; a batch of 1 serves every driving frame.
+            layers: what geometry knows of the pair.
+            codes: posed neural codes in the driving pose.
+        """
+        self._check_codes(codes)
+        base = base_flow(layers, self.config.base)
+        before = compose(layers, flow=base)
+        guidance = guidance_map(layers, base, before)
+        if self.config.guidance in ("codes", "none"):
+            guidance = torch.zeros_like(guidance)
+        if codes is not None:
+            guidance = torch.cat([guidance, codes], dim=1)
+        top, residuals = self._climb(features, base, guidance)
+        moved = before
+        if self.config.move:
+            change = F.interpolate(
+                residuals[-1].float(), scale_factor=self.config.stem, mode="bilinear", align_corners=False
+            )
+            flow = base + change[:, :2] * self.config.stem
+            moved = compose(layers, flow=flow, matte_change=change[:, 2:])
+        else:
+            flow = base
+        painted, opacity = self._painted(top, layers, moved)
+        return ResidualOutput(
+            image=painted.clamp(0, 1),
+            warped=moved.image,
+            flow=flow,
+            residuals=tuple(r[:, :2] for r in residuals),
+            matte=moved.matte,
+            paint=opacity,
+        )
+
+    def forward(
+        self,
+        source: Float[Tensor, "B 3 H W"],
+        layers: PosedLayers,
+        codes: Float[Tensor, "B C H W"] | None = None,
+        source_codes: Float[Tensor, "B C H W"] | None = None,
+    ) -> ResidualOutput:
+        """`encode`, then `decode`: for training, a source of its own for every pair."""
+        return self.decode(self.encode(source, layers.matte, source_codes), layers, codes)
+
+    def _climb(
+        self, features: tuple[Tensor, ...], base: Tensor, guidance: Tensor
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Warp, estimate, double: from stride 32 to the stem. The features at the stem, and what each level
+        has added so far to flow and matte.
+        """
+        batch, below, change = len(base), None, None
+        residuals: list[Tensor] = []
+        for level in reversed(range(len(features))):
+            stride = self.config.stem * 2**level
+            size = (base.shape[2] // stride, base.shape[3] // stride)
+            flow = resize_flow(base, size)
+            if change is not None:
+                change = F.interpolate(change, scale_factor=2, mode="bilinear", align_corners=False)
+                change = torch.cat([change[:, :2] * 2, change[:, 2:]], dim=1)
+                flow = flow + change[:, :2].float() if self.config.move else flow
+            seen = warp(features[level].expand(batch, -1, -1, -1), flow)
+            hint = F.leaky_relu(self.guide[level](_reduced(guidance, stride, fold=level == 0)), SLOPE)
+            inputs = [seen, hint]
+            if below is not None:
+                inputs.append(F.interpolate(below, scale_factor=2, mode="nearest"))
+            below = self.up[level](torch.cat(inputs, dim=1))
+            step = self.moves[level](below)
+            change = step if change is None else change + step
+            residuals.append(change)
+        assert below is not None
+        return below, residuals
+
+    def _painted(self, top: Tensor, layers: PosedLayers, moved: Composed) -> tuple[Tensor, Tensor]:
+        """Paint over the moved layers, most where the source shows nothing."""
+        detail = F.pixel_shuffle(self.unfold(top), self.config.stem)
+        on = torch.cat([moved.image, moved.matte, layers.known, layers.hollow], dim=1)
+        detail = F.leaky_relu(self.detail(torch.cat([detail, on.to(detail.dtype)], dim=1)), SLOPE)
+        paint = self.paint(detail).float()
+        opacity = torch.sigmoid(paint[:, 3:] + 2 - 4 * layers.known)
+        return moved.image + opacity * paint[:, :3], opacity
+
+    def _check_codes(self, codes: Tensor | None) -> None:
+        if (codes is not None) != self.config.coded:
+            wanted = "posed neural codes" if self.config.coded else "no neural codes"
+            raise HeadwarpError(
+                f"pwm/residual: guidance {self.config.guidance!r}: expected {wanted}, got "
+                f"{'none' if codes is None else 'some'}; geom.codes makes them"
+            )
+
+
+GUIDANCE_CHANNELS = 12
+PAINTED_ON = 6  # picture, matte, known, hollow
+
+
+def base_flow(layers: PosedLayers, base: str) -> Float[Tensor, "B 2 H W"]:
+    """The flow that the network adds to; see `ResidualConfig.base`."""
+    if base == "gated":
+        return layers.flow
+    return layers.displacement if base == "rendered" else torch.zeros_like(layers.flow)
+
+
+def guidance_map(
+    layers: PosedLayers, base: Float[Tensor, "B 2 H W"], made: Composed
+) -> Float[Tensor, "B 12 H W"]:
+    """Everything geometry says of the target at full resolution: flow and rendered displacement in eighths of
+    the frame, where they are known, the matte, the mouth's inside, and the picture that the base flow makes.
+    """
+    side = max(base.shape[2:]) / FLOW_UNIT
+    parts = [layers.flow / side, layers.displacement / side]
+    parts += [layers.covered, layers.known, layers.person, layers.hollow, made.matte, made.image]
+    return torch.cat(parts, dim=1)
+
+
+def _reduced(guidance: Tensor, stride: int, *, fold: bool) -> Tensor:
+    """The map at a stride: folded into channels at the stem, averaged below it."""
+    return F.pixel_unshuffle(guidance, stride) if fold else F.avg_pool2d(guidance, stride)
+
+
+def check_sides(image: Float[Tensor, "B C H W"]) -> None:
+    """Raises ShapeError unless both sides are multiples of 32."""
+    height, width = image.shape[2:]
+    if height % DEEPEST or width % DEEPEST or not height or not width:
+        up = [max(DEEPEST, -(-side // DEEPEST) * DEEPEST) for side in (height, width)]
+        raise ShapeError(
+            f"pwm: expected sides that are multiples of {DEEPEST}, got {height} x {width}; take --size "
+            f"{max(up)}, or pad to {up[0]} x {up[1]}"
+        )
