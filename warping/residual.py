@@ -24,6 +24,9 @@ from .posed_layers import Composed, PosedLayers, compose
 SLOPE = 0.1  # of the leaky ReLU, as in [PWM]'s public code
 DEEPEST = 32
 FLOW_UNIT = 8.0  # flow in the guidance map is in eighths of the frame's side
+UNSEEN = 2.0  # logit of the paint's opacity before training: 0.88 where the source shows nothing, 0.12 elsewhere
+GUIDANCE_CHANNELS = 12
+PAINTED_ON = 6  # picture, matte, known, hollow
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ class ResidualOutput:
         image: RGB in [0, 1], ``(B, 3, H, W)``.
         warped: the two layers moved by ``flow``, before paint, not clamped.
         flow: of the person layer, in pixels.
-        residuals: what each level has added to the base flow, coarse to fine, in pixels of its own level.
+        flows: base flow and what the levels so far have added to it, coarse to fine, in pixels of each level.
         matte: opacity of the person layer.
         paint: opacity of what is made up, ``(B, 1, H, W)``.
     """
@@ -80,7 +83,7 @@ class ResidualOutput:
     image: Float[Tensor, "B 3 H W"]
     warped: Float[Tensor, "B 3 H W"]
     flow: Float[Tensor, "B 2 H W"]
-    residuals: tuple[Float[Tensor, "B 2 h w"], ...]
+    flows: tuple[Float[Tensor, "B 2 h w"], ...]
     matte: Float[Tensor, "B 1 H W"]
     paint: Float[Tensor, "B 1 H W"]
 
@@ -167,25 +170,14 @@ class ResidualWarping(nn.Module):
             guidance = torch.zeros_like(guidance)
         if codes is not None:
             guidance = torch.cat([guidance, codes], dim=1)
-        top, residuals = self._climb(features, base, guidance)
-        moved = before
+        top, flows, change = self._climb(features, base, guidance)
+        flow, moved = base, before
         if self.config.move:
-            change = F.interpolate(
-                residuals[-1].float(), scale_factor=self.config.stem, mode="bilinear", align_corners=False
-            )
-            flow = base + change[:, :2] * self.config.stem
+            change = _doubled(change, self.config.stem)
+            flow = base + change[:, :2]
             moved = compose(layers, flow=flow, matte_change=change[:, 2:])
-        else:
-            flow = base
-        painted, opacity = self._painted(top, layers, moved)
-        return ResidualOutput(
-            image=painted.clamp(0, 1),
-            warped=moved.image,
-            flow=flow,
-            residuals=tuple(r[:, :2] for r in residuals),
-            matte=moved.matte,
-            paint=opacity,
-        )
+        image, paint = self._painted(top, layers, moved)
+        return ResidualOutput(image.clamp(0, 1), moved.image, flow, tuple(flows), moved.matte, paint)
 
     def forward(
         self,
@@ -199,39 +191,48 @@ class ResidualWarping(nn.Module):
 
     def _climb(
         self, features: tuple[Tensor, ...], base: Tensor, guidance: Tensor
-    ) -> tuple[Tensor, list[Tensor]]:
-        """Warp, estimate, double: from stride 32 to the stem. The features at the stem, and what each level
-        has added so far to flow and matte.
+    ) -> tuple[Tensor, list[Tensor], Tensor]:
+        """Warp, estimate, double: from stride 32 to the stem.
+
+        Returns:
+            The features at the stem, the flow of each level, and what all levels add to flow and matte.
         """
-        batch, below, change = len(base), None, None
-        residuals: list[Tensor] = []
+        maps = self._guides(guidance)
+        below, change = features[-1], None
+        flows: list[Tensor] = []
         for level in reversed(range(len(features))):
             stride = self.config.stem * 2**level
-            size = (base.shape[2] // stride, base.shape[3] // stride)
-            flow = resize_flow(base, size)
+            flow = resize_flow(base, (base.shape[2] // stride, base.shape[3] // stride))
             if change is not None:
-                change = F.interpolate(change, scale_factor=2, mode="bilinear", align_corners=False)
-                change = torch.cat([change[:, :2] * 2, change[:, 2:]], dim=1)
-                flow = flow + change[:, :2].float() if self.config.move else flow
-            seen = warp(features[level].expand(batch, -1, -1, -1), flow)
-            hint = F.leaky_relu(self.guide[level](_reduced(guidance, stride, fold=level == 0)), SLOPE)
-            inputs = [seen, hint]
-            if below is not None:
+                change = _doubled(change, 2)
+                flow = flow + change[:, :2] if self.config.move else flow
+            seen = warp(features[level].expand(len(base), -1, -1, -1), flow)
+            inputs = [seen, F.leaky_relu(self.guide[level](maps[level]), SLOPE)]
+            if level + 1 < len(features):
                 inputs.append(F.interpolate(below, scale_factor=2, mode="nearest"))
             below = self.up[level](torch.cat(inputs, dim=1))
-            step = self.moves[level](below)
+            step = _in_float32(self.moves[level], below)
             change = step if change is None else change + step
-            residuals.append(change)
-        assert below is not None
-        return below, residuals
+            flows.append(flow + step[:, :2] if self.config.move else flow)
+        assert change is not None
+        return below, flows, change
+
+    def _guides(self, guidance: Tensor) -> list[Tensor]:
+        """Guidance at every level, finest first: folded into channels at the stem, averaged below it."""
+        coarser = F.avg_pool2d(guidance, self.config.stem)
+        maps = [F.pixel_unshuffle(guidance, self.config.stem)]
+        for _ in self.config.channels[1:]:
+            coarser = F.avg_pool2d(coarser, 2)
+            maps.append(coarser)
+        return maps
 
     def _painted(self, top: Tensor, layers: PosedLayers, moved: Composed) -> tuple[Tensor, Tensor]:
-        """Paint over the moved layers, most where the source shows nothing."""
+        """Paint over the moved layers, most where the source shows nothing; and its opacity."""
         detail = F.pixel_shuffle(self.unfold(top), self.config.stem)
         on = torch.cat([moved.image, moved.matte, layers.known, layers.hollow], dim=1)
         detail = F.leaky_relu(self.detail(torch.cat([detail, on.to(detail.dtype)], dim=1)), SLOPE)
-        paint = self.paint(detail).float()
-        opacity = torch.sigmoid(paint[:, 3:] + 2 - 4 * layers.known)
+        paint = _in_float32(self.paint, detail)
+        opacity = torch.sigmoid(paint[:, 3:] + UNSEEN * (1 - 2 * layers.known))
         return moved.image + opacity * paint[:, :3], opacity
 
     def _check_codes(self, codes: Tensor | None) -> None:
@@ -241,10 +242,6 @@ class ResidualWarping(nn.Module):
                 f"pwm/residual: guidance {self.config.guidance!r}: expected {wanted}, got "
                 f"{'none' if codes is None else 'some'}; geom.codes makes them"
             )
-
-
-GUIDANCE_CHANNELS = 12
-PAINTED_ON = 6  # picture, matte, known, hollow
 
 
 def base_flow(layers: PosedLayers, base: str) -> Float[Tensor, "B 2 H W"]:
@@ -257,8 +254,9 @@ def base_flow(layers: PosedLayers, base: str) -> Float[Tensor, "B 2 H W"]:
 def guidance_map(
     layers: PosedLayers, base: Float[Tensor, "B 2 H W"], made: Composed
 ) -> Float[Tensor, "B 12 H W"]:
-    """Everything geometry says of the target at full resolution: flow and rendered displacement in eighths of
-    the frame, where they are known, the matte, the mouth's inside, and the picture that the base flow makes.
+    """Everything geometry says of the target at full resolution: filled and rendered displacement, where the
+    mesh lies, is known and surely shows the person, the mouth's inside, and matte and picture that the base
+    flow makes.
     """
     side = max(base.shape[2:]) / FLOW_UNIT
     parts = [layers.flow / side, layers.displacement / side]
@@ -266,9 +264,18 @@ def guidance_map(
     return torch.cat(parts, dim=1)
 
 
-def _reduced(guidance: Tensor, stride: int, *, fold: bool) -> Tensor:
-    """The map at a stride: folded into channels at the stem, averaged below it."""
-    return F.pixel_unshuffle(guidance, stride) if fold else F.avg_pool2d(guidance, stride)
+def _doubled(change: Float[Tensor, "B 3 h w"], factor: int) -> Float[Tensor, "B 3 H W"]:
+    """A change of flow and matte for a frame ``factor`` times as large, bilinearly."""
+    if factor == 1:
+        return change
+    large = F.interpolate(change, scale_factor=factor, mode="bilinear", align_corners=False)
+    return torch.cat([large[:, :2] * factor, large[:, 2:]], dim=1)
+
+
+def _in_float32(head: nn.Conv2d, features: Tensor) -> Tensor:
+    """A head outside autocast: bfloat16 has steps of half a pixel at 100 pixels."""
+    with torch.autocast(features.device.type, enabled=False):
+        return head(features.float())
 
 
 def check_sides(image: Float[Tensor, "B C H W"]) -> None:

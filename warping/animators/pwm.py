@@ -1,0 +1,79 @@
+"""`pwm`: progressive warping [PWM], in the mode that its checkpoint holds.
+
+Without a checkpoint it is the untrained ``pwm/residual``, which makes the pictures of `geometry`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from jaxtyping import Int
+from torch import Tensor, nn
+
+from ...geom.guidance import Driving, Source, require, take
+from ..posed_layers import compose
+from ..pwm import Features, PwmConfig, PwmNetwork, PwmOutput
+from . import Animation, register, single
+from .geometry import GeometryAnimator, GeometryCache
+
+
+@dataclass(frozen=True)
+class PwmCache:
+    """Computed once per source.
+
+    Attributes:
+        geometry: of the geometry animator.
+        features: of the network.
+        faces: triangles of the posed meshes.
+    """
+
+    geometry: GeometryCache
+    features: Features
+    faces: Int[Tensor, "F 3"]
+
+
+@register(PwmConfig)
+class PwmAnimator(nn.Module):
+    """See the module; its weights are those of `warping.pwm.PwmNetwork`."""
+
+    needs_source = GeometryAnimator.needs_source
+    needs_driving = GeometryAnimator.needs_driving
+
+    def __init__(self, config: PwmConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.network = PwmNetwork(config)
+        self.geometry = GeometryAnimator(config.geometry)
+        self.eval().requires_grad_(False)
+
+    def encode(self, sources: Sequence[Source]) -> PwmCache:
+        """Layers and features of the source."""
+        source = single(sources, by="pwm")
+        image, verts, faces = take(source, ("image", "posed_vertices", "faces"), by="pwm")
+        geometry = self.geometry.encode([source])
+        matte = image.new_ones(1, 1, *image.shape[2:]) if geometry.layers is None else geometry.layers.matte
+        return PwmCache(geometry, self.network.encode(image, matte, verts, faces), faces)
+
+    def animate(self, cache: PwmCache, driving: Driving) -> Animation:
+        """The source in the driving pose."""
+        made = self._made(cache, driving)
+        return Animation(image=made.image, flow=made.flow, occlusion=made.occlusion)
+
+    def explain(self, cache: PwmCache, driving: Driving) -> Mapping[str, Tensor]:
+        """The picture, what geometry alone makes, the warped source, the flow and what comes from the source."""
+        made = self._made(cache, driving)
+        layers = self.geometry.layers(cache.geometry, driving)
+        maps = {
+            "animated": made.image,
+            "geometry": compose(layers).image.clamp(0, 1),
+            "warped": made.warped.clamp(0, 1),
+            "flow": made.flow,
+            "known": layers.known,
+        }
+        return maps if made.occlusion is None else {**maps, "occlusion": made.occlusion}
+
+    def _made(self, cache: PwmCache, driving: Driving) -> PwmOutput:
+        (verts,) = take(require(driving, self.needs_driving, by="pwm"), ("posed_vertices",), by="pwm")
+        layers = self.geometry.layers(cache.geometry, driving)
+        return self.network.decode(cache.features, layers, verts, cache.faces)
