@@ -1,7 +1,7 @@
 """The progressive-warping network of any mode, with the neural codes that belong to it.
 
-What training steps and what the animator `pwm` runs: one module, made from one config, that takes what geometry
-knows of a pair (`PosedLayers`, posed meshes) and makes the picture.
+What training steps and what the animator `pwm` runs: one module, made from one config, that takes what
+geometry knows of a pair (`PosedLayers`, posed meshes) and makes the picture.
 """
 
 from __future__ import annotations
@@ -69,8 +69,8 @@ class PwmOutput:
 
     Attributes:
         image: RGB in [0, 1], ``(B, 3, H, W)``.
-        warped: the picture before the network's own paint: [PWM]'s I_w, the source warped by the last flow, or
-            the two layers moved by it.
+        warped: the picture before the network's own paint: [PWM]'s I_w, the source warped by the last flow,
+            or the two layers moved by it.
         flow: backward flow at full resolution, in pixels.
         flows: the levels' own flows, coarse to fine, each in pixels of its level.
         occlusion: 1 where the picture comes from the source, ``(B, 1, H, W)``; None where the mode has none.

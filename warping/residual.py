@@ -1,13 +1,16 @@
 """`pwm/residual`: progressive warping over what geometry knows already.
 
-The decoder of [PWM] predicts absolute displacements from nothing. Here every level predicts what is missing to
-the geometric displacement (gated by the source's visibility, filled harmonically), the two layers of
-`posed_layers.compose` are warped by the sum, and paint is added where the source has nothing to show. All heads
-start at zero, so that the untrained network is the `geometry` animator, bit for bit.
+The decoder of [PWM] predicts absolute displacements from nothing. Here every level predicts what is missing
+to the geometric displacement (gated by the source's visibility, filled harmonically), the two layers of
+`posed_layers.compose` are warped by the sum, and paint is added where the source has nothing to show. All
+heads start at zero, so that the untrained network is the `geometry` animator, bit for bit.
+
+Frames of any size are taken: inside, sides are continued by their edge to multiples of 32.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import Literal
@@ -17,14 +20,16 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..geom.errors import HeadwarpError, ShapeError
+from ..geom.errors import HeadwarpError
 from ..geom.flow import resize_flow, warp
 from .posed_layers import Composed, PosedLayers, compose
 
 SLOPE = 0.1  # of the leaky ReLU, as in [PWM]'s public code
 DEEPEST = 32
 FLOW_UNIT = 8.0  # flow in the guidance map is in eighths of the frame's side
-UNSEEN = 2.0  # logit of the paint's opacity before training: 0.88 where the source shows nothing, 0.12 elsewhere
+UNSEEN = (
+    2.0  # logit of the paint's opacity before training: 0.88 where the source shows nothing, 0.12 elsewhere
+)
 GUIDANCE_CHANNELS = 12
 PAINTED_ON = 6  # picture, matte, known, hollow
 
@@ -111,7 +116,7 @@ class ResidualWarping(nn.Module):
         sizes, codes = config.channels, config.code_channels if config.coded else 0
         folded = config.stem**2
         self.first = nn.Conv2d(folded * (4 + codes), sizes[0], 3, padding=1)
-        self.down = nn.ModuleList(_Block(a, b) for a, b in zip(sizes, sizes[1:], strict=False))
+        self.down = nn.ModuleList(_Block(a, b) for a, b in itertools.pairwise(sizes))
         guided = GUIDANCE_CHANNELS + codes
         self.guide = nn.ModuleList(
             nn.Conv2d(guided * (folded if level == 0 else 1), size // 2, 3, padding=1)
@@ -138,13 +143,11 @@ class ResidualWarping(nn.Module):
         """Features of the source, finest first: once per source.
 
         Raises:
-            ShapeError: sides that are no multiples of 32.
             HeadwarpError: neural codes are needed or not wanted.
         """
-        check_sides(source)
         self._check_codes(codes)
         picture = torch.cat([source, matte] if codes is None else [source, matte, codes], dim=1)
-        features = [F.leaky_relu(self.first(F.pixel_unshuffle(picture, self.config.stem)), SLOPE)]
+        features = [F.leaky_relu(self.first(F.pixel_unshuffle(_padded(picture), self.config.stem)), SLOPE)]
         for block in self.down:
             features.append(block(F.avg_pool2d(features[-1], 2)))
         return tuple(features)
@@ -170,10 +173,10 @@ class ResidualWarping(nn.Module):
             guidance = torch.zeros_like(guidance)
         if codes is not None:
             guidance = torch.cat([guidance, codes], dim=1)
-        top, flows, change = self._climb(features, base, guidance)
+        top, flows, change = self._climb(features, _padded(base), _padded(guidance))
         flow, moved = base, before
         if self.config.move:
-            change = _doubled(change, self.config.stem)
+            change = _doubled(change, self.config.stem)[:, :, : base.shape[2], : base.shape[3]]
             flow = base + change[:, :2]
             moved = compose(layers, flow=flow, matte_change=change[:, 2:])
         image, paint = self._painted(top, layers, moved)
@@ -228,7 +231,8 @@ class ResidualWarping(nn.Module):
 
     def _painted(self, top: Tensor, layers: PosedLayers, moved: Composed) -> tuple[Tensor, Tensor]:
         """Paint over the moved layers, most where the source shows nothing; and its opacity."""
-        detail = F.pixel_shuffle(self.unfold(top), self.config.stem)
+        height, width = layers.flow.shape[2:]
+        detail = F.pixel_shuffle(self.unfold(top), self.config.stem)[:, :, :height, :width]
         on = torch.cat([moved.image, moved.matte, layers.known, layers.hollow], dim=1)
         detail = F.leaky_relu(self.detail(torch.cat([detail, on.to(detail.dtype)], dim=1)), SLOPE)
         paint = _in_float32(self.paint, detail)
@@ -278,12 +282,9 @@ def _in_float32(head: nn.Conv2d, features: Tensor) -> Tensor:
         return head(features.float())
 
 
-def check_sides(image: Float[Tensor, "B C H W"]) -> None:
-    """Raises ShapeError unless both sides are multiples of 32."""
+def _padded(image: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C h w"]:
+    """Continued by its right and lower edge to sides that are multiples of 32."""
     height, width = image.shape[2:]
-    if height % DEEPEST or width % DEEPEST or not height or not width:
-        up = [max(DEEPEST, -(-side // DEEPEST) * DEEPEST) for side in (height, width)]
-        raise ShapeError(
-            f"pwm: expected sides that are multiples of {DEEPEST}, got {height} x {width}; take --size "
-            f"{max(up)}, or pad to {up[0]} x {up[1]}"
-        )
+    if height % DEEPEST == 0 and width % DEEPEST == 0:
+        return image
+    return F.pad(image, (0, -width % DEEPEST, 0, -height % DEEPEST), mode="replicate")

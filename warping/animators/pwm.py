@@ -61,7 +61,7 @@ class PwmAnimator(nn.Module):
         return Animation(image=made.image, flow=made.flow, occlusion=made.occlusion)
 
     def explain(self, cache: PwmCache, driving: Driving) -> Mapping[str, Tensor]:
-        """The picture, what geometry alone makes, the warped source, the flow and what comes from the source."""
+        """The picture, geometry's own, the warped source, the flow, and what comes from the source."""
         made = self._made(cache, driving)
         layers = self.geometry.layers(cache.geometry, driving)
         maps = {

@@ -1,0 +1,284 @@
+"""`pwm`: geometry driven progressive warping [PWM].
+
+Modes: ``pwm/paper`` is the paper as written, ``pwm/official`` its public code, ``pwm/residual`` our own
+network over geometry's picture. Each difference is a field of `PwmRecipeConfig`. Without VGG-19's weights the
+perceptual loss is not to be had: the fixed `losses.structure` stands in, and the recipe's name ends in
+``+structure``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from ...geom.errors import HeadwarpError
+from ...warping.posed_layers import compose
+from ...warping.progressive import ProgressiveConfig, official, paper, tiny
+from ...warping.pwm import CodesConfig, PwmConfig, PwmNetwork, PwmOutput, coded
+from ...warping.residual import ResidualConfig
+from ..data.pairs.batch import PairBatch
+from ..discriminators import OFFICIAL as ONE_SCALE
+from ..discriminators import Discriminator, DiscriminatorConfig, Judgement
+from ..losses import adversarial, matching, perceptual
+from ..losses.pixel import pixel_l1
+from ..losses.structure import StructureConfig, structure_loss
+from ..losses.warped import WarpedLevel, warped_levels
+from . import GENERATED, register
+
+Guides = Literal["displacement", "codes", "both"]
+SIZES = ("tiny", "small", "paper")
+RESIDUAL_SIZES = {
+    "tiny": ResidualConfig(),
+    "small": ResidualConfig(channels=(32, 64, 96, 128, 192), stem=2, detail=24),
+    "paper": ResidualConfig(channels=(32, 64, 128, 256, 512, 1024), stem=1, detail=32),
+}
+_WEIGHTS = "it needs VGG-19's weights: name them with --vgg FILE (headwarp weights list says where they are)"
+
+
+@dataclass(frozen=True)
+class PwmRecipeConfig:
+    """What is trained and on what; the defaults are ``pwm/residual``'s.
+
+    Attributes:
+        mode: which of the three this is; it stands in the recipe's name.
+        network: the animator's config.
+        vgg: file of VGG-19's weights; None: ``structure`` stands in for the perceptual loss.
+        learning_rate: of Adam. 2e-4 in the public code; the paper gives no optimizer.
+        betas: of Adam. (0.9, 0.999) in the public code.
+        weight_decay: decoupled; 0 in the public code.
+        pixel_weight: of the mean absolute difference of pixels: 10 in the public code, none in the paper.
+        structure: of the loss that stands in.
+        structure_weight: of it.
+        perceptual: [PWM] Eq. 1.
+        adversarial: [PWM] Eq. 2 and 3; None: no discriminator.
+        discriminator: its size and scales.
+        matching: [PWM] Eq. 4.
+        warped: which warped pictures the losses see beside the generated one ([PWM] sec. 1.4): ``"last"``, by
+            the last flow, all losses (paper); ``"every"``, by the flow of every level, the perceptual loss,
+            and the others at full size alone (public code); ``"none"``.
+    """
+
+    mode: Literal["residual", "paper", "official"] = "residual"
+    network: PwmConfig = field(default_factory=PwmConfig)
+    vgg: Path | None = None
+    learning_rate: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.99)
+    weight_decay: float = 1e-4
+    pixel_weight: float = 1.0
+    structure: StructureConfig = field(default_factory=StructureConfig)
+    structure_weight: float = 0.1
+    perceptual: perceptual.PerceptualConfig = perceptual.OFFICIAL
+    adversarial: adversarial.AdversarialConfig | None = None
+    discriminator: DiscriminatorConfig = ONE_SCALE
+    matching: matching.MatchingConfig = matching.OFFICIAL
+    warped: Literal["last", "every", "none"] = "none"
+
+
+_PUBLISHED: dict[str, Any] = {"learning_rate": 2e-4, "betas": (0.9, 0.999), "weight_decay": 0.0}
+MODES = {
+    "residual": PwmRecipeConfig(),
+    "paper": PwmRecipeConfig(
+        mode="paper",
+        network=PwmConfig(paper()),
+        pixel_weight=0.0,
+        structure_weight=10.0,
+        perceptual=perceptual.PAPER,
+        adversarial=adversarial.PAPER,
+        discriminator=DiscriminatorConfig(),
+        matching=matching.PAPER,
+        warped="last",
+        **_PUBLISHED,
+    ),
+    "official": PwmRecipeConfig(
+        mode="official",
+        network=PwmConfig(official()),
+        pixel_weight=10.0,
+        structure_weight=10.0,
+        adversarial=adversarial.OFFICIAL,
+        warped="every",
+        **_PUBLISHED,
+    ),
+}
+
+
+def sized(
+    config: PwmRecipeConfig, size: str, *, guidance: Guides = "displacement", codes: CodesConfig | None = None
+) -> PwmRecipeConfig:
+    """A mode in another size and with other guidance.
+
+    Args:
+        config: of a mode.
+        size: ``tiny``, ``small`` or ``paper``.
+        guidance: what guides the network.
+        codes: of the mesh, where codes guide.
+
+    Raises:
+        HeadwarpError: no such size, or codes without guidance by them or the other way round.
+    """
+    if size not in SIZES:
+        raise HeadwarpError(f"size: expected one of {', '.join(SIZES)}, got {size!r}")
+    network: ResidualConfig | ProgressiveConfig
+    if config.mode == "residual":
+        network = dataclasses.replace(RESIDUAL_SIZES[size], guidance=guidance)
+    else:
+        whole = official(guidance) if config.mode == "official" else paper(guidance)
+        narrow = {"tiny": tiny(guidance), "small": dataclasses.replace(whole, width=16, max_channels=256)}
+        chosen = narrow.get(size, whole)
+        network = dataclasses.replace(
+            whole,
+            width=chosen.width,
+            max_channels=chosen.max_channels,
+            min_channels=chosen.min_channels,
+        )
+    made = dataclasses.replace(config.network, network=network, codes=codes if coded(network) else None)
+    return dataclasses.replace(config, network=made)
+
+
+@register(MODES)
+class PwmRecipe:
+    """See the module."""
+
+    def __init__(self, config: PwmRecipeConfig) -> None:
+        self.config = config
+        stands_in = config.vgg is None
+        self.name = f"pwm/{config.mode}" + "+structure" * stands_in
+        self.stand_ins = (
+            ("a fixed loss of gradients and SSIM stands in for the perceptual loss; " + _WEIGHTS,)
+            if stands_in
+            else ()
+        )
+        playing = config.adversarial is not None
+        self.turns = ("generator", "discriminator") if playing else ("generator",)
+        self._features: perceptual.Features | None = None
+
+    def networks(self) -> Mapping[str, nn.Module]:
+        """The generator, and the discriminator if there is a game."""
+        networks: dict[str, nn.Module] = {"generator": PwmNetwork(self.config.network)}
+        if self.config.adversarial is not None:
+            networks["discriminator"] = Discriminator(self.config.discriminator)
+        return networks
+
+    def optimizer(self, turn: str, network: nn.Module) -> torch.optim.Optimizer:
+        """Adam with decoupled weight decay."""
+        config = self.config
+        return torch.optim.AdamW(
+            network.parameters(), config.learning_rate, config.betas, weight_decay=config.weight_decay
+        )
+
+    def generate(self, networks: Mapping[str, nn.Module], batch: PairBatch) -> PwmOutput:
+        """The picture of every pair."""
+        made = networks["generator"](
+            batch.source, batch.layers, batch.source_verts, batch.driving_verts, batch.faces
+        )
+        assert isinstance(made, PwmOutput)
+        return made
+
+    def losses(
+        self, turn: str, networks: Mapping[str, nn.Module], batch: PairBatch, made: PwmOutput
+    ) -> Mapping[str, Tensor]:
+        """Terms of the generator or of the discriminator."""
+        if turn == "discriminator":
+            return self._judged(networks["discriminator"], batch, made)
+        terms: dict[str, Tensor] = {}
+        for suffix, image in self._pictures(made):
+            if self.config.pixel_weight:
+                terms[f"pixel{suffix}"] = self.config.pixel_weight * pixel_l1(image, batch.driving)
+            if suffix == "" or self.config.warped == "last":
+                terms[self._likeness + suffix] = self._alike([WarpedLevel(image, batch.driving)])
+            if self.config.adversarial is not None:
+                terms |= self._played(networks["discriminator"], image, batch, suffix)
+        if self.config.warped == "every":
+            terms[f"{self._likeness}_warped"] = self._alike(
+                warped_levels(batch.source, batch.driving, made.flows)
+            )
+        return terms
+
+    def pictures(self, networks: Mapping[str, nn.Module], batch: PairBatch) -> Mapping[str, Tensor]:
+        """Source, driver, what geometry alone makes, what is warped, and the picture."""
+        made = self.generate(networks, batch)
+        return {
+            "source": batch.source,
+            "driving": batch.driving,
+            "geometry": compose(batch.layers).image.clamp(0, 1),
+            "warped": made.warped.clamp(0, 1),
+            GENERATED: made.image,
+        }
+
+    def checkpoint(self, networks: Mapping[str, nn.Module]) -> tuple[str, Any, nn.Module]:
+        """The animator `pwm` of the generator."""
+        from ...warping.animators.pwm import PwmAnimator
+
+        animator = PwmAnimator(self.config.network)
+        animator.network.load_state_dict(networks["generator"].state_dict())
+        return "pwm", self.config.network, animator
+
+    @property
+    def _likeness(self) -> str:
+        return "structure" if self.config.vgg is None else "perceptual"
+
+    def _pictures(self, made: PwmOutput) -> Iterator[tuple[str, Tensor]]:
+        """What the losses see at full size, with the ending of their names."""
+        yield "", made.image
+        if self.config.warped != "none":
+            yield "_warped", made.warped
+
+    def _alike(self, levels: Sequence[WarpedLevel]) -> Tensor:
+        """How far pictures are from the truth, by the pretrained network or by what stands in for it.
+
+        One picture is compared at the scales of the perceptual loss, several as they are.
+        """
+        if self.config.vgg is None:
+            terms = [
+                structure_loss(level.image, level.target, self.config.structure)
+                for level in levels
+                if min(level.image.shape[2:]) >= 16
+            ]
+            return self.config.structure_weight * torch.stack(terms).mean()
+        features, config = self._pretrained(levels[0].image.device), self.config.perceptual
+        if len(levels) == 1:
+            return perceptual.perceptual_loss(levels[0].image, levels[0].target, features, config)
+        images, targets = [level.image for level in levels], [level.target for level in levels]
+        return perceptual.perceptual_levels(images, targets, features, config)
+
+    def _pretrained(self, device: torch.device) -> perceptual.Features:
+        """VGG-19 from the named file, loaded at the first use."""
+        if self._features is None:
+            from ...geom.nets.vgg import load_vgg19
+
+            assert self.config.vgg is not None
+            network = load_vgg19(self.config.vgg).to(device)
+            taps = self.config.perceptual.taps
+            self._features = lambda image: network.taps(image, taps)
+        return self._features
+
+    def _played(
+        self, discriminator: nn.Module, image: Tensor, batch: PairBatch, suffix: str
+    ) -> dict[str, Tensor]:
+        """The game from the generator's side, and the discriminator's features as a measure."""
+        assert self.config.adversarial is not None
+        fake: Judgement = discriminator(image)
+        with torch.no_grad():
+            real: Judgement = discriminator(batch.driving)
+        return {
+            f"adversarial{suffix}": adversarial.generator_loss(fake.logits, self.config.adversarial),
+            f"matching{suffix}": matching.feature_matching(
+                real.features, fake.features, self.config.matching
+            ),
+        }
+
+    def _judged(self, discriminator: nn.Module, batch: PairBatch, made: PwmOutput) -> dict[str, Tensor]:
+        """The game from the discriminator's side."""
+        assert self.config.adversarial is not None
+        terms = {}
+        for suffix, image in self._pictures(made):
+            real, fake = discriminator(batch.driving), discriminator(image.detach())
+            terms[f"judged{suffix}"] = adversarial.discriminator_loss(
+                real.logits, fake.logits, self.config.adversarial
+            )
+        return terms
