@@ -79,7 +79,7 @@ class PwmOutput:
     image: Float[Tensor, "B 3 H W"]
     warped: Float[Tensor, "B 3 H W"]
     flow: Float[Tensor, "B 2 H W"]
-    flows: tuple[Float[Tensor, "B 2 h w"], ...]
+    flows: tuple[Float[Tensor, "B 2 _ _"], ...]
     occlusion: Float[Tensor, "B 1 H W"] | None
 
 
@@ -107,7 +107,7 @@ class PwmNetwork(nn.Module):
     def encode(
         self,
         source: Float[Tensor, "B 3 H W"],
-        matte: Float[Tensor, "B 1 H W"],
+        matte: Float[Tensor, "#B 1 H W"],
         verts: Float[Tensor, "B V 3"],
         faces: Int[Tensor, "F 3"],
     ) -> Features:

@@ -88,7 +88,7 @@ class ResidualOutput:
     image: Float[Tensor, "B 3 H W"]
     warped: Float[Tensor, "B 3 H W"]
     flow: Float[Tensor, "B 2 H W"]
-    flows: tuple[Float[Tensor, "B 2 h w"], ...]
+    flows: tuple[Float[Tensor, "B 2 _ _"], ...]
     matte: Float[Tensor, "B 1 H W"]
     paint: Float[Tensor, "B 1 H W"]
 
@@ -137,7 +137,7 @@ class ResidualWarping(nn.Module):
     def encode(
         self,
         source: Float[Tensor, "B 3 H W"],
-        matte: Float[Tensor, "B 1 H W"],
+        matte: Float[Tensor, "#B 1 H W"],
         codes: Float[Tensor, "B C H W"] | None = None,
     ) -> tuple[Tensor, ...]:
         """Features of the source, finest first: once per source.
@@ -146,7 +146,8 @@ class ResidualWarping(nn.Module):
             HeadwarpError: neural codes are needed or not wanted.
         """
         self._check_codes(codes)
-        picture = torch.cat([source, matte] if codes is None else [source, matte, codes], dim=1)
+        opacity = matte.expand(len(source), -1, -1, -1)
+        picture = torch.cat([source, opacity, *([] if codes is None else [codes])], dim=1)
         features = [F.leaky_relu(self.first(F.pixel_unshuffle(_padded(picture), self.config.stem)), SLOPE)]
         for block in self.down:
             features.append(block(F.avg_pool2d(features[-1], 2)))

@@ -1,0 +1,142 @@
+"""The animator `pwm`: every mode from its checkpoint alone, codes learned, cached sources, clear refusals."""
+
+import dataclasses
+
+import pytest
+import torch
+from toy_scene import FACES, VERTS, driving, source
+
+from headwarp.geom.errors import HeadwarpError, ModelFileError, ShapeError
+from headwarp.warping.animators import load_animator
+from headwarp.warping.animators.geometry import GeometryAnimator, GeometryConfig
+from headwarp.warping.animators.pwm import PwmAnimator
+from headwarp.warping.checkpoints import save_checkpoint
+from headwarp.warping.progressive import official, paper
+from headwarp.warping.pwm import CodesConfig, PwmConfig, PwmNetwork, with_texture
+from headwarp.warping.residual import ResidualConfig
+
+SIZE = (64, 64)
+SMALL = ResidualConfig(channels=(8, 8, 12, 16), detail=4)
+CODES = CodesConfig(count=VERTS.shape[1])
+TEXELS = CodesConfig("texel", len(FACES), resolution=8)
+
+
+def narrow(config):
+    return dataclasses.replace(config, width=2, min_channels=4, max_channels=16)
+
+
+CONFIGS = {
+    "residual": PwmConfig(SMALL),
+    "residual-both": PwmConfig(dataclasses.replace(SMALL, guidance="both"), CODES),
+    "residual-texels": PwmConfig(dataclasses.replace(SMALL, guidance="codes"), TEXELS),
+    "paper": PwmConfig(narrow(paper())),
+    "official-codes": PwmConfig(narrow(official("codes")), CODES),
+    "official-both": PwmConfig(narrow(official("both")), CODES),
+}
+
+
+def cut(observation):
+    """A toy observation at a size that every mode takes."""
+
+    def smaller(value):
+        images = isinstance(value, torch.Tensor) and value.ndim >= 3 and value.shape[-2:] == (64, 72)
+        return value[..., :64].contiguous() if images else value
+
+    fields = {f.name: smaller(getattr(observation, f.name)) for f in dataclasses.fields(observation)}
+    return dataclasses.replace(observation, **{**fields, "guidance": None})
+
+
+def animator(config):
+    torch.manual_seed(5)
+    made = PwmAnimator(config)
+    for parameter in made.parameters():
+        if not bool(parameter.any()):  # heads that start at zero
+            torch.nn.init.normal_(parameter, std=0.02)
+    return made
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_checkpoint_rebuilds_the_animator(name, tmp_path):
+    made = animator(CONFIGS[name])
+    path = save_checkpoint(tmp_path / "a.safetensors", made, config=CONFIGS[name], name="pwm", step=7)
+    again = load_animator("pwm", path)
+    assert again.config == CONFIGS[name]
+    shifts = torch.tensor([[0.0, 0], [3, -1]])
+    pictures = [a.animate(a.encode([cut(source())]), cut(driving(shifts))).image for a in (made, again)]
+    assert torch.equal(*pictures)
+    assert pictures[0].shape == (2, 3, *SIZE)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_training_and_animating_make_the_same_picture(name):
+    made = animator(CONFIGS[name])
+    src, drive = cut(source()), cut(driving(torch.tensor([[2.0, 1.0]])))
+    animated = made.animate(made.encode([src]), drive)
+    geometry = GeometryAnimator(GeometryConfig())
+    layers = geometry.layers(geometry.encode([src]), drive)
+    trained = made.network(src.image, layers, src.posed_vertices, drive.posed_vertices, src.faces)
+    torch.testing.assert_close(trained.image, animated.image, rtol=0, atol=1e-5)
+    assert trained.flow.shape == (1, 2, *SIZE)
+    assert trained.flows[-1].shape[2] in (SIZE[0], SIZE[0] // 4)
+
+
+@pytest.mark.parametrize("name", ["residual-both", "residual-texels", "official-codes"])
+def test_codes_learn(name):
+    network = PwmNetwork(CONFIGS[name]).train()
+    if name == "residual-texels":
+        uv = VERTS[0, :, :2] / 72
+        with_texture(network, uv, FACES, faces=FACES)
+    for parameter in network.parameters():
+        if not bool(parameter.any()):
+            torch.nn.init.normal_(parameter, std=0.02)
+    src, drive = cut(source()), cut(driving(torch.tensor([[2.0, 1.0], [0, 0]])))
+    geometry = GeometryAnimator(GeometryConfig())
+    layers = geometry.layers(geometry.encode([src]), drive).map(lambda t: t.expand(2, *t.shape[1:]))
+    made = network(
+        src.image.expand(2, -1, -1, -1),
+        layers,
+        src.posed_vertices.expand(2, -1, -1),
+        drive.posed_vertices,
+        src.faces,
+    )
+    made.image.square().mean().backward()
+    (codes,) = network.codes.parameters()
+    assert bool(codes.grad.abs().sum() > 0)
+
+
+def test_explain_names_its_maps():
+    made = animator(CONFIGS["residual"])
+    maps = made.explain(made.encode([source()]), driving())
+    assert set(maps) == {"animated", "geometry", "warped", "flow", "known", "occlusion"}
+
+
+def test_progressive_modes_say_the_remedy_for_other_sizes():
+    made = animator(CONFIGS["paper"])
+    with pytest.raises(ShapeError, match="multiples of 32"):
+        made.encode([source()])
+
+
+def test_codes_belong_to_guidance_by_codes():
+    with pytest.raises(HeadwarpError, match="expected a CodesConfig for guidance 'both', got None"):
+        PwmConfig(dataclasses.replace(SMALL, guidance="both"))
+    with pytest.raises(HeadwarpError, match="expected none with guidance 'displacement'"):
+        PwmConfig(SMALL, CODES)
+
+
+def test_codes_of_another_head_are_refused():
+    made = animator(PwmConfig(dataclasses.replace(SMALL, guidance="both"), CodesConfig(count=5023)))
+    with pytest.raises(ShapeError, match="codes belong to one head model"):
+        made.encode([source()])
+
+
+def test_a_checkpoint_with_a_weight_too_few_is_refused(tmp_path):
+    made = animator(CONFIGS["residual"])
+    weights = dict(list(made.state_dict().items())[1:])
+    path = save_checkpoint(tmp_path / "a.safetensors", weights, config=made.config, name="pwm")
+    with pytest.raises(ModelFileError, match="1 missing"):
+        load_animator("pwm", path)
+
+
+def test_a_texture_layout_is_for_texels():
+    with pytest.raises(HeadwarpError, match="expected a network with texel codes"):
+        with_texture(PwmNetwork(CONFIGS["residual"]), torch.zeros(1, 2), FACES, faces=FACES)
