@@ -1,4 +1,4 @@
-"""`pwm/residual`: geometry's picture before training, everything learnable, any size, flows in single precision."""
+"""`pwm/residual`: geometry's picture before training, all of it learnable, any size, flows in float32."""
 
 import dataclasses
 
