@@ -47,10 +47,6 @@ class PairBatch:
         }
         return dataclasses.replace(self, layers=self.layers.map(change), **changed)
 
-    def pin_memory(self) -> PairBatch:
-        """In memory from which a device copies while the program goes on; `torch.utils.data` calls this."""
-        return self.map(Tensor.pin_memory)
-
 
 def stack_pairs(pairs: Sequence[PairBatch]) -> PairBatch:
     """Pairs of equal size and head as one batch.

@@ -28,12 +28,15 @@ Value = TypeVar("Value")
 
 
 class Recent(Generic[Value]):
-    """The last few values by key, made when they are not there."""
+    """The last few values by key, made when they are not there. Another process begins with none."""
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
         self.made = 0
         self._values: OrderedDict[Hashable, Value] = OrderedDict()
+
+    def __reduce__(self) -> tuple[type, tuple[int]]:
+        return type(self), (self.capacity,)
 
     def get(self, key: Hashable, make: Callable[[], Value]) -> Value:
         """The value of a key; the one asked for least recently gives way."""

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import multiprocessing
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
 
 from ....flame.model import HeadModel
 from ....geom.errors import HeadwarpError
 from .batch import PairBatch, stack_pairs
+from .flat import FlatBatch, flattened, unflattened
 from .guidance import MakerConfig, PairMaker
 from .pack import Pack
 from .sampler import PairSampler
@@ -25,21 +27,29 @@ class LoaderConfig:
         device: where batches go; copies to a CUDA device are made while the program goes on.
         rank: of this process; the pairs of a step go on over the ``world`` processes.
         world: how many processes there are.
+        ahead: batches that each worker makes ahead.
         maker: how pairs are made.
     """
 
     device: str | torch.device = "cpu"
     rank: int = 0
     world: int = 1
+    ahead: int = 2
     maker: MakerConfig = field(default_factory=MakerConfig)
 
     def __post_init__(self) -> None:
         if not 0 <= self.rank < self.world:
             raise HeadwarpError(f"rank: expected 0 to {self.world - 1}, got {self.rank}")
+        if self.ahead < 1:
+            raise HeadwarpError(f"ahead: expected at least one batch, got {self.ahead}")
 
 
 class PairLoader:
     """Iterates batches for ever; which pairs a step holds depends on the sampler and the step alone.
+
+    Workers are processes of their own, one thread each; they are started when a loop begins and end with it.
+    A script that uses them needs the usual ``if __name__ == "__main__":``. The global random state is neither
+    read nor changed.
 
     Args:
         packs: clips, of one head and size, in the order that the sampler knows them in.
@@ -51,8 +61,8 @@ class PairLoader:
         config: see `LoaderConfig`.
 
     Raises:
-        HeadwarpError: a number out of range.
-        ModelFileError: packs of another head.
+        HeadwarpError: a number out of range; in a loop: a worker died.
+        ModelFileError: packs of another head; in a loop: a damaged pack.
     """
 
     def __init__(
@@ -78,23 +88,45 @@ class PairLoader:
     def __iter__(self) -> Iterator[PairBatch]:
         """A fresh pass from ``start_step``."""
         device = torch.device(self.config.device)
-        if self.workers:
-            raise HeadwarpError("loader: workers are not there yet; pass workers=0")
+        for made in self._from_workers(device) if self.workers else self._made_here():
+            if isinstance(made, HeadwarpError):
+                raise made
+            yield unflattened(made if device.type == "cpu" else made.to(device))
+
+    def _made_here(self) -> Iterator[FlatBatch | HeadwarpError]:
+        pinned = torch.device(self.config.device).type == "cuda"
         for step in itertools.count(self.start_step):
-            yield to_device(self.steps[step], device)
+            with _one_thread():
+                made = self.steps[step]
+            yield made.pin_memory() if pinned and isinstance(made, FlatBatch) else made
 
+    def _from_workers(self, device: torch.device) -> Iterator[FlatBatch | HeadwarpError]:
+        from torch.utils.data import DataLoader
 
-def to_device(batch: PairBatch, device: torch.device) -> PairBatch:
-    """The batch there; from pinned memory without waiting."""
-
-    def moved(value: Tensor) -> Tensor:
-        return value.to(device, non_blocking=True)
-
-    return batch if device.type == "cpu" else batch.map(moved)
+        methods = multiprocessing.get_all_start_methods()
+        loader = DataLoader(
+            self.steps,  # type: ignore[arg-type]  # what has __getitem__ is a data set
+            batch_size=None,
+            sampler=_CountFrom(self.start_step),
+            num_workers=self.workers,
+            prefetch_factor=self.config.ahead,
+            pin_memory=device.type == "cuda",
+            multiprocessing_context="forkserver" if "forkserver" in methods else "spawn",
+            generator=torch.Generator(),
+        )
+        try:
+            yield from loader
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise HeadwarpError(
+                f"loader: one of {self.workers} workers died ({str(error).splitlines()[0]}); mostly memory "
+                "runs out: take fewer workers, a smaller batch, or workers=0"
+            ) from error
 
 
 class StepPairs:
-    """The batch of a step, by its number; what is made once per process is made at the first step."""
+    """The batch of a step, by its number; an error that a user can mend comes back as it is."""
 
     def __init__(
         self,
@@ -107,7 +139,29 @@ class StepPairs:
         self.sampler, self.batch_size, self.config = sampler, batch_size, config
         self._maker = PairMaker(packs, head, config=config.maker)
 
-    def __getitem__(self, step: int) -> PairBatch:
+    def __getitem__(self, step: int) -> FlatBatch | HeadwarpError:
         first = self.config.rank * self.batch_size
         slots = range(first, first + self.batch_size)
-        return stack_pairs([self._maker.make(self.sampler.pair(step, slot)) for slot in slots])
+        try:
+            return flattened(stack_pairs([self._maker.make(self.sampler.pair(step, slot)) for slot in slots]))
+        except HeadwarpError as error:
+            return error
+
+
+@dataclass(frozen=True)
+class _CountFrom:
+    start: int
+
+    def __iter__(self) -> Iterator[int]:
+        return itertools.count(self.start)
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """As in a worker: sums over several threads differ in their last bits."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
