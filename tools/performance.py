@@ -24,6 +24,7 @@ PICTURES = (".png", ".jpg", ".jpeg")
 CLIPS = (".mp4", ".m4v", ".mov", ".mkv")
 PERSON_MARGIN = 0.02  # of the window: how far around the person a pasted window reaches
 Kept = TypeVar("Kept")
+Maker = TypeVar("Maker")
 
 
 def check_device(name: str) -> torch.device:
@@ -67,6 +68,13 @@ def on_device(observation: Kept, device: torch.device) -> Kept:
     return dataclasses.replace(observation, **moved)  # type: ignore[type-var]
 
 
+def ready(animator: Maker, device: torch.device | str) -> Maker:
+    """An animator for use: one with weights is moved to the device and set to inference."""
+    if isinstance(animator, torch.nn.Module):
+        animator.to(torch.device(device)).eval().requires_grad_(False)
+    return animator
+
+
 def perform(
     portraits: Sequence[Portrait],
     fit: HeadFit,
@@ -87,8 +95,7 @@ def perform(
         images: the driving pictures in the window, ``(1, 3, S, S)`` each, for animators that look at them.
     """
     device = torch.device(device)
-    if isinstance(animator, torch.nn.Module):
-        animator.to(device)
+    ready(animator, device)
     with torch.no_grad():
         cache = animator.encode([on_device(portrait.source(), device) for portrait in portraits])
     pictures: Iterable[Tensor | None] = repeat(None) if images is None else images

@@ -1,31 +1,32 @@
 """`headwarp evaluate` on a clip whose numbers are known: the astronaut moved by whole pixels."""
 
+import dataclasses
 import json
+import math
 
 import numpy as np
 import pytest
 from face_pictures import blank, moved, needs_mediapipe, portrait
 from PIL import Image
 
-from headwarp.geom.errors import HeadwarpError, NoFaceError
+from headwarp.geom.errors import HeadwarpError, ModelFileError, NoFaceError
 from headwarp.tools import cli
-from headwarp.tools.evaluate import (
-    BASELINES,
-    Evaluate,
-    _clip_means,
-    clip_paths,
-    describe,
-    evaluate,
-    parse_share,
-    prepare_clip,
-    run,
-)
+from headwarp.tools.evaluate import Evaluate, describe, evaluate, run
+from headwarp.tools.evaluation.animators import BASELINES, load_animators, names_of
+from headwarp.tools.evaluation.clips import clip_paths, parse_share, prepare_clip
+from headwarp.tools.evaluation.measure import _Comparison
+from headwarp.tools.evaluation.sights import Sight
 from headwarp.tools.sheets import HEADER
 from headwarp.training.data.media import VideoReader, VideoWriter
 from headwarp.training.metrics.definitions import DEFINITIONS
+from headwarp.warping.animators.tps import TpsConfig
+from headwarp.warping.checkpoints import save_checkpoint
 
 STEP = 4  # pixels a frame, to the right
-METRICS = {"l1", "psnr", "ssim", "akd", "akd_detected", "akd_l1", "missing_face_rate"}
+METRICS = {
+    *("l1", "psnr", "ssim", "ms_ssim", "akd", "akd_detected", "akd_l1", "missing_face_rate"),
+    *("jitter", "jitter_driver", "apd", "prmse", "aed_exp_l1", "aucon"),
+}
 
 
 def write_clip(path, frames):
@@ -78,6 +79,27 @@ def test_exit_code_is_zero_and_the_keys_are_the_designs(measured):
         assert numbers["frames"] == 3
     assert report["failed"] == {}
     assert report["ok"] is True
+
+
+def test_what_needs_weights_is_absent_and_the_report_says_why(measured):
+    _, report, _ = measured
+    assert set(report["absent"]) == {"csim", "aed_id", "aed_id_sq", "fid", "lpips"}
+    assert report["absent"]["fid"] == "needs weights of inception; no other network stands in"
+
+
+def test_a_definition_id_names_the_head_and_the_points(measured):
+    ids = measured[1]["definition_ids"]
+    assert ids["aed_exp_l1"].startswith("aed_exp_l1/builtin-")
+    assert ids["akd"] == "akd/mesh68"
+    assert ids["l1"] == "l1"
+
+
+def test_heads_of_generated_frames_are_those_of_the_drivers(measured):
+    numbers = measured[1]["metrics"]
+    assert numbers["geometry"]["apd"] < 1.0
+    assert numbers["geometry"]["aed_exp_l1"] < 0.2
+    assert numbers["copy"]["jitter"] < 0.6  # the detector, which looks where the driver is
+    assert numbers["geometry"]["jitter_driver"] == numbers["copy"]["jitter_driver"] < 1.0
 
 
 def test_every_number_is_defined(measured):
@@ -133,8 +155,12 @@ def test_the_sheet_has_a_column_for_everybody(measured):
 
 def test_describe_is_a_table_of_all_animators(measured):
     lines = describe(measured[1]).splitlines()
-    assert lines[0].split() == ["l1", "psnr", "ssim", "akd", "missing"]
-    assert [line.split()[0] for line in lines[1:]] == [*BASELINES, "geometry"]
+    columns = lines[0].split()
+    assert columns[:3] == ["l1", "psnr", "ssim"]
+    assert columns[-1] == "missing"
+    assert [line.split()[0] for line in lines[1:5]] == [*BASELINES, "geometry"]
+    assert lines[5] == f"  l1: {DEFINITIONS['l1']}"
+    assert "  no csim: needs weights of arcface; no other network stands in" in lines
     assert float(lines[1].split()[1]) == pytest.approx(measured[1]["metrics"]["copy"]["l1"], abs=1e-4)
 
 
@@ -212,6 +238,14 @@ def test_nothing_but_failures_is_an_error(tmp_path, capsys):
         (["--clips", ".", "--frames", "1:0"], 1, "--frames: expected START:END with 0 <= START < END <= 1"),
         (["--clips", ".", "--stride", "0"], 1, "--stride: expected 1 or more, got 0"),
         (["--clips", ".", "--animator", "nobody"], 1, "animator: expected one of"),
+        (["--clips", ".", "--animator", "geometry,nobody"], 1, "animator: expected one of"),
+        (
+            ["--clips", ".", "--against", "nobody"],
+            1,
+            "--against: expected one of copy, similarity, tps, geometry",
+        ),
+        (["--clips", ".", "--device", "abacus"], 1, "--device abacus: not available here"),
+        (["--clips", ".", "--checkpoint", "no.safetensors"], 1, "no.safetensors: no such checkpoint"),
         ([], 2, "clips"),
         (["--clips", ".", "--colour", "red"], 2, "colour"),
     ],
@@ -246,35 +280,99 @@ def test_what_is_no_share_is_refused(text):
         parse_share(text)
 
 
-def test_run_is_evaluate_with_the_config(monkeypatch, tmp_path):
-    seen = {}
-    monkeypatch.setattr(
-        "headwarp.tools.evaluate.evaluate", lambda **options: seen.update(options) or {"ok": True}
-    )
-    assert run(Evaluate(clips=tmp_path, stride=5, still_camera=True)) == {"ok": True}
-    assert seen["stride"] == 5
-    assert seen["still_camera"] is True
-    assert seen["animator"] == "geometry"
-
-
 # The mean of a clip
 
 
+def sights(points):
+    return [Sight(np.full((478, 3), [*xy, 0.0], np.float32)) for xy in points]
+
+
+def compared(size):
+    """Two frames against a truth at (0, 0); the source stands ten pixels lower."""
+    driver, source = sights([(0, 0)] * 2), sights([(0, 10)])[0]
+    return _Comparison(True, [3, 4], driver, source, size, size, None)
+
+
 def test_a_frame_without_a_generated_face_counts_as_copys():
-    truth = np.zeros((2, 68, 2))
-    made = np.stack([np.full((68, 2), [3.0, 4.0]), np.full((68, 2), np.nan)])
-    copied = np.full((68, 2), [0.0, 10.0])
-    means = _clip_means([(0.1, 20.0, 0.5), (0.3, 30.0, 0.7)], made, copied, truth, (256, 200))
+    made = sights([(3, 4), (np.nan, np.nan)])
+    frames, means = compared((256, 200))._keypoints(made)
     assert means["akd"] == pytest.approx(7.5)
     assert means["akd_detected"] == pytest.approx(5.0)
-    assert means["missing_face_rate"] == 0.5
-    assert (means["l1"], means["psnr"], means["ssim"]) == pytest.approx((0.2, 25.0, 0.6))
-    assert means["frames"] == 2
-    larger = _clip_means([(0.1, 20.0, 0.5)] * 2, made, copied, truth, (512, 100))
-    assert larger["akd"] == pytest.approx(3.75)
+    assert means["akd_l1"] == pytest.approx((3.5 + 5) / 2)
+    assert frames["akd"].tolist() == pytest.approx([5, 10])
+    present, rate = compared((256, 200))._presence(made)
+    assert rate["missing_face_rate"] == 0.5
+    assert present["missing_face_rate"].tolist() == [0, 1]
+    assert compared((512, 100))._keypoints(made)[1]["akd"] == pytest.approx(3.75)
+
+
+def test_jitter_is_of_neighbouring_frames_only():
+    steps = sights([(0, 0), (1, 0), (0, 0), (50, 0)])
+    compare = dataclasses.replace(compared((256, 256)), times=[4, 5, 6, 9], drivers=steps)
+    assert compare._presence(steps)[1]["jitter"] == pytest.approx(2.0)
+    apart = dataclasses.replace(compare, times=[0, 2, 4, 6])
+    assert math.isnan(apart._presence(steps)[1]["jitter"])
+
+
+def test_a_sequence_without_a_generated_face_has_no_heads_to_compare():
+    nothing = sights([(np.nan, np.nan)] * 2)
+    frames, _ = compared((256, 256))._heads(nothing)
+    assert set(frames) == {"apd", "prmse", "aed_exp_l1", "aucon", "aucon_active"}
+    assert all(np.isnan(values).all() for values in frames.values())
 
 
 @needs_mediapipe
 def test_a_clip_is_measured_twice_alike(clip):
-    first, second = (evaluate(clip, "geometry", stride=3) for _ in range(2))
+    first, second = (evaluate(clip, ["geometry"], stride=3) for _ in range(2))
     assert first == second
+
+
+# Differences
+
+
+@needs_mediapipe
+def test_against_adds_intervals_of_the_difference(clip):
+    report = run(Evaluate(clips=clip, animator=("tps",), against="copy"))
+    assert set(report["difference"]) == {"similarity", "tps"}
+    found = report["difference"]["tps"]["l1"]
+    metrics = report["metrics"]
+    assert found["mean"] == pytest.approx(metrics["tps"]["l1"] - metrics["copy"]["l1"])
+    assert found["low"] <= found["mean"] <= found["high"] < 0
+    assert (found["better"], found["excludes_zero"], found["block"]) == (True, True, 25)
+    assert report["difference"]["tps"]["ssim"]["better"] is True
+    assert "  tps - copy: l1 -" in describe(report)
+
+
+# Animators and checkpoints
+
+
+def test_names_come_one_by_one_or_joined():
+    assert names_of(("geometry, copy", "tps", "copy")) == ("geometry", "copy", "tps")
+    with pytest.raises(HeadwarpError, match="--animator: expected at least one name"):
+        names_of((" ,",))
+
+
+def test_a_checkpoint_belongs_to_the_animator_that_it_names(tmp_path):
+    first = save_checkpoint(tmp_path / "a.safetensors", {}, config=TpsConfig(anchors=6), name="tps")
+    second = save_checkpoint(tmp_path / "b.safetensors", {}, config=TpsConfig(anchors=2), name="tps")
+    loaded = load_animators(("geometry", "tps"), [first])
+    assert list(loaded) == [*BASELINES, "geometry"]
+    assert loaded["tps"].config.anchors == 6
+    several = load_animators(("tps",), [first, second])
+    assert list(several) == ["copy", "similarity", "tps:a", "tps:b"]
+    assert several["tps:b"].config.anchors == 2
+    with pytest.raises(
+        HeadwarpError, match=r"holds weights of 'tps', but measured are geometry; add --animator tps"
+    ):
+        load_animators(("geometry",), [first])
+    (tmp_path / "other").mkdir()
+    again = save_checkpoint(tmp_path / "other" / "a.safetensors", {}, config=TpsConfig(), name="tps")
+    with pytest.raises(HeadwarpError, match="another one is called tps:a too; rename one"):
+        load_animators(("tps",), [first, again])
+
+
+def test_a_checkpoint_of_another_kind_is_refused(tmp_path):
+    config = TpsConfig()
+    file = save_checkpoint(tmp_path / "o.safetensors", {}, config=config, name="tps", kind="optimizer")
+    with pytest.raises(ModelFileError, match="expected a checkpoint of kind animator, got optimizer"):
+        load_animators(("tps",), [file])

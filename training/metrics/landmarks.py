@@ -139,7 +139,7 @@ def temporal_jitter(points: Float[ndarray, "T L 2"], found: Bool[ndarray, " T"] 
     return float(np.linalg.norm(bends, axis=-1).mean())
 
 
-def to_256(points: Float[ndarray, "... 2"], size: tuple[int, int]) -> Float[ndarray, "... 2"]:
+def to_256(points: Float[ndarray, "... 2"], size: tuple[float, float]) -> Float[ndarray, "... 2"]:
     """Points of a frame of ``size`` (height, width) in pixels of a 256 px one: the longer side becomes 256.
 
     Example:

@@ -1,0 +1,149 @@
+"""Same identity: a clip's first face is driven by the clip, whose frames are the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...flame.fitting import fit_landmarks
+from ...flame.model import HeadModel
+from ...flame.params import DETECTED, HeadFit
+from ...flame.residual import ResidualField
+from ...geom.errors import HeadwarpError, NoFaceError
+from ...training.data.camera_motion import CameraMotion
+from ...training.data.portrait import Portrait, portrait_of, to_image
+from ..portrait import as_frames
+from .trials import Place, Step
+
+CLIPS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v")
+
+
+@dataclass(frozen=True)
+class ClipTrial:
+    """One clip ready to measure.
+
+    Attributes:
+        path: the clip.
+        points: detected face mesh of every frame in pixels, ``(T, 478, 3)``.
+        fit: of every frame.
+        portrait: the source.
+        first: the frame it was taken from.
+        measured: the frames that are measured.
+        still_camera: do not follow the background's motion.
+    """
+
+    path: Path
+    points: NDArray[np.float32]
+    fit: HeadFit
+    portrait: Portrait
+    first: int
+    measured: tuple[int, ...]
+    still_camera: bool = False
+
+    @property
+    def place(self) -> Place:
+        """Where the source's face is."""
+        return self.points[self.first]
+
+    @property
+    def truth(self) -> bool:
+        """The clip's own frames are the truth."""
+        return True
+
+    @property
+    def driver_size(self) -> tuple[float, float]:
+        """Generated frames cover the clip's."""
+        return self.fit.size
+
+    def steps(self) -> Iterator[Step]:
+        """The measured frames, read as they are asked for."""
+        camera = None if self.still_camera else CameraMotion(self.portrait.source())
+        wanted = set(self.measured)
+        for t, frame in enumerate(as_frames(self.path)):
+            if t not in wanted:
+                continue
+            target = to_image(frame)
+            motion = None if camera is None else camera.follow(target)
+            driving = self.portrait.driving(self.fit.select([t]), image=target, camera_motion=motion)
+            yield Step(t, driving, frame, self.points[t], (self.points[t],))
+
+
+def parse_share(text: str) -> tuple[float, float]:
+    """``"0.8:1.0"`` to numbers.
+
+    Raises:
+        HeadwarpError: not START:END with 0 <= START < END <= 1.
+    """
+    try:
+        start, end = (float(part) for part in text.split(":"))
+    except ValueError:
+        start, end = 1.0, 0.0
+    if not 0 <= start < end <= 1:
+        raise HeadwarpError(f"--frames: expected START:END with 0 <= START < END <= 1, got {text!r}")
+    return start, end
+
+
+def clip_paths(path: Path) -> list[Path]:
+    """The clips of a folder, sorted, or the one clip.
+
+    Raises:
+        HeadwarpError: nothing there.
+    """
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise HeadwarpError(f"--clips: expected a clip or a folder, found nothing at {path}")
+    found = sorted(p for p in path.iterdir() if p.suffix.lower() in CLIPS and not p.name.startswith("."))
+    if not found:
+        raise HeadwarpError(f"--clips: expected clips ({', '.join(sorted(CLIPS))}) in {path}, found none")
+    return found
+
+
+def prepare_clip(
+    path: Path,
+    model: HeadModel,
+    field: ResidualField | None,
+    *,
+    stride: int,
+    share: tuple[float, float],
+    still_camera: bool = False,
+) -> ClipTrial:
+    """Detect and fit the whole clip; its first frame with the face becomes the source.
+
+    Args:
+        path: the clip.
+        model: the head.
+        field: spreads landmark residuals; of an earlier clip, None to make it.
+        stride: every how many frames are measured.
+        share: of the clip that is measured.
+        still_camera: do not follow the background's motion.
+
+    Raises:
+        NoFaceError: no face, or none in a frame that was asked for.
+        MediaError: the clip cannot be read.
+    """
+    from ...flame.detect import track_clip
+
+    tracks = track_clip(as_frames(path))
+    if not tracks:
+        raise NoFaceError(f"{path.name}: no face found")
+    track = tracks[0]
+    fit = fit_landmarks(model, track.landmarks, track.size, scores=track.score, family=track.family)
+    seen = np.flatnonzero((fit.status == DETECTED).numpy())
+    first = int(seen[0])
+    window = (int(share[0] * fit.frames), int(np.ceil(share[1] * fit.frames)))
+    asked = [t for t in range(first + stride, fit.frames, stride) if window[0] <= t < window[1]]
+    detected = set(seen.tolist())
+    measured = tuple(t for t in asked if t in detected)
+    if not measured:
+        raise NoFaceError(
+            f"{path.name}: expected a face in a frame to measure, got none in the {len(asked)} asked for of "
+            f"{fit.frames}; take a longer clip, a smaller --stride or more --frames"
+        )
+    frame = next(f for t, f in enumerate(as_frames(path)) if t == first)
+    portrait = portrait_of(frame, model, fit.select([first]), field=field)
+    return ClipTrial(path, track.landmarks, fit, portrait, first, measured, still_camera)

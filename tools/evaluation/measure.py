@@ -1,0 +1,235 @@
+"""A trial performed by every animator, and the numbers of it, frame by frame."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy import ndarray
+from torch import Tensor
+
+from ...flame.fitting import FitConfig, SolverConfig, fit_landmarks
+from ...flame.landmarks import MEDIAPIPE_68
+from ...flame.model import HeadModel
+from ...flame.params import HeadParams
+from ...flame.posing import head_pose
+from ...training.data.portrait import Frame, to_frame, to_image
+from ...training.metrics.head import aed_exp_l1, apd, aucon, aucon_active, prmse, unit_activations
+from ...training.metrics.identity import aed_id, aed_id_sq, csim
+from ...training.metrics.image import l1, psnr, ssim
+from ...training.metrics.landmarks import akd, akd_l1, missing_face_rate, temporal_jitter, to_256
+from ...training.metrics.multiscale import ms_ssim, smallest_side
+from ...warping.animators import Animator
+from ..performance import on_device
+from .networks import Networks
+from .sights import Sight, found_in, look, points_of
+from .trials import Trial
+
+HEADS = FitConfig(mode="clip", solver=SolverConfig(smooth=0.0))
+"""How heads are fitted to compare them: one identity a sequence, every frame by itself otherwise."""
+OF_HEADS = ("apd", "prmse", "aed_exp_l1", "aucon", "aucon_active")
+SHOWN = 3  # rows of a sheet a trial
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all trials of a run share.
+
+    Attributes:
+        animators: by the name that the report has for them, ready on the device.
+        model: the head.
+        networks: those whose weights are there.
+        device: where animators work.
+        shown: rows of the sheet a trial.
+    """
+
+    animators: Mapping[str, Animator]
+    model: HeadModel
+    networks: Networks = field(default_factory=Networks)
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    shown: int = SHOWN
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Numbers of one animator in one trial.
+
+    Attributes:
+        frames: by metric, a value a frame, NaN where not scored.
+        means: by metric, over the frames; also of what has no value a frame.
+        count: of frames.
+        features: of generated pictures, for the distance of sets; one a frame or none.
+    """
+
+    frames: Mapping[str, Float[ndarray, " T"]]
+    means: Mapping[str, float]
+    count: int
+    features: tuple[Float[Tensor, " F"], ...] = ()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A trial measured.
+
+    Attributes:
+        scores: by animator.
+        reference: features that generated ones are set against: of the true frames, or of the source.
+        rows: pictures for the sheet: source, driver, every animator.
+    """
+
+    scores: Mapping[str, Scores]
+    reference: tuple[Float[Tensor, " F"], ...]
+    rows: list[list[Frame]]
+
+
+@torch.no_grad()
+def measure(trial: Trial, setting: Setting) -> Outcome:
+    """Perform a trial by every animator and measure it."""
+    source = on_device(trial.portrait.source(), setting.device)
+    caches = {name: animator.encode([source]) for name, animator in setting.animators.items()}
+    pictures: dict[str, list[dict[str, float]]] = {name: [] for name in caches}
+    sights: dict[str, list[Sight]] = {name: [] for name in caches}
+    drivers: list[Sight] = []
+    times: list[int] = []
+    rows: list[list[Frame]] = []
+    shown = to_frame(trial.portrait.image)
+    for step in trial.steps():
+        times.append(step.time)
+        drivers.append(look(step.frame, [step.place], setting.networks, certain=True))
+        driving = on_device(step.driving, setting.device)
+        row = [shown, step.frame]
+        for name, animator in setting.animators.items():
+            image = animator.animate(caches[name], driving).image.cpu()
+            if trial.truth:
+                pictures[name].append(_picture_scores(image, to_image(step.frame), setting.networks))
+            picture = to_frame(image)
+            sights[name].append(look(picture, step.expected, setting.networks))
+            row.append(picture)
+        rows.append(row)
+    own = look(shown, [trial.place], setting.networks, certain=True)
+    size = (shown.shape[0], shown.shape[1])
+    compare = _Comparison(trial.truth, times, drivers, own, size, trial.driver_size, setting.model)
+    scores = {name: compare.scores(pictures[name], sights[name]) for name in caches}
+    reference = _features(drivers if trial.truth else [own])
+    kept = np.unique(np.linspace(0, len(rows) - 1, setting.shown).astype(int))
+    return Outcome(scores, reference, [rows[i] for i in kept])
+
+
+def _picture_scores(image: Tensor, target: Tensor, networks: Networks) -> dict[str, float]:
+    found = {"l1": float(l1(image, target)), "psnr": float(psnr(image, target))}
+    found["ssim"] = float(ssim(image, target))
+    if min(image.shape[2:]) >= smallest_side():
+        found["ms_ssim"] = float(ms_ssim(image, target))
+    if networks.lpips is not None:
+        found["lpips"] = float(networks.lpips(image, target))
+    return found
+
+
+def _features(sights: Sequence[Sight]) -> tuple[Tensor, ...]:
+    return tuple(sight.features for sight in sights if sight.features is not None)
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """What generated frames of one trial are compared with."""
+
+    truth: bool
+    times: Sequence[int]
+    drivers: Sequence[Sight]
+    source: Sight
+    size: tuple[int, int]
+    driver_size: tuple[float, float]
+    model: HeadModel
+
+    def scores(self, pictures: Sequence[Mapping[str, float]], sights: Sequence[Sight]) -> Scores:
+        names = pictures[0] if pictures else ()
+        frames = {name: np.array([values[name] for values in pictures]) for name in names}
+        means = {name: float(np.mean(values)) for name, values in frames.items()}
+        parts = [self._keypoints(sights)] if self.truth else []
+        parts += [self._presence(sights), self._identity(sights), self._heads(sights)]
+        for more, own in parts:
+            frames |= more
+            means |= {name: _mean(values) for name, values in more.items()} | own
+        return Scores(frames, means, len(sights), _features(sights))
+
+    def _keypoints(self, sights: Sequence[Sight]) -> _Part:
+        made, true, still = (
+            to_256(np.nan_to_num(points[..., list(MEDIAPIPE_68), :2]), self.size)
+            for points in (points_of(sights), points_of(self.drivers), self.source.points)
+        )
+        found = found_in(points_of(sights))
+        euclidean = akd(made, true, found, copied=still)
+        manhattan = akd_l1(made, true, found, copied=still)
+        own = {"akd": euclidean.mean, "akd_detected": euclidean.detected_only, "akd_l1": manhattan.mean}
+        return {"akd": euclidean.per_frame, "akd_l1": manhattan.per_frame}, own
+
+    def _presence(self, sights: Sequence[Sight]) -> _Part:
+        found = found_in(points_of(sights))
+        own = {
+            "missing_face_rate": missing_face_rate(found),
+            "jitter": _jitter(self.times, points_of(sights), self.size),
+            "jitter_driver": _jitter(self.times, points_of(self.drivers), self.driver_size),
+        }
+        return {"missing_face_rate": (~found).astype(np.float64)}, own
+
+    def _identity(self, sights: Sequence[Sight]) -> _Part:
+        references = self.drivers if self.truth else [self.source] * len(sights)
+        known = [
+            (t, made.embedding, true.embedding)
+            for t, (made, true) in enumerate(zip(sights, references, strict=True))
+            if made.embedding is not None and true.embedding is not None
+        ]
+        if not known:
+            return {}, {}
+        rows, made, true = zip(*known, strict=True)
+        pair = torch.stack(made), torch.stack(true)
+        values = {"csim": csim(*pair), "aed_id": aed_id(*pair), "aed_id_sq": aed_id_sq(*pair)}
+        return {name: _spread(value, rows, len(sights)) for name, value in values.items()}, {}
+
+    def _heads(self, sights: Sequence[Sight]) -> _Part:
+        found = found_in(points_of(sights))
+        rows = np.flatnonzero(found)
+        if not len(rows):
+            return {name: np.full(len(sights), np.nan) for name in OF_HEADS}, {}
+        made = fitted_heads(self.model, points_of(sights)[rows], self.size)
+        height, width = self.driver_size
+        true = fitted_heads(self.model, points_of(self.drivers)[rows], (round(height), round(width)))
+        poses = head_pose(made), head_pose(true)
+        units = unit_activations(self.model, made), unit_activations(self.model, true)
+        values = {
+            "apd": apd(*poses),
+            "prmse": prmse(*poses),
+            "aed_exp_l1": aed_exp_l1(made.expression, true.expression),
+            "aucon": aucon(*units),
+            "aucon_active": aucon_active(*units),
+        }
+        return {name: _spread(value, rows, len(sights)) for name, value in values.items()}, {}
+
+
+_Part = tuple[dict[str, Float[ndarray, " T"]], dict[str, float]]  # values a frame; numbers without such
+
+
+def fitted_heads(model: HeadModel, points: Float[ndarray, "T 478 3"], size: tuple[int, int]) -> HeadParams:
+    """Heads of a sequence as metrics compare them: see `HEADS`."""
+    return fit_landmarks(model, points[..., :2], size, config=HEADS).params
+
+
+def _jitter(times: Sequence[int], points: Float[ndarray, "T 478 3"], size: tuple[float, float]) -> float:
+    """`temporal_jitter` of the 68 points over frames that are neighbours in their clip."""
+    line = np.full((times[-1] - times[0] + 1, len(MEDIAPIPE_68), 2), np.nan)
+    line[np.asarray(times) - times[0]] = to_256(points[:, list(MEDIAPIPE_68), :2], size)
+    return temporal_jitter(line, found_in(line))
+
+
+def _spread(values: Tensor, rows: Sequence[int] | ndarray, count: int) -> Float[ndarray, " T"]:
+    line = np.full(count, np.nan)
+    line[np.asarray(rows)] = values.numpy()
+    return line
+
+
+def _mean(values: Float[ndarray, " T"]) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if known.size else float("nan")

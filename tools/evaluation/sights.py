@@ -1,0 +1,81 @@
+"""What is seen in a picture: the face, who it is, and what it has in common with others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from numpy import ndarray
+from torch import Tensor
+
+from ...flame.landmarks import MEDIAPIPE_68
+from ...training.data.portrait import Frame, to_image
+from ...training.metrics.identity import aligned_faces
+from .networks import Networks
+from .trials import Place
+
+FACE_SCORE = 0.5
+MESH = (478, 3)
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What one picture shows.
+
+    Attributes:
+        points: face mesh in pixels, (478, 3); NaN where no face was found.
+        embedding: of the face, (D,); None without weights or without a face.
+        features: of the picture, (2048,); None without weights.
+    """
+
+    points: Float[ndarray, "478 3"]
+    embedding: Float[Tensor, " D"] | None = None
+    features: Float[Tensor, " F"] | None = None
+
+    @property
+    def found(self) -> bool:
+        """Whether there is a face."""
+        return bool(np.isfinite(self.points).all())
+
+
+def look(picture: Frame, places: Sequence[Place], networks: Networks, *, certain: bool = False) -> Sight:
+    """Find the face of a picture near one of some places, tried in order, and what networks see.
+
+    Args:
+        picture: uint8 (H, W, 3).
+        places: where the face may be.
+        networks: those whose weights are there.
+        certain: there is a face at the first place, whatever the detector's presence says.
+    """
+    from ...flame.detect.mediapipe import landmarks_in_roi
+
+    points = np.full(MESH, np.nan, np.float32)
+    for place in places:
+        found, score = landmarks_in_roi(picture, place)
+        if certain or score >= FACE_SCORE:
+            points = found
+            break
+    sight = Sight(points)
+    if networks.inception is not None:
+        sight = replace(sight, features=_first(networks.inception(to_image(picture))))
+    if networks.arcface is not None and sight.found:
+        mesh68 = torch.from_numpy(np.ascontiguousarray(points[list(MEDIAPIPE_68), :2]))[None]
+        sight = replace(sight, embedding=_first(networks.arcface(aligned_faces(to_image(picture), mesh68))))
+    return sight
+
+
+def _first(values: Tensor) -> Tensor:
+    return values.detach()[0].float().cpu()
+
+
+def points_of(sights: Sequence[Sight]) -> Float[ndarray, "T 478 3"]:
+    """Face meshes of a sequence; NaN where none was found."""
+    return np.stack([sight.points for sight in sights])
+
+
+def found_in(points: Float[ndarray, "T L C"]) -> Bool[ndarray, " T"]:
+    """Frames whose points are known."""
+    return np.isfinite(points).all((1, 2))

@@ -1,0 +1,61 @@
+"""A trial: one source, and the driving frames in which every animator is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...geom.guidance import Driving
+from ...training.data.portrait import Frame, Portrait
+
+Place = NDArray[np.floating]
+"""Where a face is about: face-mesh points (478, 2 or 3), or a box (4,) x0, y0, x1, y1, pixels."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One driving frame.
+
+    Attributes:
+        time: its number in its clip; steps go forward in time.
+        driving: what animators take.
+        frame: the driver's picture, uint8 (H, W, 3).
+        place: where the driver's face is in it.
+        expected: where the generated face may be, tried in order.
+    """
+
+    time: int
+    driving: Driving
+    frame: Frame
+    place: Place
+    expected: tuple[Place, ...]
+
+
+class Trial(Protocol):
+    """One source driven by one driver.
+
+    Attributes:
+        portrait: the source, encoded once by every animator.
+        place: where its face is.
+        truth: whether the driver's frames are what should be generated: same person, same window.
+        driver_size: (H, W) in the driver's pixels of what a generated frame covers.
+    """
+
+    @property
+    def portrait(self) -> Portrait: ...
+
+    @property
+    def place(self) -> Place: ...
+
+    @property
+    def truth(self) -> bool: ...
+
+    @property
+    def driver_size(self) -> tuple[float, float]: ...
+
+    def steps(self) -> Iterator[Step]:
+        """The driving frames, read as they are asked for."""
