@@ -13,8 +13,8 @@ from ..data.pairs.batch import PairBatch
 from ..recipes import Recipe
 from .config import EngineConfig, check_config, fingerprint
 from .guard import MOST_SKIPS, NonFiniteError
-from .parallel import broadcast, make_fabric, seed_step
-from .records import REPORT, Recorder
+from .parallel import broadcast, connected, seed_step
+from .records import REPORT, Recorder, Written
 from .schedule import progress
 from .session import Clock, StopSign, locked, set_aside, stop_on_signals
 from .state import Machinery, Progress, build, identity_of, restore
@@ -62,29 +62,24 @@ def train(
         NonFiniteError: a loss or gradient is NaN or infinite.
     """
     check_config(config)
-    fabric = make_fabric(config)
-    rank, world = fabric.global_rank, fabric.world_size
-    machinery = build(fabric, recipe, config)
-    identity = identity_of(recipe, facts or {}, {**fingerprint(config), "processes": world})
-    with locked(output) if rank == 0 else contextlib.nullcontext(), stop_on_signals() as stop:
-        if restart and rank == 0 and (old := set_aside(output)) is not None:
-            say(f"the run in {output} was set aside in {old}")
-        fabric.barrier()
-        done = _resumed(machinery, identity, output, say=say)
-        if done.step and _over(config, done) and (output / REPORT).exists():
-            say(f"the run in {output} is at its end; more --steps or --minutes go on from there")
-            return dict(json.loads((output / REPORT).read_text(encoding="utf-8")))
-        with Recorder(
-            machinery,
-            config,
-            output=output,
-            identity=identity,
-            held_out=held_out,
-            begun=done.step,
-            say=say,
-        ) as recorder:
-            stream = batches(done.step * config.accumulate, rank=rank, world=world)
-            return _run(machinery, config, stream, done, recorder=recorder, stop=stop)
+    with connected(config) as fabric:
+        machinery = build(fabric, recipe, config)
+        settings = {**fingerprint(config), "processes": fabric.world_size}
+        identity = identity_of(recipe, facts or {}, settings)
+        first = fabric.global_rank == 0
+        with locked(output) if first else contextlib.nullcontext(), stop_on_signals() as stop:
+            if restart and first and (old := set_aside(output)) is not None:
+                say(f"the run in {output} was set aside in {old}")
+            fabric.barrier()
+            done = _resumed(machinery, identity, output, say=say)
+            if done.step and _over(config, done) and (output / REPORT).exists():
+                say(f"the run in {output} is at its end; more --steps or --minutes go on from there")
+                return dict(json.loads((output / REPORT).read_text(encoding="utf-8")))
+            written = Written(output, identity, held_out, begun=done.step)
+            with Recorder(machinery, config, written, say=say) as recorder:
+                number = done.step * config.accumulate
+                stream = batches(number, rank=fabric.global_rank, world=fabric.world_size)
+                return _run(machinery, config, stream, done, recorder=recorder, stop=stop)
 
 
 def _run(

@@ -8,10 +8,11 @@ passes of a step instead, in a few flat buffers; the values are those of DDP.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -59,6 +60,20 @@ def make_fabric(config: EngineConfig) -> Fabric:
         )
     fabric.launch()
     return fabric
+
+
+@contextlib.contextmanager
+def connected(config: EngineConfig) -> Iterator[Fabric]:
+    """`make_fabric`; its connections are closed at the end, before the interpreter goes: gloo's threads that
+    are still there then abort the process.
+    """
+    fabric = make_fabric(config)
+    try:
+        yield fabric
+        fabric.barrier()
+    finally:
+        if fabric.world_size > 1 and torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
 
 
 def check_device(device: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -28,6 +29,23 @@ ANIMATOR = "animator.safetensors"
 REPORT = "report.json"
 
 
+@dataclass(frozen=True)
+class Written:
+    """What a `Recorder` writes, and where.
+
+    Attributes:
+        output: folder of the run.
+        identity: see `state.identity_of`.
+        held_out: batches to measure and to show.
+        begun: step that the session begins at.
+    """
+
+    output: Path
+    identity: dict[str, Any]
+    held_out: Iterable[PairBatch]
+    begun: int
+
+
 class Recorder:
     """Writes into the folder of a run. On ranks other than 0 it does nothing and waits for rank 0."""
 
@@ -35,19 +53,15 @@ class Recorder:
         self,
         machinery: Machinery,
         config: EngineConfig,
+        written: Written,
         *,
-        output: Path,
-        identity: dict[str, Any],
-        held_out: Iterable[PairBatch],
-        begun: int,
         say: Callable[[str], None],
     ) -> None:
-        self.output = output
-        self._machinery, self._config, self._identity = machinery, config, identity
-        self._held_out, self._begun, self._say = held_out, begun, say
+        self.output = written.output
+        self._machinery, self._config, self._written, self._say = machinery, config, written, say
         self._main = machinery.fabric.global_rank == 0
-        self._journal = Journal(output, last_step=begun) if self._main else None
-        self._saved_at, self._saved_step = time.monotonic(), begun
+        self._journal = Journal(self.output, last_step=written.begun) if self._main else None
+        self._saved_at, self._saved_step = time.monotonic(), written.begun
 
     def __enter__(self) -> Recorder:
         return self
@@ -111,13 +125,13 @@ class Recorder:
         """A sheet of pictures and the held-out pairs."""
         if self._journal is not None:
             networks, recipe = self._machinery.shown, self._machinery.recipe
-            shown = next(iter(self._held_out), batch)
+            shown = next(iter(self._written.held_out), batch)
             if shown is not None:
                 placed = shown.map(lambda tensor: tensor.to(self._machinery.fabric.device))
                 sheet = sheet_of(recipe, networks, placed)
                 write_image(self.output / "pictures" / f"step_{step:06d}.png", sheet, provenance=None)
                 self._journal.picture(step, "pictures", sheet)
-            found = measure(recipe, networks, self._held_out, self._machinery.fabric.device)
+            found = measure(recipe, networks, self._written.held_out, self._machinery.fabric.device)
             if found is not None:
                 entry = {"l1": found.l1, "geometry_l1": found.geometry_l1, "pairs": found.pairs}
                 self._journal.write(step, {"held_out": entry})
@@ -127,7 +141,7 @@ class Recorder:
         self._machinery.fabric.barrier()
 
     def _save(self, done: Progress) -> None:
-        tensors, record = captured(self._machinery, self._identity, done)
+        tensors, record = captured(self._machinery, self._written.identity, done)
         name = self._machinery.recipe.name
         folder = self.output / "checkpoints"
         store.write(folder, tensors, record, name=name, step=done.step, keep=self._config.keep)
@@ -144,7 +158,7 @@ class Recorder:
             "ok": ok,
             "recipe": recipe.name,
             "stand_ins": list(recipe.stand_ins),
-            **{key: self._identity[key] for key in ("config", "data")},
+            **{key: self._written.identity[key] for key in ("config", "data")},
             "engine": self._config,
             "processes": self._machinery.fabric.world_size,
             "parameters": _sizes(self._machinery.networks),
@@ -152,7 +166,7 @@ class Recorder:
             "minutes": done.minutes,
             "skipped": done.skipped,
             "stopped": why,
-            "begun_at_step": self._begun,
+            "begun_at_step": self._written.begun,
             "session": clock.summary(),
             "seconds_per_step": clock.summary()["seconds_per_step"],
             "starvation": clock.summary()["starvation"],

@@ -13,6 +13,7 @@ import torch
 import toy_training
 
 from headwarp.training.engine import parallel
+from headwarp.training.engine.loop import train
 from headwarp.training.engine.store import newest
 
 SCRIPT = Path(toy_training.__file__)
@@ -21,20 +22,23 @@ SCRIPT = Path(toy_training.__file__)
 def launched(output, *, processes, size):
     words = [str(SCRIPT), str(output), "--steps", "9", "--size", str(size), "--plain"]
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    command = [sys.executable, "-W", "ignore", *(launcher if processes > 1 else []), *words]
+    command = [sys.executable, "-W", "ignore", *launcher, *words]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     environment |= {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr[-3000:]
-    found, _ = newest(output / "checkpoints", say=lambda text: None)
-    return found.tensors, [json.loads(line) for line in (output / "log.jsonl").read_text().splitlines()]
 
 
 @pytest.mark.slow
 def test_two_processes_equal_one_with_the_doubled_batch(tmp_path):
-    two, lines = launched(tmp_path / "two", processes=2, size=1)
-    one, _ = launched(tmp_path / "one", processes=1, size=2)
+    launched(tmp_path / "two", processes=2, size=1)
+    recipe = toy_training.ToyRecipe(toy_training.ToyConfig(noise=0.0, dropout=0.0))
+    train(recipe, toy_training.ToyBatches(2), output=tmp_path / "one", config=toy_training.engine_config(9))
+    one, two = (
+        newest(tmp_path / n / "checkpoints", say=lambda text: None)[0].tensors for n in ("one", "two")
+    )
     assert two.keys() == one.keys()
+    lines = [json.loads(line) for line in (tmp_path / "two" / "log.jsonl").read_text().splitlines()]
     worst = max(float((two[key].float() - one[key].float()).abs().max()) for key in one)
     assert worst < 1e-5
     assert len([line for line in lines if "losses" in line]) == 9  # written once, by rank 0
