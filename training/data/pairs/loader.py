@@ -12,6 +12,7 @@ import torch
 
 from ....flame.model import HeadModel
 from ....geom.errors import HeadwarpError
+from .augment import AugmentConfig, augmented
 from .batch import PairBatch, stack_pairs
 from .flat import FlatBatch, flattened, unflattened
 from .guidance import MakerConfig, PairMaker
@@ -29,6 +30,7 @@ class LoaderConfig:
         world: how many processes there are.
         ahead: batches that each worker makes ahead.
         maker: how pairs are made.
+        augment: how they are changed at random, by seed, step and slot; None: not at all.
     """
 
     device: str | torch.device = "cpu"
@@ -36,6 +38,7 @@ class LoaderConfig:
     world: int = 1
     ahead: int = 2
     maker: MakerConfig = field(default_factory=MakerConfig)
+    augment: AugmentConfig | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.rank < self.world:
@@ -103,7 +106,10 @@ class PairLoader:
     def _from_workers(self, device: torch.device) -> Iterator[FlatBatch | HeadwarpError]:
         from torch.utils.data import DataLoader
 
-        methods = multiprocessing.get_all_start_methods()
+        forks = "forkserver" in multiprocessing.get_all_start_methods()
+        context = multiprocessing.get_context("forkserver" if forks else "spawn")
+        if forks:
+            context.set_forkserver_preload([__name__])  # imported once, not by each worker
         loader = DataLoader(
             self.steps,  # type: ignore[arg-type]  # what has __getitem__ is a data set
             batch_size=None,
@@ -111,7 +117,7 @@ class PairLoader:
             num_workers=self.workers,
             prefetch_factor=self.config.ahead,
             pin_memory=device.type == "cuda",
-            multiprocessing_context="forkserver" if "forkserver" in methods else "spawn",
+            multiprocessing_context=context,
             generator=torch.Generator(),
         )
         try:
@@ -143,9 +149,15 @@ class StepPairs:
         first = self.config.rank * self.batch_size
         slots = range(first, first + self.batch_size)
         try:
-            return flattened(stack_pairs([self._maker.make(self.sampler.pair(step, slot)) for slot in slots]))
+            return flattened(stack_pairs([self._pair(step, slot) for slot in slots]))
         except HeadwarpError as error:
             return error
+
+    def _pair(self, step: int, slot: int) -> PairBatch:
+        pair = self._maker.make(self.sampler.pair(step, slot))
+        if self.config.augment is None:
+            return pair
+        return augmented(pair, self.config.augment, self.sampler.draw(step, slot, stream=2))
 
 
 @dataclass(frozen=True)

@@ -145,7 +145,7 @@ class PairSampler:
 
     def pair(self, step: int, slot: int) -> PairIndex:
         """The pair at a place of a batch; ``slot`` counts over all processes."""
-        draw = np.random.Generator(np.random.Philox(key=[self.seed, 0], counter=[0, 0, slot, step]))
+        draw = self.draw(step, slot)
         person = self._person(draw)
         clip = self._clip(draw, person)
         earlier, later = self._clips[clip].pair(self._pair_number(draw, clip))
@@ -156,6 +156,10 @@ class PairSampler:
             if other is not None:
                 return PairIndex(clip, first, *other)
         return PairIndex(clip, first, clip, second)
+
+    def draw(self, step: int, slot: int, *, stream: int = 0) -> np.random.Generator:
+        """Random numbers of a place of a batch; ``stream`` tells their uses apart."""
+        return np.random.Generator(np.random.Philox(key=[self.seed, stream], counter=[0, 0, slot, step]))
 
     def _person(self, draw: np.random.Generator) -> int:
         if self.config.weight == "clip":
@@ -174,9 +178,7 @@ class PairSampler:
             return int(draw.integers(count))
         # the pool: evenly spread numbers, shuffled by a step that shares no divisor with the count
         stride = _coprime(count)
-        start = int(
-            np.random.Generator(np.random.Philox(key=[self.seed, 1], counter=[0, 0, 0, clip])).integers(count)
-        )
+        start = int(self.draw(0, clip, stream=1).integers(count))
         return (start + stride * int(draw.integers(pool))) % count
 
 
