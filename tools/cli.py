@@ -32,6 +32,7 @@ COMMANDS: dict[str, str] = {
     "convert head": "convert_head:ConvertHead",
     "convert landmarks": "convert_landmarks:ConvertLandmarks",
     "convert fit": "convert_fit:ConvertFit",
+    "convert checkpoint": "convert_checkpoint:ConvertCheckpoint",
     "bench": "bench:Bench",
     "info": "info:Info",
     "doctor": "doctor:Doctor",

@@ -1,0 +1,181 @@
+"""Another project's keys brought to ours by an ordered table of renames, and a report on every one of them.
+
+Strict: a key is loaded, or dropped with a reason that is written down, or it is an error. Nothing is guessed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ...geom.errors import ModelFileError
+
+_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Rename:
+    """One step of a key's way: where the pattern is found, it is replaced (`re.sub`)."""
+
+    pattern: str
+    replacement: str
+
+
+SPECTRAL_NORM = (
+    Rename(r"\.weight_orig$", ".parametrizations.weight.original"),
+    Rename(r"\.weight_u$", ".parametrizations.weight.0._u"),
+    Rename(r"\.weight_v$", ".parametrizations.weight.0._v"),
+)
+"""Renames from torch's old spectral norm to its parametrisation. ``weight_v`` matters: in evaluation the
+largest singular value is computed from both vectors."""
+
+
+@dataclass(frozen=True)
+class Drop:
+    """Keys that stay out on purpose, before any rename.
+
+    Attributes:
+        pattern: matches the whole key.
+        reason: for the report.
+    """
+
+    pattern: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class KeyReport:
+    """What became of every key.
+
+    Attributes:
+        loaded: (key in the file, our key), in the file's order.
+        missing: our keys that the file does not give.
+        unexpected: keys in the file that nothing of ours takes.
+        mismatched: (key in the file, shape or type expected, got).
+        dropped: (key in the file, reason).
+    """
+
+    loaded: tuple[tuple[str, str], ...]
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    mismatched: tuple[tuple[str, str, str], ...]
+    dropped: tuple[tuple[str, str], ...]
+
+    @property
+    def complete(self) -> bool:
+        """Every key of ours has its tensor, and every key of the file is accounted for."""
+        return not (self.missing or self.unexpected or self.mismatched)
+
+    def table(self) -> str:
+        """The counts by the first part of the name, the drops with their reasons, then every key amiss.
+
+        Example:
+            >>> print(KeyReport((("a.b", "a.b"),), ("a.c",), (), (), ()).table())
+            loaded 1, missing 1, unexpected 0, of another shape 0, dropped 0
+              loaded a: 1
+              missing a.c
+        """
+        counts = (self.loaded, self.missing, self.unexpected, self.mismatched, self.dropped)
+        names = ("loaded", "missing", "unexpected", "of another shape", "dropped")
+        lines = [", ".join(f"{name} {len(keys)}" for name, keys in zip(names, counts, strict=True))]
+        lines += _grouped("loaded", (key for key, _ in self.loaded))
+        for reason in dict.fromkeys(reason for _, reason in self.dropped):
+            lines += _grouped("dropped", (key for key, why in self.dropped if why == reason), f" ({reason})")
+        lines += _listed("missing", self.missing)
+        lines += _listed("unexpected", self.unexpected)
+        lines += _listed(
+            "of another shape",
+            [f"{key}: expected {wanted}, got {got}" for key, wanted, got in self.mismatched],
+        )
+        return "\n".join(lines)
+
+
+def match_keys(
+    tensors: Mapping[str, Tensor],
+    expected: Mapping[str, Tensor],
+    *,
+    renames: Sequence[Rename] = (),
+    drops: Sequence[Drop] = (),
+) -> tuple[KeyReport, dict[str, Tensor]]:
+    """Bring a file's tensors to our keys.
+
+    A leading ``module.``, which data parallelism adds, is taken off every key if every key has it; inside a
+    name it stays.
+
+    Args:
+        tensors: of the file.
+        expected: ours, for names, shapes and types; tensors of device ``meta`` will do.
+        renames: applied one after the other to every key that is not dropped.
+        drops: keys to leave out, by the name without ``module.``.
+
+    Returns:
+        The report, and the tensors that were loaded by our keys, in the types of ``expected``.
+
+    Raises:
+        ModelFileError: two keys of the file become one of ours.
+    """
+    loaded, taken = [], {}
+    unexpected, mismatched, dropped = [], [], []
+    prefix = "module." if tensors and all(key.startswith("module.") for key in tensors) else ""
+    for key, value in tensors.items():
+        bare = key.removeprefix(prefix)
+        reason = next((drop.reason for drop in drops if re.fullmatch(drop.pattern, bare)), None)
+        if reason is not None:
+            dropped.append((key, reason))
+            continue
+        own = renamed(bare, renames)
+        if own in taken:
+            raise ModelFileError(f"{key}: a second key of the file for {own}; the file mixes two networks")
+        if own not in expected:
+            unexpected.append(key)
+            continue
+        problem = _unlike(value, expected[own])
+        if problem is not None:
+            mismatched.append((key, *problem))
+        else:
+            loaded.append((key, own))
+        taken[own] = value.to(expected[own].dtype) if problem is None else value
+    missing = [own for own in expected if own not in taken]
+    report = KeyReport(tuple(loaded), tuple(missing), tuple(unexpected), tuple(mismatched), tuple(dropped))
+    return report, {own: taken[own] for _, own in loaded}
+
+
+def renamed(key: str, renames: Iterable[Rename]) -> str:
+    """A key after every rename, in their order.
+
+    Example:
+        >>> renamed("a.conv.weight_u", SPECTRAL_NORM)
+        'a.conv.parametrizations.weight.0._u'
+    """
+    for rule in renames:
+        key = re.sub(rule.pattern, rule.replacement, key)
+    return key
+
+
+def _unlike(value: Tensor, expected: Tensor) -> tuple[str, str] | None:
+    """What was expected and what came, or None if the value can be taken."""
+    if value.shape != expected.shape:
+        return str(tuple(expected.shape)), str(tuple(value.shape))
+    if value.is_floating_point() != expected.is_floating_point():
+        return str(expected.dtype), str(value.dtype)
+    if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+        return "finite numbers", "NaN or infinity among them"
+    return None
+
+
+def _grouped(what: str, keys: Iterable[str], remark: str = "") -> list[str]:
+    """A line for every first part of the names, with how many there are."""
+    counts: dict[str, int] = {}
+    for key in keys:
+        first = key.removeprefix("module.").split(".")[0]
+        counts[first] = counts.get(first, 0) + 1
+    return [f"  {what} {first}: {count}{remark}" for first, count in counts.items()]
+
+
+def _listed(what: str, keys: Sequence[str]) -> list[str]:
+    lines = [f"  {what} {key}" for key in keys[:_SHOWN]]
+    return lines + ([f"  {what}: {len(keys) - _SHOWN} more"] if len(keys) > _SHOWN else [])
