@@ -28,6 +28,7 @@ COMMANDS: dict[str, str] = {
     "animate": "animate:Animate",
     "evaluate": "evaluate:Evaluate",
     "prepare": "prepare:Prepare",
+    "synth": "synth:Synth",
     "learn-head": "learn_head:LearnHead",
     "convert head": "convert_head:ConvertHead",
     "convert landmarks": "convert_landmarks:ConvertLandmarks",

@@ -1,0 +1,119 @@
+"""Clips are the same bits every time, frame by frame, person by person, and say what they were made from."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from headwarp.flame.io import load_head
+from headwarp.flame.params import HeadFit
+from headwarp.flame.posing import head_pose, posed_vertices
+from headwarp.geom.errors import HeadwarpError, ModelFileError
+from headwarp.training.data.media import VideoReader
+from headwarp.training.data.synthetic import (
+    Recipe,
+    clip_name,
+    load_clip,
+    load_truth,
+    synthesise,
+    true_fit,
+    truth_of,
+    write_clip,
+)
+from headwarp.training.data.synthetic.clip import recipe_from_json
+from headwarp.training.data.synthetic.traits import STYLES, draw_traits
+from headwarp.training.data.vox import list_clips, parse_name
+
+RECIPE = Recipe(seed=3, number=1, frames=6, size=48)
+
+
+@pytest.fixture(scope="module")
+def head():
+    return load_head("builtin")
+
+
+@pytest.fixture(scope="module")
+def clip(head):
+    return synthesise(head, RECIPE)
+
+
+def test_a_frame_is_the_same_bits_whatever_was_drawn_before_and_however_long_the_clip(head, clip):
+    clip.picture(0)
+    long = synthesise(head, dataclasses.replace(RECIPE, frames=200))
+    assert np.array_equal(clip.picture(5), long.picture(5))
+    assert torch.equal(clip.view(5).verts, long.view(5).verts)
+    assert not np.array_equal(clip.picture(5), clip.picture(4))
+
+
+def test_persons_differ_and_seeds_differ(head):
+    first = [draw_traits(87, seed=0, number=n) for n in range(40)]
+    again = draw_traits(87, seed=0, number=39)
+    assert str(again) == str(first[-1])
+    assert len({t.hair_style for t in first}) >= 6 <= len(STYLES)
+    assert len({t.skin for t in first}) > 30
+    assert draw_traits(87, seed=1, number=0).skin != first[0].skin
+    assert sum(bool(draw_traits(87, seed=0, number=n, occluders=0).occluder) for n in range(40)) == 0
+
+
+def test_the_fit_is_that_of_the_drawn_head(clip):
+    fit = true_fit(clip)
+    verts = posed_vertices(clip.person.head, fit)
+    count = verts.shape[1]
+    for frame in range(RECIPE.frames):
+        assert torch.allclose(verts[frame, :, :2], clip.view(frame).verts[0, :count, :2], atol=1e-4)
+    assert (fit.status == 2).all()
+    assert fit.residual.abs().max() == 0
+    assert head_pose(fit.params).abs().max() < 60
+
+
+def test_written_and_read_again(head, clip, tmp_path):
+    name = write_clip(clip, tmp_path, partition="train", kind="mp4")
+    (found,) = list_clips(tmp_path, partition="train")
+    assert found.path.stem == name == clip_name(RECIPE)
+    assert parse_name(name).identity == "syn0003-00001"
+    assert parse_name(name).end == 6
+    frames = [frame.copy() for frame in VideoReader(found.path)]
+    assert len(frames) == 6
+    assert np.abs(frames[3].astype(float) - clip.picture(3)).mean() < 6
+    fit = HeadFit.load(found.path.with_suffix(".npz"))
+    assert fit.frames == 6
+    assert fit.model_id == head.model_id
+    truth = load_truth(tmp_path / "truth" / f"{name}.npz", head)
+    assert truth.recipe == RECIPE
+    now = truth_of(clip.view(2))
+    assert np.array_equal(truth.label[2], now.label.numpy())
+    assert np.allclose(truth.depth[2], now.depth.numpy(), rtol=1e-3)
+    again = load_clip(tmp_path / "truth" / f"{name}.npz", head)
+    assert np.array_equal(again.picture(4), clip.picture(4))
+
+
+def test_pictures_without_loss(clip, tmp_path):
+    name = write_clip(clip, tmp_path, partition="test", kind="png")
+    (found,) = list_clips(tmp_path, partition="test")
+    assert found.path.name == name
+    assert len(list(found.path.glob("*.png"))) == 6
+    frames = list(VideoReader(found.path))
+    assert np.array_equal(frames[3], clip.picture(3))
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"frames": 0}, "frames: expected 1 or more, got 0"),
+        ({"size": 8}, "size: expected 32 to 2048 pixels, got 8"),
+        ({"fps": float("nan")}, "fps: expected above 0"),
+        ({"occluders": 1.5}, "occluders: expected a share"),
+        ({"seed": -1}, "seed: expected 0 or more, got -1"),
+    ],
+)
+def test_recipes_that_make_no_sense(change, named):
+    with pytest.raises(HeadwarpError, match=named):
+        dataclasses.replace(RECIPE, **change)
+
+
+def test_a_recipe_of_another_head_is_refused():
+    with pytest.raises(ModelFileError, match="expected model_id flame, got builtin"):
+        recipe_from_json(RECIPE.as_json("builtin"), "flame")

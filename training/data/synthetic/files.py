@@ -1,0 +1,116 @@
+"""Synthetic clips on disk: a clip in VoxCeleb's layout, its fit beside it, its truth in a folder of its own.
+
+``{train,test}/synSSSS-NNNNN#clip#000000#000050.mp4`` (or a folder of PNG frames), ``NAME.npz`` (a `HeadFit`)
+beside it, and ``truth/NAME.npz``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+
+from ....flame._files import read_npz, write_npz
+from ....flame.model import HeadModel
+from ....geom.errors import ModelFileError
+from ..media import VideoWriter, write_image
+from ..vox import ClipName, format_name
+from .clip import Recipe, SyntheticClip, recipe_from_json, synthesise, true_fit
+from .truth import truth_of, visible_vertices
+
+TRUTH = "truth"
+_KEYS = ("recipe", "depth", "label", "visible", "window")
+
+
+def clip_name(recipe: Recipe) -> str:
+    """The clip's name without a suffix; the person stands before the first ``#``."""
+    person = f"syn{recipe.seed:04d}-{recipe.number:05d}"
+    return format_name(ClipName(person, "clip", 0, recipe.frames))
+
+
+@dataclass(frozen=True)
+class TruthFile:
+    """The truth of a clip as it lies on disk.
+
+    Attributes:
+        recipe: from which the rest can be made anew.
+        depth: metres, float16, 0 where nothing is, ``(T, H, W)``.
+        label: `Material` of every pixel's centre, uint8.
+        visible: whether a frame shows a vertex of the head, ``(T, V)``.
+        window: the camera's own motion, ``(T, 2, 3)``.
+    """
+
+    recipe: Recipe
+    depth: np.ndarray
+    label: np.ndarray
+    visible: np.ndarray
+    window: np.ndarray
+
+
+def write_clip(
+    clip: SyntheticClip, folder: Path, *, partition: str, kind: Literal["mp4", "png"] = "mp4", crf: int = 12
+) -> str:
+    """Draw and write a clip, its fit and its truth; returns its name.
+
+    Raises:
+        HeadwarpError: a file cannot be written.
+    """
+    name = clip_name(clip.recipe)
+    frames = range(clip.recipe.frames)
+    place = folder / partition / name
+    if kind == "mp4":
+        with VideoWriter(place.with_name(f"{name}.mp4"), clip.recipe.fps, crf=crf) as writer:
+            for frame in frames:
+                writer.write(clip.picture(frame))
+    else:
+        for frame in frames:
+            write_image(place / f"{frame:06d}.png", clip.picture(frame))
+    true_fit(clip).save(folder / partition / f"{name}.npz")
+    (folder / TRUTH).mkdir(parents=True, exist_ok=True)
+    write_npz(folder / TRUTH / f"{name}.npz", truth_arrays(clip))
+    return name
+
+
+def truth_arrays(clip: SyntheticClip) -> dict[str, np.ndarray]:
+    """What a truth file holds, by key."""
+    count = len(clip.person.head.template)
+    views = [clip.view(frame) for frame in range(clip.recipe.frames)]
+    truths = [truth_of(view) for view in views]
+    return {
+        "recipe": np.array(clip.recipe.as_json(clip.person.head.model_id)),
+        "depth": torch.stack([truth.depth for truth in truths]).numpy().astype(np.float16),
+        "label": torch.stack([truth.label for truth in truths]).numpy().astype(np.uint8),
+        "visible": np.packbits(torch.stack([visible_vertices(v, count) for v in views]).numpy(), axis=1),
+        "window": clip.motion.window.numpy(),
+    }
+
+
+def load_truth(path: str | Path, head: HeadModel) -> TruthFile:
+    """Read a truth file.
+
+    Raises:
+        ModelFileError: no such file, not one of these, of another head model or another version.
+    """
+    path = Path(path)
+    arrays = read_npz(path)
+    missing = sorted(set(_KEYS) - set(arrays))
+    if missing:
+        raise ModelFileError(
+            f"{path}: expected a truth file with keys {', '.join(missing)}, they are missing; "
+            "make the clips again with `headwarp synth`"
+        )
+    recipe = recipe_from_json(str(arrays["recipe"]), head.model_id)
+    visible = np.unpackbits(arrays["visible"], axis=1, count=len(head.template)).astype(bool)
+    return TruthFile(recipe, arrays["depth"], arrays["label"], visible, arrays["window"])
+
+
+def load_clip(path: str | Path, head: HeadModel) -> SyntheticClip:
+    """The clip of a truth file made anew: its pictures, posed meshes and the flow between any two frames.
+
+    Raises:
+        ModelFileError: see `load_truth`.
+    """
+    return synthesise(head, load_truth(path, head).recipe)

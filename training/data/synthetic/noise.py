@@ -1,0 +1,45 @@
+"""Smooth random fields in space: what skin, cloth and backgrounds are made uneven with."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+SIDE = 32  # cells after which a field repeats
+
+
+def lattice(rng: np.random.Generator, channels: int = 1) -> Float[Tensor, "1 C N N N"]:
+    """Random heights of unit variance on a periodic grid; one more plane on every side closes it."""
+    heights = rng.standard_normal((channels, SIDE, SIDE, SIDE)).astype(np.float32)
+    return torch.from_numpy(np.pad(heights, ((0, 0), (0, 1), (0, 1), (0, 1)), mode="wrap"))[None]
+
+
+def solid_noise(
+    points: Float[Tensor, "N 3"], field: Float[Tensor, "1 C M M M"], *, wavelength: float
+) -> Float[Tensor, "N C"]:
+    """Heights at points in space, trilinear between grid points that are ``wavelength`` metres apart.
+
+    Example:
+        >>> field = lattice(np.random.default_rng(0))
+        >>> there = torch.tensor([[0.01, 0.02, 0.03]])
+        >>> torch.allclose(
+        ...     solid_noise(there, field, wavelength=0.01),
+        ...     solid_noise(there + 0.32, field, wavelength=0.01),
+        ...     atol=1e-4,
+        ... )
+        True
+    """
+    side = field.shape[-1] - 1
+    cell = torch.remainder(points / wavelength, side)
+    grid = (2 / side * cell - 1).reshape(1, 1, 1, -1, 3)
+    found = F.grid_sample(field, grid, mode="bilinear", padding_mode="border", align_corners=True)
+    return found.reshape(field.shape[1], -1).T
+
+
+def smoothstep(value: Tensor, low: float, high: float) -> Tensor:
+    """0 below ``low``, 1 above ``high``, smooth between; falling where ``high < low``."""
+    share = ((value - low) / (high - low)).clamp(0, 1)
+    return share * share * (3 - 2 * share)

@@ -1,0 +1,82 @@
+"""Shoulders and chest under the head's neck, skin down to the neckline and cloth below it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from ....flame.model import HeadModel
+from .anatomy import Anatomy
+from .parts import Material, Part, grid_faces, joint_weights, mesh_normals
+from .traits import Traits
+
+COLUMNS, ROWS = 72, 44
+# metres below the neck's narrowest place: half width, half depth (against the neck's), shift forwards
+_DOWN = (-0.012, 0.004, 0.02, 0.035, 0.055, 0.08, 0.12, 0.19, 0.32, 0.6)
+_WIDE = (0.84, 0.97, 1.28, 1.90, 2.65, 3.15, 3.45, 3.55, 3.45, 3.4)
+_DEEP = (0.84, 0.97, 1.20, 1.42, 1.62, 1.80, 1.95, 2.05, 2.05, 2.0)
+_NECKLINES = {"crew": (0.030, 0.0), "vee": (0.034, 0.085), "high": (-0.002, 0.0), "shirt": (0.012, 0.035)}
+
+
+@dataclass(frozen=True)
+class Torso:
+    """The column of ellipses that shoulders and chest are: height of the neck, its middle and half axes."""
+
+    top: float
+    middle: float
+    across: float
+    deep: float
+    build: float
+
+    def axes(self, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Half width and half depth at heights, metres."""
+        down = self.top - y
+        wide = np.interp(down, _DOWN, _WIDE)
+        grown = 1 + (wide - 1) * self.build
+        return self.across * grown, self.deep * np.interp(down, _DOWN, _DEEP)
+
+
+def torso_of(verts: Float[np.ndarray, "V 3"], skin: Bool[np.ndarray, " V"], traits: Traits) -> Torso:
+    """Measured on the neck of the person's own head: a little above the lower end of its mesh."""
+    low = verts[skin, 1].min()
+    chin = verts[skin][verts[skin, 2].argmax(), 1]
+    top = low + 0.3 * (chin - low)
+    ring = verts[skin & (np.abs(verts[:, 1] - top) < 0.012)]
+    low_corner, high_corner = ring.min(0), ring.max(0)
+    half = (high_corner - low_corner) / 2
+    return Torso(top, float(low_corner[2] + half[2]), float(half[0]), float(half[2]), traits.build)
+
+
+def torso_part(head: HeadModel, anatomy: Anatomy, torso: Torso, traits: Traits) -> Part:
+    """The mesh; coords: metres below the neckline (negative above), angle from the front, height, 0."""
+    turn = np.linspace(0, 2 * np.pi, COLUMNS, endpoint=False)
+    down = np.interp(np.linspace(0, 1, ROWS), np.linspace(0, 1, len(_DOWN)), _DOWN) * anatomy.scale
+    y = torso.top - down
+    across, deep = torso.axes(y)
+    net = np.empty((ROWS, COLUMNS, 3))
+    square = 0.82  # chests are rounder than boxes, squarer than ellipses
+    net[..., 0] = across[:, None] * _rounded(np.sin(turn), square)
+    net[..., 1] = y[:, None] - 0.012 * (across[:, None] / across.max()) * np.abs(np.sin(turn))
+    net[..., 2] = torso.middle + deep[:, None] * _rounded(np.cos(turn), square)
+    points = net.reshape(-1, 3)
+    faces = grid_faces(ROWS, COLUMNS, closed=True)
+    high, dip = _NECKLINES[traits.neckline]
+    spread = np.where(np.abs(np.sin(turn)) < 0.6, 1 - np.abs(np.sin(turn)) / 0.6, 0) * (np.cos(turn) > 0)
+    line = torso.top - anatomy.scale * (high + dip * spread)
+    coords = np.zeros((ROWS, COLUMNS, 4))
+    coords[..., 0] = line[None] - net[..., 1]
+    coords[..., 1], coords[..., 2] = turn, net[..., 1]
+    return Part(
+        points,
+        mesh_normals(points, faces),
+        faces,
+        joint_weights(head.joint_names, len(points), "root"),
+        coords.reshape(-1, 4),
+        Material.CLOTH,
+    )
+
+
+def _rounded(value: np.ndarray, power: float) -> np.ndarray:
+    return np.sign(value) * np.abs(value) ** power
