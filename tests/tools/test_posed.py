@@ -99,13 +99,12 @@ def test_learned_codes_are_drawn_with_or_without_rows_for_the_mouths_strips(tmp_
     torch.testing.assert_close(guidance.codes, expected)
 
 
-def test_codes_of_another_head_are_refused(tmp_path):
-    path = save_checkpoint(
-        tmp_path / "n.safetensors", vertex_codes(torch.rand(7, 2)), config=CopyConfig(), name="copy"
-    )
-    with pytest.raises(
-        ShapeError, match=r"expected codes of head toy-\w+ with 156 vertices .* got codes of 7"
-    ):
+@pytest.mark.parametrize("count", [7, 157])
+def test_codes_of_another_head_are_refused(tmp_path, count):
+    learned = vertex_codes(torch.rand(count, 2))
+    path = save_checkpoint(tmp_path / "n.safetensors", learned, config=CopyConfig(), name="copy")
+    text = rf"expected codes of head toy-\w+ with 156 vertices .* got codes of {count} vertices"
+    with pytest.raises(ShapeError, match=text):
         headwarp.codes(FIT, FIT, head=HEAD, checkpoint=path)
     with pytest.raises(ShapeError, match="codes: expected a source of one frame and equal sizes"):
         headwarp.codes(FIT.select([0, 0]), FIT, head=HEAD)
