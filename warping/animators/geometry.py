@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ...geom.alignment import affine_flow
-from ...geom.displacement import DisplacementConfig, MeshFlow, border, carried_mask, complete
+from ...geom.displacement import DisplacementConfig, MeshFlow, border, carried_mask, complete, mesh_radius
 from ...geom.flow import warp
 from ...geom.guidance import Driving, Source, require, take
 from ...geom.outline import Hairline, hairline, hairline_anchors, skull_outline
@@ -89,19 +89,29 @@ class GeometryAnimator:
     def encode(self, sources: Sequence[Source]) -> GeometryCache:
         """Visibility, layers, hairline and mouth colour of the source."""
         source = single(sources, by="geometry")
-        image, *_ = take(source, self.needs_source, by="geometry")
-        mesh = self.source.prepare(source)
-        dark = _cavity_colour(image, mesh) * self.config.cavity_shade
+        return self.encode_split(source, self.split(source))
+
+    def split(self, source: Source) -> Layers | None:
+        """Person and background of the source, most of the work of `encode`; None without a mask."""
+        image, verts, _ = take(source, self.needs_source, by="geometry")
         if source.mask is None:
-            return GeometryCache(image, mesh, dark)
-        radius = float(mesh.radius)
-        layers = split_layers(
+            return None
+        radius = float(mesh_radius(verts))
+        return split_layers(
             image,
             source.mask,
             certain=self.config.certain,
             gap=round(self.config.gap * radius),
             margin=round(self.config.margin * radius),
         )
+
+    def encode_split(self, source: Source, layers: Layers | None) -> GeometryCache:
+        """`encode` with layers that were split before."""
+        image, *_ = take(source, self.needs_source, by="geometry")
+        mesh = self.source.prepare(source)
+        dark = _cavity_colour(image, mesh) * self.config.cavity_shade
+        if layers is None:
+            return GeometryCache(image, mesh, dark)
         line = _hairline(source, mesh, layers.matte)
         return GeometryCache(image, mesh, dark, layers, _torso_line(source), line)
 
@@ -126,9 +136,13 @@ class GeometryAnimator:
             person=person,
             hollow=soft_edge((raw.cavity > 0.5).to(raw.flow.dtype)),
             dark=cache.dark,
-            reach=(self.config.stillness * cache.mesh.radius).clamp(min=1e-3)[:, None, None, None],
+            reach=self.reach(cache),
             torso_line=raw.flow.new_full((1, 1, 1, 1), cache.torso_line),
         )
+
+    def reach(self, cache: GeometryCache) -> Float[Tensor, "1 1 1 1"]:
+        """`PosedLayers.reach` of a source."""
+        return (self.config.stillness * cache.mesh.radius).clamp(min=1e-3)[:, None, None, None]
 
     def animate(self, cache: GeometryCache, driving: Driving) -> Animation:
         """The source in the driving pose."""

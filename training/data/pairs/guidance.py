@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from numpy import ndarray
 from torch import Tensor
 
@@ -16,15 +17,23 @@ from ....flame.model import HeadModel
 from ....flame.params import HeadFit
 from ....flame.residual import ResidualField, field_of
 from ....geom.errors import HeadwarpError
-from ....geom.guidance import Source, take
+from ....geom.guidance import Driving, Source, take
 from ....warping.animators.geometry import GeometryAnimator, GeometryCache, GeometryConfig
+from ....warping.layers import Layers
+from ....warping.posed_layers import PosedLayers
 from ..camera_motion import CameraMotion
 from ..portrait import Portrait, to_image
+from . import records
 from .batch import PairBatch
 from .pack import Pack, check_alike
 from .sampler import PairIndex
+from .shards import ShardStore
 
 Value = TypeVar("Value")
+Keep = Literal["nothing", "sources", "pairs"]
+KEEPS = ("nothing", "sources", "pairs")
+STORES = 4096  # packs whose kept blocks are known by heart
+_SOURCE = 2**32 - 1  # in place of a driving frame in the key of a source
 
 
 class Recent(Generic[Value]):
@@ -73,20 +82,34 @@ class MakerConfig:
     Attributes:
         geometry: the animator whose layers are made.
         still_camera: do not measure the background's motion.
+        keep: what is kept in the packs' folders and read the next time, see `records` for its precision:
+            ``nothing``; the layers of ``sources``; or ``pairs``, which pays where they come again: with the
+            mode ``first`` or a pool of the sampler. Pairs across clips are never kept.
         sources: how many prepared sources are kept in memory (3 MB each at 256 pixels).
         fits: how many clips' fits are kept in memory.
     """
 
     geometry: GeometryConfig = field(default_factory=GeometryConfig)
     still_camera: bool = False
+    keep: Keep = "nothing"
     sources: int = 32
     fits: int = 16
+
+    def __post_init__(self) -> None:
+        if self.keep not in KEEPS:
+            raise HeadwarpError(f"keep: expected one of {', '.join(KEEPS)}, got {self.keep!r}")
+
+    def fingerprint(self) -> str:
+        """Tells what was computed with these settings from what was with others."""
+        text = repr((records.VERSION, self.geometry, self.still_camera))
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 class PairMaker:
     """Makes pairs of packed frames, one by one.
 
-    A pair is the same whatever was made before it: the camera's motion is measured for each by itself.
+    A pair is the same whatever was made before it, and whether it is read or computed: the camera's motion is
+    measured for each by itself, and what will be kept is used as it will be read.
 
     Args:
         packs: of one head and size.
@@ -107,46 +130,101 @@ class PairMaker:
         self._fits: Recent[HeadFit] = Recent(self.config.fits)
         self._fields: Recent[ResidualField] = Recent(4)
         self._sources: Recent[PreparedSource] = Recent(self.config.sources)
+        self._kept: Recent[records.KeptSource] = Recent(self.config.sources)
+        self._stores: Recent[ShardStore] = Recent(STORES)
+        self._faces: Recent[Tensor] = Recent(1)
 
     def make(self, pair: PairIndex) -> PairBatch:
         """A batch of one.
 
         Raises:
             ModelFileError: a pack's files are damaged.
+            HeadwarpError: what is to be kept cannot be written.
         """
-        prepared = self._sources.get(
-            (pair.source_pack, pair.source), lambda: self.prepare(pair.source_pack, pair.source)
+        pack, other = self.packs[pair.source_pack], self.packs[pair.driving_pack]
+        source, image = to_image(pack.frame(pair.source)), to_image(other.frame(pair.driving))
+        if self.config.keep == "nothing":
+            own, layers, verts = self._computed(pair, image)
+        else:
+            own, layers, verts = self._read_or_computed(pair, source, image)
+        return PairBatch(
+            source=source,
+            driving=image,
+            driving_mask=to_mask(other.mask(pair.driving)),
+            layers=layers,
+            source_verts=own,
+            driving_verts=verts,
+            faces=self.faces(),
+            names=(self.name(pair),),
         )
-        pack = self.packs[pair.driving_pack]
+
+    def _computed(self, pair: PairIndex, image: Tensor) -> tuple[Tensor, PosedLayers, Tensor]:
+        """Source mesh, layers, driving mesh."""
+        prepared = self._prepared(pair.source_pack, pair.source, None)
+        driving, verts = self._driving(prepared, pair, image)
+        (own,) = take(prepared.source, ("posed_vertices",), by="pairs")
+        return own, self.animator.layers(prepared.cache, driving), verts
+
+    def _read_or_computed(
+        self, pair: PairIndex, source: Tensor, image: Tensor
+    ) -> tuple[Tensor, PosedLayers, Tensor]:
+        number, position = pair.source_pack, pair.source
+        kept = self._kept.get((number, position), lambda: self._kept_source(number, position, source))
+        store, key = self._store(number), (position, pair.driving)
+        keeps = self.config.keep == "pairs" and number == pair.driving_pack
+        block = store.get(key) if keeps else None
+        if block is None:
+            prepared = self._prepared(number, position, kept.layers)
+            driving, verts = self._driving(prepared, pair, image)
+            made = self.animator.layers(prepared.cache, driving)
+            if not keeps:
+                return kept.verts, made, verts
+            block = records.write_pose(records.pose_of(made, verts, driving.camera_motion))
+            store.put(key, block)
+        pose = records.read_pose(block)
+        return kept.verts, records.assembled(kept, pose), pose.verts
+
+    def _kept_source(self, number: int, position: int, image: Tensor) -> records.KeptSource:
+        store, key = self._store(number), (position, _SOURCE)
+        block = store.get(key)
+        if block is None:
+            portrait = self._portrait(number, position)
+            source = portrait.source()
+            cache = self.animator.encode([source])
+            block = records.write_source(_kept_of(source, cache, self.animator.reach(cache)))
+            store.put(key, block)
+        return records.read_source(block, image)
+
+    def _driving(self, prepared: PreparedSource, pair: PairIndex, image: Tensor) -> tuple[Driving, Tensor]:
         fit = self.fit(pair.driving_pack).select([pair.driving])
-        image, mask = to_image(pack.frame(pair.driving)), to_mask(pack.mask(pair.driving))
         still = self.config.still_camera or pair.source_pack != pair.driving_pack
         motion = None if still else prepared.camera.of_frame(image)
         driving = prepared.portrait.driving(fit, image=image, camera_motion=motion)
         (verts,) = take(driving, ("posed_vertices",), by="pairs")
-        own, faces = take(prepared.source, ("posed_vertices", "faces"), by="pairs")
-        return PairBatch(
-            source=prepared.portrait.image,
-            driving=image,
-            driving_mask=mask,
-            layers=self.animator.layers(prepared.cache, driving),
-            source_verts=own,
-            driving_verts=verts,
-            faces=faces,
-            names=(self.name(pair),),
-        )
+        return driving, verts
 
-    def prepare(self, number: int, position: int) -> PreparedSource:
-        """A frame of a pack as a source."""
+    def _prepared(self, number: int, position: int, layers: Layers | None) -> PreparedSource:
+        return self._sources.get((number, position), lambda: self.prepare(number, position, layers))
+
+    def prepare(self, number: int, position: int, layers: Layers | None = None) -> PreparedSource:
+        """A frame of a pack as a source; ``layers`` where they are known already."""
+        portrait = self._portrait(number, position)
+        source = portrait.source()
+        cache = self.animator.encode_split(source, layers or self.animator.split(source))
+        return PreparedSource(portrait, source, cache, CameraMotion(source))
+
+    def _portrait(self, number: int, position: int) -> Portrait:
         pack, fit = self.packs[number], self.fit(number).select([position])
         image, mask = to_image(pack.frame(position)), to_mask(pack.mask(position))
-        portrait = Portrait(self.head, image, fit, mask, self._field(fit))
-        source = portrait.source()
-        return PreparedSource(portrait, source, self.animator.encode([source]), CameraMotion(source))
+        return Portrait(self.head, image, fit, mask, self._field(fit))
 
     def fit(self, number: int) -> HeadFit:
         """The fit of a pack's frames."""
         return self._fits.get(number, self.packs[number].fit)
+
+    def faces(self) -> Int[Tensor, "F 3"]:
+        """Triangles of every posed mesh, the mouth's strips among them."""
+        return self._faces.get(0, lambda: take(self._portrait(0, 0).source(), ("faces",), by="pairs")[0])
 
     def name(self, pair: PairIndex) -> str:
         """``PERSON/CLIP/SOURCE>DRIVING``; in front of ``DRIVING`` its clip where that is another one."""
@@ -155,12 +233,25 @@ class PairMaker:
         first, second = here.frames[pair.source], there.frames[pair.driving]
         return f"{here.person}/{here.clip}/{first}>{other}{second}"
 
+    def _store(self, number: int) -> ShardStore:
+        """Beside a pack's frames, so that what was made of an older pack goes with it."""
+        folder = self.packs[number].folder / f"guidance-{self.config.fingerprint()}"
+        return self._stores.get(number, lambda: ShardStore(folder))
+
     def _field(self, fit: HeadFit) -> ResidualField:
         """One for each set of landmarks: it takes a third of a second."""
         moving = tuple(fit.report.get("moving_landmarks", ()))
         family = fit.report.get("family", "mediapipe")
         key = (family, moving, tuple(fit.landmark_indices.tolist()))
         return self._fields.get(key, lambda: field_of(self.head, fit))
+
+
+def _kept_of(source: Source, cache: GeometryCache, reach: Float[Tensor, "1 1 1 1"]) -> records.KeptSource:
+    (verts,) = take(source, ("posed_vertices",), by="pairs")
+    if cache.layers is None:
+        raise HeadwarpError("pairs: expected a source with a person mask, got none")
+    line = reach.new_full((1, 1, 1, 1), cache.torso_line)
+    return records.KeptSource(cache.layers, verts, cache.dark, reach, line)
 
 
 def to_mask(mask: UInt8[ndarray, "H W"]) -> Float[Tensor, "1 1 H W"]:

@@ -1,0 +1,228 @@
+"""What is kept of a source and of a pair: geometry's part as a block of bytes, and back.
+
+Colours become bytes (half a 255th off at most). Flow becomes 16 bit steps of its own size, 32,767 of which
+are its largest component: finer than half floats, a thousandth of a pixel for a motion of 64. Maps that are
+means of nine, six or four zeros and ones are kept exactly. What follows from the rest is not kept: the
+residual of the layers from the picture, the mesh's flow from the filled one where they agree, the background
+in the target from the camera's motion.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from ....geom.alignment import affine_flow
+from ....geom.errors import ModelFileError
+from ....geom.flow import warp
+from ....warping.layers import Layers
+from ....warping.posed_layers import PosedLayers
+
+VERSION = 1
+STEPS = 32767
+SHARES = 36  # means of nine, six and four zeros and ones are whole multiples of a 36th
+_TYPES = ("u1", "<i2", "<f4")
+_PACKED, _PLAIN = 1, 0
+
+
+@dataclass(frozen=True)
+class KeptSource:
+    """What is kept of a source frame.
+
+    Attributes:
+        layers: of the source; the residual is what its picture leaves.
+        verts: posed mesh, ``(1, V, 3)``.
+        dark, reach, torso_line: as in `PosedLayers`.
+    """
+
+    layers: Layers
+    verts: Float[Tensor, "1 V 3"]
+    dark: Float[Tensor, "1 3 1 1"]
+    reach: Float[Tensor, "1 1 1 1"]
+    torso_line: Float[Tensor, "1 1 1 1"]
+
+
+@dataclass(frozen=True)
+class KeptPose:
+    """What is kept of a pair besides its source; maps as in `PosedLayers`.
+
+    Attributes:
+        verts: posed mesh of the driving frame.
+        motion: of the camera, see `geom.guidance.Driving`; None while it stands.
+    """
+
+    flow: Float[Tensor, "1 2 H W"]
+    displacement: Float[Tensor, "1 2 H W"]
+    covered: Float[Tensor, "1 1 H W"]
+    known: Float[Tensor, "1 1 H W"]
+    person: Float[Tensor, "1 1 H W"]
+    hollow: Float[Tensor, "1 1 H W"]
+    verts: Float[Tensor, "1 V 3"]
+    motion: Float[Tensor, "1 2 3"] | None
+
+
+def assembled(source: KeptSource, pose: KeptPose) -> PosedLayers:
+    """What the `geometry` animator makes of the two."""
+    layers, background = source.layers, source.layers.background
+    if pose.motion is not None:
+        height, width = background.shape[2:]
+        background = warp(background, affine_flow(pose.motion, (height, width)))
+    return PosedLayers(
+        matte=layers.matte,
+        colours=layers.colours,
+        residual=layers.residual,
+        background=background,
+        flow=pose.flow,
+        displacement=pose.displacement,
+        covered=pose.covered,
+        known=pose.known,
+        person=pose.person,
+        hollow=pose.hollow,
+        dark=source.dark,
+        reach=source.reach,
+        torso_line=source.torso_line,
+    )
+
+
+def pose_of(made: PosedLayers, verts: Float[Tensor, "1 V 3"], motion: Tensor | None) -> KeptPose:
+    """The part of a pair's layers that is kept with the pair."""
+    names = ("flow", "displacement", "covered", "known", "person", "hollow")
+    return KeptPose(**{name: getattr(made, name) for name in names}, verts=verts, motion=motion)
+
+
+def write_source(kept: KeptSource) -> bytes:
+    """As bytes."""
+    numbers = torch.cat([kept.dark.flatten(), kept.reach.flatten(), kept.torso_line.flatten()])
+    return _block(
+        [
+            (_bytes(kept.layers.matte), _PACKED),
+            (_bytes(kept.layers.colours), _PLAIN),
+            (_bytes(kept.layers.background), _PLAIN),
+            (kept.verts[0].numpy(), _PLAIN),
+            (numbers.numpy(), _PLAIN),
+        ]
+    )
+
+
+def read_source(block: bytes, image: Float[Tensor, "1 3 H W"]) -> KeptSource:
+    """What `write_source` wrote of a source with this picture.
+
+    Raises:
+        ModelFileError: it is something else.
+    """
+    matte, colours, background, verts, numbers = _arrays(block, 5)
+    whole = [torch.from_numpy(part).float() / 255 for part in (matte, colours, background)]
+    residual = image - (whole[0] * whole[1] + (1 - whole[0]) * whole[2])
+    values = torch.from_numpy(numbers)
+    return KeptSource(
+        layers=Layers(*whole, residual),
+        verts=torch.from_numpy(verts)[None],
+        dark=values[:3].reshape(1, 3, 1, 1),
+        reach=values[3].reshape(1, 1, 1, 1),
+        torso_line=values[4].reshape(1, 1, 1, 1),
+    )
+
+
+def write_pose(kept: KeptPose) -> bytes:
+    """As bytes."""
+    covered, known = (part[0, 0] > 0.5 for part in (kept.covered, kept.known))
+    elsewhere = covered & ~known
+    mesh_only = kept.displacement[0][:, elsewhere]
+    largest = max(float(kept.flow.abs().max()), float(mesh_only.abs().max()) if mesh_only.numel() else 0.0)
+    step = np.float32(largest / STEPS if largest else 1.0)
+    motion = np.full(6, np.nan, np.float32) if kept.motion is None else kept.motion.flatten().numpy()
+    return _block(
+        [
+            (_steps(kept.flow[0], step), _PLAIN),
+            (_steps(mesh_only, step), _PLAIN),
+            (_bits(covered), _PACKED),
+            (_bits(known), _PACKED),
+            (_shares(kept.person), _PACKED),
+            (_shares(kept.hollow), _PACKED),
+            (kept.verts[0].numpy(), _PLAIN),
+            (np.concatenate([motion, [step]]).astype(np.float32), _PLAIN),
+        ]
+    )
+
+
+def read_pose(block: bytes) -> KeptPose:
+    """What `write_pose` wrote.
+
+    Raises:
+        ModelFileError: it is something else.
+    """
+    flow, mesh_only, covered_bits, known_bits, person, hollow, verts, numbers = _arrays(block, 8)
+    size, step = flow.shape[1:], float(numbers[6])
+    covered, known = (_unpacked(bits, size) for bits in (covered_bits, known_bits))
+    whole = torch.from_numpy(flow).float() * step
+    displacement = whole * known
+    displacement[:, covered & ~known] = torch.from_numpy(mesh_only).float() * step
+    motion = torch.from_numpy(numbers[:6]).reshape(1, 2, 3)
+    return KeptPose(
+        flow=whole[None],
+        displacement=displacement[None],
+        covered=covered.float()[None, None],
+        known=known.float()[None, None],
+        person=torch.from_numpy(person).float() / SHARES,
+        hollow=torch.from_numpy(hollow).float() / SHARES,
+        verts=torch.from_numpy(verts)[None],
+        motion=None if bool(motion.isnan().any()) else motion,
+    )
+
+
+def _bytes(part: Float[Tensor, "1 C H W"]) -> np.ndarray:
+    return (part.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
+
+
+def _steps(flow: Tensor, step: np.float32) -> np.ndarray:
+    return (flow / float(step)).round().clamp(-STEPS, STEPS).to(torch.int16).numpy()
+
+
+def _bits(mask: Bool[Tensor, "H W"]) -> np.ndarray:
+    return np.packbits(mask.numpy())
+
+
+def _unpacked(bits: np.ndarray, size: tuple[int, ...]) -> Bool[Tensor, "H W"]:
+    count = size[0] * size[1]
+    return torch.from_numpy(np.unpackbits(bits, count=count).astype(bool).reshape(size))
+
+
+def _shares(part: Float[Tensor, "1 1 H W"]) -> np.ndarray:
+    return (part * SHARES).round().to(torch.uint8).numpy()
+
+
+def _block(parts: Sequence[tuple[np.ndarray, int]]) -> bytes:
+    """Arrays one after another, each behind its type, shape and length."""
+    pieces = []
+    for array, packed in parts:
+        kind = next(number for number, name in enumerate(_TYPES) if np.dtype(name) == array.dtype)
+        data = np.ascontiguousarray(array).tobytes()
+        data = zlib.compress(data, 1) if packed else data
+        shape = array.shape
+        pieces.append(struct.pack(f"<BBBI{len(shape)}I", kind, packed, len(shape), len(data), *shape))
+        pieces.append(data)
+    return b"".join(pieces)
+
+
+def _arrays(block: bytes, count: int) -> list[np.ndarray]:
+    try:
+        found, at = [], 0
+        while at < len(block):
+            kind, packed, dimensions, length = struct.unpack_from("<BBBI", block, at)
+            shape = struct.unpack_from(f"<{dimensions}I", block, at + 7)
+            at += 7 + 4 * dimensions
+            data = zlib.decompress(block[at : at + length]) if packed else block[at : at + length]
+            found.append(np.frombuffer(bytearray(data), _TYPES[kind]).reshape(shape))
+            at += length
+        if len(found) != count:
+            raise ValueError(f"expected {count} arrays, got {len(found)}")
+    except (struct.error, zlib.error, ValueError, IndexError) as error:
+        raise ModelFileError(f"guidance: expected a block of this layout ({error}); remove it") from error
+    return found
