@@ -207,9 +207,9 @@ def _resolved(
             return path
         what = "is a folder; name the file in it" if path.is_dir() else "no such file"
         raise ModelFileError(f"{path}: {what}; expected weights of {known.name}. {how_to_get(known)}")
-    path = find_weights(known, weights_dir=weights_dir)
-    if path is not None:
-        return path
+    found = find_weights(known, weights_dir=weights_dir)
+    if found is not None:
+        return found
     folders = places(weights_dir)
     sought = " and ".join(map(str, folders)) if folders else f"no folder, as ${VARIABLE} is not set"
     raise ModelFileError(f"weights of {known.name}: no {known.file}; sought in {sought}. {how_to_get(known)}")

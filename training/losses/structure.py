@@ -86,7 +86,8 @@ def structure_loss_ref(
     """Plain twin of `structure_loss`: windows unfolded, gradients by autograd, levels by reshaping."""
     config = config or StructureConfig()
     image, target = _checked(image, target, config)
-    target, terms = target.detach(), []
+    target = target.detach()
+    terms: list[Tensor] = []
     while len(terms) < config.levels and min(image.shape[2:]) >= WINDOW:
         steps = [(image - target).diff(dim=dim) for dim in (2, 3)]
         edges = sum(((s**2 + config.epsilon**2) ** 0.5 - config.epsilon).mean() for s in steps)
@@ -125,6 +126,6 @@ def _checked(image: Tensor, target: Tensor, config: StructureConfig) -> tuple[Te
         raise HeadwarpError(f"structure_loss: expected levels >= 1 and epsilon > 0, got {got}")
     image, target = checked_pair(image, target, by="structure_loss")
     if min(image.shape[2:]) < WINDOW:
-        got = tuple(image.shape[2:])
+        got = f"{image.shape[2]} x {image.shape[3]}"
         raise ShapeError(f"structure_loss: image: expected at least {WINDOW} px a side, got {got}")
     return image, target

@@ -168,7 +168,7 @@ def test_a_second_derivative_is_refused_not_wrong(pair):
         (
             lambda p: structure_loss(p[..., :10], p[..., :10]),
             ShapeError,
-            "at least 11 px a side, got (32, 10)",
+            "at least 11 px a side, got 32 x 10",
         ),
         (lambda p: structure_loss(p, p[:1]), ShapeError, "of one shape"),
         (lambda p: structure_loss(p, p, StructureConfig(levels=0)), HeadwarpError, "levels=0"),
