@@ -1,11 +1,13 @@
-"""`headwarp evaluate`: animators measured on clips, baselines beside them."""
+"""`headwarp evaluate`: animators measured on clips or pairs, baselines beside them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
+
+from tyro.conf import FlagCreatePairsOff
 
 from ..flame.model import HeadModel
 from ..flame.residual import ResidualField
@@ -14,7 +16,8 @@ from ..training.data.inputs import names_by_path
 from .evaluation.animators import load_animators, names_of
 from .evaluation.clips import clip_paths, parse_share, prepare_clip
 from .evaluation.measure import Outcome, Setting, measure
-from .evaluation.networks import Networks
+from .evaluation.networks import load_networks
+from .evaluation.pairs import ListFacts, PairOptions, labels, measure_pairs, open_list
 from .evaluation.report import check_against, describe, progress, report_of, write_sheet_of
 from .heads import ready_head
 from .performance import check_device
@@ -24,30 +27,50 @@ __all__ = ["Evaluate", "describe", "evaluate", "run"]
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Measure animators and the baselines on clips: each clip's first face is driven by the clip.
+    """Measure animators and the baselines: clips that drive their own first face, or pairs of two persons.
 
     Attributes:
         clips: a clip, or a folder of clips: the clip's frames are the truth.
+        pairs: a list (.csv) of source and driving, columns source, driving and frame as wanted.
+        root: folder in which the names of the list are found; that of the list where not given.
         animator: the animators to measure; copy, similarity and tps stand beside them.
         checkpoint: weights, each of the animator that its file names; several of one are measured each.
         head: built-in, or a head file.
         stride: every how many frames are measured (fits always see the whole clip).
         frames: share of every clip that is measured, START:END in 0..1; the source stays the first frame.
+        relative: of pairs: add the driver's change to the source's own pose; the default.
+        absolute: of pairs: take the driver's pose and expression themselves; both may be given.
+        same_person: of pairs: both are frames of one clip, and the driving ones are the truth.
+        per_pair: of pairs: driving frames, in runs of three neighbours spread over the clip.
+        size: of pairs: side of the window in pixels.
         still_camera: do not follow the background's motion.
         sheet: write a contact sheet here.
         against: an animator; the others are compared with it, with 95 % intervals.
+        arcface: weights of a face recognition network, for csim and aed_id.
+        inception: weights of Inception-V3, for fid.
+        lpips: weights of LPIPS.
         device: where animators and networks work: cpu, cuda.
     """
 
-    clips: Path
+    clips: Path | None = None
+    pairs: Path | None = None
+    root: Path | None = None
     animator: tuple[str, ...] = ("geometry",)
     checkpoint: tuple[Path, ...] = ()
     head: str = "builtin"
     stride: int = 1
     frames: str = "0:1"
+    relative: FlagCreatePairsOff[bool] = False
+    absolute: FlagCreatePairsOff[bool] = False
+    same_person: FlagCreatePairsOff[bool] = False
+    per_pair: int = 24
+    size: int = 256
     still_camera: bool = False
     sheet: Path | None = None
     against: str | None = None
+    arcface: Path | None = None
+    inception: Path | None = None
+    lpips: Path | None = None
     device: str = "cpu"
 
 
@@ -93,14 +116,55 @@ def evaluate(
 
 
 def _evaluated(config: Evaluate, head: str | Path | HeadModel) -> dict[str, Any]:
+    if (config.clips is None) == (config.pairs is None):
+        got = "neither" if config.clips is None else "both"
+        raise HeadwarpError(f"evaluate: expected --clips or --pairs, got {got}")
     parse_share(config.frames)
     if config.stride < 1:
         raise HeadwarpError(f"--stride: expected 1 or more, got {config.stride}")
     names = names_of(config.animator)
     device = check_device(config.device)
     animators = load_animators(names, config.checkpoint, device=device)
-    setting = Setting(animators, ready_head(head), Networks(), device)
-    return _evaluate_clips(config, setting)
+    networks = load_networks(
+        arcface=config.arcface, inception=config.inception, lpips=config.lpips, device=device
+    )
+    if config.pairs is None:
+        return _evaluate_clips(config, Setting(animators, ready_head(head), networks, device))
+    check_against(config.against, labels(_pair_options(config), animators))
+    facts = open_list(_pair_options(config))
+    return _evaluate_pairs(config, facts, Setting(animators, ready_head(head), networks, device, shown=1))
+
+
+def _pair_options(config: Evaluate) -> PairOptions:
+    if config.pairs is None:
+        raise HeadwarpError("evaluate: expected --pairs")
+    shared = {f.name: getattr(config, f.name) for f in fields(PairOptions)}
+    return PairOptions(**shared)
+
+
+def _evaluate_pairs(config: Evaluate, facts: ListFacts, setting: Setting) -> dict[str, Any]:
+    options = _pair_options(config)
+    outcomes, failed = measure_pairs(facts, options, setting)
+    names = labels(options, setting.animators)
+    write_sheet_of(config.sheet, outcomes, names)
+    protocol = {
+        "source": "the list's, in a square window around its head",
+        "truth": options.same_person,
+        "motion": options.motion,
+        "per_pair": options.per_pair,
+        "size": options.size,
+        "stride": 1,
+        "head": setting.model.model_id,
+        "pairs": facts.protocol(),
+    }
+    return report_of(
+        outcomes,
+        names,
+        setting.networks,
+        failed={**facts.failed(), **failed},
+        protocol=protocol,
+        against=config.against,
+    )
 
 
 def _evaluate_clips(config: Evaluate, setting: Setting) -> dict[str, Any]:
@@ -109,7 +173,7 @@ def _evaluate_clips(config: Evaluate, setting: Setting) -> dict[str, Any]:
     failed: dict[str, str] = {}
     outcomes: dict[str, Outcome] = {}
     field: ResidualField | None = None  # the same for all clips: one head, one detector
-    for path, name in progress(names_by_path(clip_paths(config.clips)).items(), "clip"):
+    for path, name in progress(names_by_path(clip_paths(Path(config.clips or "."))).items(), "clip"):
         try:
             clip = prepare_clip(
                 path,

@@ -84,7 +84,7 @@ def test_exit_code_is_zero_and_the_keys_are_the_designs(measured):
 def test_what_needs_weights_is_absent_and_the_report_says_why(measured):
     _, report, _ = measured
     assert set(report["absent"]) == {"csim", "aed_id", "aed_id_sq", "fid", "lpips"}
-    assert report["absent"]["fid"] == "needs weights of inception; no other network stands in"
+    assert report["absent"]["fid"] == "needs weights: --inception FILE; no other network stands in"
 
 
 def test_a_definition_id_names_the_head_and_the_points(measured):
@@ -160,7 +160,7 @@ def test_describe_is_a_table_of_all_animators(measured):
     assert columns[-1] == "missing"
     assert [line.split()[0] for line in lines[1:5]] == [*BASELINES, "geometry"]
     assert lines[5] == f"  l1: {DEFINITIONS['l1']}"
-    assert "  no csim: needs weights of arcface; no other network stands in" in lines
+    assert "  no csim: needs weights: --arcface FILE; no other network stands in" in lines
     assert float(lines[1].split()[1]) == pytest.approx(measured[1]["metrics"]["copy"]["l1"], abs=1e-4)
 
 
@@ -246,7 +246,8 @@ def test_nothing_but_failures_is_an_error(tmp_path, capsys):
         ),
         (["--clips", ".", "--device", "abacus"], 1, "--device abacus: not available here"),
         (["--clips", ".", "--checkpoint", "no.safetensors"], 1, "no.safetensors: no such checkpoint"),
-        ([], 2, "clips"),
+        ([], 1, "expected --clips or --pairs, got neither"),
+        (["--clips", ".", "--pairs", "p.csv"], 1, "expected --clips or --pairs, got both"),
         (["--clips", ".", "--colour", "red"], 2, "colour"),
     ],
 )

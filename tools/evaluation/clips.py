@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +28,7 @@ class ClipTrial:
     """One clip ready to measure.
 
     Attributes:
-        path: the clip.
+        frames: the clip, as `tools.portrait.as_frames` reads it, again and again.
         points: detected face mesh of every frame in pixels, ``(T, 478, 3)``.
         fit: of every frame.
         portrait: the source.
@@ -36,7 +37,7 @@ class ClipTrial:
         still_camera: do not follow the background's motion.
     """
 
-    path: Path
+    frames: Any
     points: NDArray[np.float32]
     fit: HeadFit
     portrait: Portrait
@@ -63,7 +64,7 @@ class ClipTrial:
         """The measured frames, read as they are asked for."""
         camera = None if self.still_camera else CameraMotion(self.portrait.source())
         wanted = set(self.measured)
-        for t, frame in enumerate(as_frames(self.path)):
+        for t, frame in enumerate(as_frames(self.frames)):
             if t not in wanted:
                 continue
             target = to_image(frame)
@@ -104,23 +105,25 @@ def clip_paths(path: Path) -> list[Path]:
 
 
 def prepare_clip(
-    path: Path,
+    frames: Any,
     model: HeadModel,
     field: ResidualField | None,
     *,
     stride: int,
     share: tuple[float, float],
     still_camera: bool = False,
+    name: str | None = None,
 ) -> ClipTrial:
     """Detect and fit the whole clip; its first frame with the face becomes the source.
 
     Args:
-        path: the clip.
+        frames: the clip: a path, or pictures in a list.
         model: the head.
         field: spreads landmark residuals; of an earlier clip, None to make it.
         stride: every how many frames are measured.
         share: of the clip that is measured.
         still_camera: do not follow the background's motion.
+        name: of the clip in messages; a path's own by default.
 
     Raises:
         NoFaceError: no face, or none in a frame that was asked for.
@@ -128,9 +131,10 @@ def prepare_clip(
     """
     from ...flame.detect import track_clip
 
-    tracks = track_clip(as_frames(path))
+    name = name or (frames.name if isinstance(frames, Path) else "clip")
+    tracks = track_clip(as_frames(frames))
     if not tracks:
-        raise NoFaceError(f"{path.name}: no face found")
+        raise NoFaceError(f"{name}: no face found")
     track = tracks[0]
     fit = fit_landmarks(model, track.landmarks, track.size, scores=track.score, family=track.family)
     seen = np.flatnonzero((fit.status == DETECTED).numpy())
@@ -141,9 +145,9 @@ def prepare_clip(
     measured = tuple(t for t in asked if t in detected)
     if not measured:
         raise NoFaceError(
-            f"{path.name}: expected a face in a frame to measure, got none in the {len(asked)} asked for of "
+            f"{name}: expected a face in a frame to measure, got none in the {len(asked)} asked for of "
             f"{fit.frames}; take a longer clip, a smaller --stride or more --frames"
         )
-    frame = next(f for t, f in enumerate(as_frames(path)) if t == first)
+    frame = next(f for t, f in enumerate(as_frames(frames)) if t == first)
     portrait = portrait_of(frame, model, fit.select([first]), field=field)
-    return ClipTrial(path, track.landmarks, fit, portrait, first, measured, still_camera)
+    return ClipTrial(frames, track.landmarks, fit, portrait, first, measured, still_camera)

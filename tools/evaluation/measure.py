@@ -114,8 +114,13 @@ def measure(trial: Trial, setting: Setting) -> Outcome:
     compare = _Comparison(trial.truth, times, drivers, own, size, trial.driver_size, setting.model)
     scores = {name: compare.scores(pictures[name], sights[name]) for name in caches}
     reference = _features(drivers if trial.truth else [own])
-    kept = np.unique(np.linspace(0, len(rows) - 1, setting.shown).astype(int))
-    return Outcome(scores, reference, [rows[i] for i in kept])
+    return Outcome(scores, reference, _shown(rows, setting.shown))
+
+
+def _shown(rows: list[list[Frame]], count: int) -> list[list[Frame]]:
+    """Rows spread from the first to the last; the middle one alone."""
+    places = np.linspace(0, len(rows) - 1, count) if count > 1 else [len(rows) // 2]
+    return [rows[i] for i in np.unique(np.asarray(places).astype(int))]
 
 
 def _picture_scores(image: Tensor, target: Tensor, networks: Networks) -> dict[str, float]:

@@ -6,16 +6,18 @@ The key names are those of the `lpips` package, so that
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ...geom.errors import ShapeError
+from ...geom.errors import ModelFileError, ShapeError
+from ...geom.nets.weights import misfits, read_weights
 from .image import check_pictures
 
-__all__ = ["Lpips", "LpipsBackbone", "backbone_of"]
+__all__ = ["Lpips", "LpipsBackbone", "backbone_of", "load_lpips"]
 
 LpipsBackbone = Literal["alex", "vgg"]
 _SHIFT, _SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
@@ -133,6 +135,36 @@ class _Weighting(nn.Module):
 def backbone_of(keys: set[str]) -> LpipsBackbone:
     """Which backbone the keys of a file belong to: VGG-16 has a second convolution at its first depth."""
     return "vgg" if "net.slice1.2.weight" in keys else "alex"
+
+
+def load_lpips(path: Path) -> Lpips:
+    """The network of a file, in evaluation mode, its parameters without gradients.
+
+    Args:
+        path: ``lpips.LPIPS(net=..).state_dict()`` as torch or safetensors write it; AlexNet and VGG-16 are
+            told apart by their keys.
+
+    Raises:
+        ModelFileError: no such file, damaged, or other weights; weights of the five depths alone, which the
+            package's own folder holds, do not do.
+    """
+    if not path.is_file():
+        raise ModelFileError(
+            f"{path}: no such file; expected LPIPS weights, lpips.LPIPS().state_dict() saved"
+        )
+    given = {key: value for key, value in read_weights(path).items() if not key.startswith("lins.")}
+    network = Lpips(backbone_of(set(given)))
+    own = network.state_dict()
+    fixed = {key: value for key, value in own.items() if key.startswith("scaling_layer.")}
+    given = {**fixed, **given}
+    for what, keys in misfits(own, given).items():
+        if keys:
+            raise ModelFileError(
+                f"{path}: expected lpips.LPIPS(net='alex' or 'vgg').state_dict(), features included; "
+                f"{len(keys)} of {len(own)} keys {what}, such as {keys[0]}"
+            )
+    network.load_state_dict(given, strict=True)
+    return network.eval().requires_grad_(False)
 
 
 def _made(layer: Layer, pool: int) -> nn.Module:

@@ -8,8 +8,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from headwarp.geom.errors import ShapeError
-from headwarp.training.metrics.lpips import Lpips, backbone_of
+from headwarp.geom.errors import ModelFileError, ShapeError
+from headwarp.training.metrics.lpips import Lpips, backbone_of, load_lpips
 
 ALEX = {"slice1.0": (64, 3, 11), "slice2.3": (192, 64, 5), "slice3.6": (384, 192, 3)}
 ALEX |= {"slice4.8": (256, 384, 3), "slice5.10": (256, 256, 3)}
@@ -91,6 +91,37 @@ def test_equal_pictures_are_at_distance_zero_and_noise_is_further(backbone: str)
         far = network(first, second)
         assert bool((near > 0).all() and (near < far).all())
         assert network(second, first).tolist() == pytest.approx(far.tolist(), rel=1e-5)
+
+
+def published(network: Lpips) -> dict[str, torch.Tensor]:
+    """What the `lpips` package saves: the weightings stand there twice."""
+    state = network.state_dict()
+    twice = {f"lins.{i}.model.1.weight": state[f"lin{i}.model.1.weight"] for i in range(5)}
+    return {**state, **twice}
+
+
+def test_a_published_file_loads_and_measures_as_before(tmp_path: Path) -> None:
+    network, (first, second) = filled("alex"), pictures()
+    torch.save(published(network), tmp_path / "alex.pth")
+    loaded = load_lpips(tmp_path / "alex.pth")
+    assert loaded.backbone == "alex"
+    assert not loaded.training
+    assert not any(p.requires_grad for p in loaded.parameters())
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(first, second), network(first, second))
+
+
+def test_files_of_other_weights_are_refused(tmp_path: Path) -> None:
+    state = published(filled("alex"))
+    lins = {key: value for key, value in state.items() if key.startswith("lin")}
+    torch.save(lins, tmp_path / "lins.pth")
+    with pytest.raises(ModelFileError, match=r"features included; 10 of 17 keys"):
+        load_lpips(tmp_path / "lins.pth")
+    torch.save({**state, "lin0.model.1.weight": torch.zeros(1, 65, 1, 1)}, tmp_path / "shape.pth")
+    with pytest.raises(ModelFileError, match=r"lin0\.model\.1\.weight"):
+        load_lpips(tmp_path / "shape.pth")
+    with pytest.raises(ModelFileError, match="no such file; expected LPIPS weights"):
+        load_lpips(tmp_path / "nothing.pth")
 
 
 def test_pictures_are_checked() -> None:
