@@ -30,6 +30,7 @@ _EXPORTS: dict[str, str] = {
     "displacement": ".tools.posed",
     "edit": ".tools.edit",
     "edit_track": ".tools.edit",
+    "evaluate": ".tools.evaluate",
     "export": ".tools.export",
     "fit": ".tools.fit",
     "fit_all": ".tools.fit",
@@ -60,6 +61,7 @@ if TYPE_CHECKING:  # the same names for editors and type checkers
     from .tools.animate import animate as animate
     from .tools.edit import edit as edit
     from .tools.edit import edit_track as edit_track
+    from .tools.evaluate import evaluate as evaluate
     from .tools.export import export as export
     from .tools.fit import fit as fit
     from .tools.fit import fit_all as fit_all
