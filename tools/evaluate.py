@@ -27,7 +27,7 @@ __all__ = ["Evaluate", "describe", "evaluate", "run"]
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Measure animators and the baselines: clips that drive their own first face, or pairs of two persons.
+    """Measure animators beside baselines: clips that drive their own first face, or pairs of persons.
 
     Attributes:
         clips: a clip, or a folder of clips: the clip's frames are the truth.
