@@ -9,10 +9,12 @@ import torch
 from toy_head import toy_head
 from toy_packs import toy_pack
 
+from headwarp.flame.mirror import mesh_mirror
 from headwarp.geom.errors import HeadwarpError
 from headwarp.training.data.pairs.augment import LUMA, AugmentConfig, augmented, colour_map, recoloured
 from headwarp.training.data.pairs.guidance import PairMaker
 from headwarp.training.data.pairs.loader import LoaderConfig, PairLoader
+from headwarp.training.data.pairs.mirror import mirror_pairs
 from headwarp.training.data.pairs.sampler import PairIndex, PairSampler
 from headwarp.warping.posed_layers import compose
 
@@ -102,17 +104,17 @@ def test_hue_keeps_luma_and_turns_red_towards_green_and_back_after_a_whole_turn(
 
 
 def test_equal_generators_give_equal_changes_within_their_bounds(pair):
-    config = AugmentConfig()
+    config = AugmentConfig(flip=0.0)
     one, other = (augmented(pair, config, np.random.default_rng(3)) for _ in range(2))
     torch.testing.assert_close(one.source, other.source, rtol=0, atol=0)
     torch.testing.assert_close(one.layers.colours, other.layers.colours, rtol=0, atol=0)
     third = augmented(pair, config, np.random.default_rng(4))
     assert (third.source - one.source).abs().max() > 0.01
-    still = augmented(pair, AugmentConfig(0.0, 0.0, 0.0, 0.0), np.random.default_rng(3))
+    still = augmented(pair, AugmentConfig(0.0, 0.0, 0.0, 0.0, flip=0.0), np.random.default_rng(3))
     torch.testing.assert_close(still.source, pair.source, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("options", [{"brightness": 1.5}, {"hue": 0.6}, {"contrast": -0.1}])
+@pytest.mark.parametrize("options", [{"brightness": 1.5}, {"hue": 0.6}, {"contrast": -0.1}, {"flip": 1.1}])
 def test_amounts_out_of_range_are_told(options):
     with pytest.raises(HeadwarpError, match=f"{next(iter(options))}: expected 0 to "):
         AugmentConfig(**options)
@@ -120,7 +122,7 @@ def test_amounts_out_of_range_are_told(options):
 
 def test_the_loader_augments_by_step_and_slot_alone(packs, head):
     sampler = PairSampler([pack.index for pack in packs], seed=4)
-    config = LoaderConfig(augment=AugmentConfig())
+    config = LoaderConfig(augment=AugmentConfig(flip=0.0))
     whole = list(itertools.islice(PairLoader(packs, head, sampler, batch_size=2, config=config), 3))
     (later,) = itertools.islice(
         PairLoader(packs, head, sampler, batch_size=2, start_step=2, config=config), 1
@@ -129,3 +131,44 @@ def test_the_loader_augments_by_step_and_slot_alone(packs, head):
     plain = next(iter(PairLoader(packs, head, sampler, batch_size=2)))
     assert (plain.source - whole[0].source).abs().amax((1, 2, 3)).min() > 0.005
     torch.testing.assert_close(plain.layers.flow, whole[0].layers.flow, rtol=0, atol=0)
+
+
+def test_the_chosen_share_is_mirrored_whole(pair, packs, head):
+    twins = mesh_mirror(head, pair.source_verts.shape[1])
+    still = AugmentConfig(0.0, 0.0, 0.0, 0.0, flip=0.5)
+    made = [augmented(pair, still, np.random.default_rng(seed), twins=twins) for seed in range(40)]
+    mirrored = mirror_pairs(pair, twins)
+    flips = 0
+    for one in made:
+        flipped = not torch.allclose(one.source, pair.source, atol=1e-4)
+        flips += flipped
+        expected = mirrored if flipped else pair
+        torch.testing.assert_close(one.source, expected.source, rtol=0, atol=1e-5)
+        torch.testing.assert_close(one.driving_verts, expected.driving_verts, rtol=0, atol=0)
+        torch.testing.assert_close(one.layers.flow, expected.layers.flow, rtol=0, atol=0)
+    assert 10 <= flips <= 30
+    with pytest.raises(HeadwarpError, match="flip: expected the twins of the mesh, got none"):
+        augmented(pair, AugmentConfig(flip=1.0), np.random.default_rng(0))
+
+
+def test_a_mirrored_pair_in_other_colours_composes_to_its_picture(pair, head):
+    twins = mesh_mirror(head, pair.source_verts.shape[1])
+    made = augmented(pair, AugmentConfig(flip=1.0), np.random.default_rng(1), twins=twins)
+    plain = augmented(pair, AugmentConfig(flip=0.0), np.random.default_rng(1))
+    expected = compose(plain.layers).image.flip(-1)
+    torch.testing.assert_close(compose(made.layers).image, expected, rtol=0, atol=1e-4)
+
+
+def test_the_loader_mirrors_and_a_head_without_symmetry_is_told_first(packs, head, monkeypatch):
+    sampler = PairSampler([pack.index for pack in packs], seed=4)
+    plain = next(iter(PairLoader(packs, head, sampler, batch_size=2)))
+    always = LoaderConfig(augment=AugmentConfig(0.0, 0.0, 0.0, 0.0, flip=1.0))
+    flipped = next(iter(PairLoader(packs, head, sampler, batch_size=2, config=always)))
+    torch.testing.assert_close(flipped.source, plain.source.flip(-1), rtol=0, atol=1e-5)
+
+    def asymmetric(*_):
+        raise HeadwarpError("head toy is not symmetric")
+
+    monkeypatch.setattr("headwarp.training.data.pairs.loader.mesh_mirror", asymmetric)
+    with pytest.raises(HeadwarpError, match="not symmetric"):
+        PairLoader(packs, head, sampler, batch_size=2, config=always)

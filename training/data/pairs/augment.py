@@ -1,4 +1,4 @@
-"""Changes of a pair that leave it a pair: colours of both frames and of geometry's layers alike.
+"""Changes of a pair that leave it a pair: mirrored, and in other colours, with all that belongs to it.
 
 Brightness, contrast, saturation and hue are one affine map of RGB, so that `compose` of changed layers is the
 changed picture: colours, background and dark go through the map, the residual, a difference of colours,
@@ -13,11 +13,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from ....geom.errors import HeadwarpError
 from .batch import PairBatch
+from .mirror import mirror_pairs
 
 LUMA = (0.299, 0.587, 0.114)
 
@@ -31,15 +32,18 @@ class AugmentConfig:
         contrast: distance from the source's mean grey, times as much.
         saturation: distance of each colour from its grey, times as much.
         hue: turn about the grey axis, in turns, up to so much either way.
+        flip: share of pairs that are mirrored.
     """
 
     brightness: float = 0.1
     contrast: float = 0.1
     saturation: float = 0.1
     hue: float = 0.1
+    flip: float = 0.5
 
     def __post_init__(self) -> None:
-        for name, most in (("brightness", 1.0), ("contrast", 1.0), ("saturation", 1.0), ("hue", 0.5)):
+        for name in ("brightness", "contrast", "saturation", "hue", "flip"):
+            most = 0.5 if name == "hue" else 1.0
             if not 0 <= getattr(self, name) <= most:
                 raise HeadwarpError(f"{name}: expected 0 to {most}, got {getattr(self, name)}")
 
@@ -60,13 +64,23 @@ class ColourMap:
         return torch.einsum("ij,bjhw->bihw", self.matrix, picture)
 
 
-def augmented(pair: PairBatch, config: AugmentConfig, draw: np.random.Generator) -> PairBatch:
+def augmented(
+    pair: PairBatch,
+    config: AugmentConfig,
+    draw: np.random.Generator,
+    *,
+    twins: Int[Tensor, "V"] | None = None,
+) -> PairBatch:
     """One pair changed at random; equal generators give equal changes.
 
     Args:
         pair: a batch of one.
         config: how much.
-        draw: takes four numbers.
+        draw: gives five numbers.
+        twins: of `flame.mirror.mesh_mirror` for the pair's meshes; needed to mirror.
+
+    Raises:
+        HeadwarpError: pairs are to be mirrored and ``twins`` are missing.
     """
     factors = [
         1 + float(draw.uniform(-a, a)) for a in (config.brightness, config.contrast, config.saturation)
@@ -74,8 +88,12 @@ def augmented(pair: PairBatch, config: AugmentConfig, draw: np.random.Generator)
     turn = float(draw.uniform(-config.hue, config.hue))
     grey = float((pair.source.mean((0, 2, 3)) * pair.source.new_tensor(LUMA)).sum())
     brightness, contrast, saturation = factors
-    change = colour_map(brightness, contrast, saturation, turn, grey=grey)
-    return recoloured(pair, change)
+    changed = recoloured(pair, colour_map(brightness, contrast, saturation, turn, grey=grey))
+    if not draw.random() < config.flip:
+        return changed
+    if twins is None:
+        raise HeadwarpError("flip: expected the twins of the mesh, got none; see flame.mirror.mesh_mirror")
+    return mirror_pairs(changed, twins)
 
 
 def colour_map(

@@ -14,6 +14,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from ....flame.model import HeadModel
+from ....flame.mouth import strip_vertices
 from ....flame.params import HeadFit
 from ....flame.residual import ResidualField, field_of
 from ....geom.errors import HeadwarpError
@@ -225,6 +226,10 @@ class PairMaker:
     def faces(self) -> Int[Tensor, "F 3"]:
         """Triangles of every posed mesh, the mouth's strips among them."""
         return self._faces.get(0, lambda: take(self._portrait(0, 0).source(), ("faces",), by="pairs")[0])
+
+    def vertices(self) -> int:
+        """How many vertices a posed mesh has, the mouth's strips among them."""
+        return len(self.head.template) + strip_vertices(self.head)
 
     def name(self, pair: PairIndex) -> str:
         """``PERSON/CLIP/SOURCE>DRIVING``; in front of ``DRIVING`` its clip where that is another one."""

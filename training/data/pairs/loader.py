@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from ....flame.mirror import mesh_mirror
 from ....flame.model import HeadModel
 from ....geom.errors import HeadwarpError
 from .augment import AugmentConfig, augmented
@@ -64,7 +65,8 @@ class PairLoader:
         config: see `LoaderConfig`.
 
     Raises:
-        HeadwarpError: a number out of range; in a loop: a worker died.
+        HeadwarpError: a number out of range, or pairs of a head without symmetry are to be mirrored; in a
+            loop: a worker died.
         ModelFileError: packs of another head; in a loop: a damaged pack.
     """
 
@@ -144,6 +146,8 @@ class StepPairs:
     ) -> None:
         self.sampler, self.batch_size, self.config = sampler, batch_size, config
         self._maker = PairMaker(packs, head, config=config.maker)
+        flips = config.augment is not None and config.augment.flip > 0
+        self._twins = mesh_mirror(head, self._maker.vertices()) if flips else None
 
     def __getitem__(self, step: int) -> FlatBatch | HeadwarpError:
         first = self.config.rank * self.batch_size
@@ -157,7 +161,8 @@ class StepPairs:
         pair = self._maker.make(self.sampler.pair(step, slot))
         if self.config.augment is None:
             return pair
-        return augmented(pair, self.config.augment, self.sampler.draw(step, slot, stream=2))
+        draw = self.sampler.draw(step, slot, stream=2)
+        return augmented(pair, self.config.augment, draw, twins=self._twins)
 
 
 @dataclass(frozen=True)
