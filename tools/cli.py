@@ -30,6 +30,7 @@ COMMANDS: dict[str, str] = {
     "prepare": "prepare:Prepare",
     "synth": "synth:Synth",
     "learn-head": "learn_head:LearnHead",
+    "train": "train:Train",
     "convert head": "convert_head:ConvertHead",
     "convert landmarks": "convert_landmarks:ConvertLandmarks",
     "convert fit": "convert_fit:ConvertFit",
@@ -43,6 +44,10 @@ COMMANDS: dict[str, str] = {
     "demo": "demo:Demo",
 }
 """Name on the command line -> ``module:Config`` in `headwarp.tools`, in the order of the help."""
+
+
+ALL_THREADS = ("bench", "train", "tune")
+"""Commands that work, or measure, with all threads that are there."""
 
 
 class ArgumentError(Exception):
@@ -266,7 +271,7 @@ def _run(command: Command, words: Sequence[str]) -> int:
     config, json_path = parse(command, words)
     if json_path is not None:
         _prepare_folder(json_path)
-    if command.name != "bench":  # which measures with the threads that are there
+    if command.name not in ALL_THREADS:
         _keep_to_one_thread()
     report = command.run(config)
     if json_path is not None:

@@ -25,7 +25,7 @@ class HeldOut:
     """Mean absolute difference of RGB in [0, 1] from the driving frame, over all pairs and pixels.
 
     Attributes:
-        l1: of the network's picture, not clamped to [0, 1].
+        l1: of the network's picture.
         geometry_l1: of the picture that the `geometry` animator makes of the same pairs.
         pairs: how many.
     """
@@ -33,6 +33,12 @@ class HeldOut:
     l1: float
     geometry_l1: float
     pairs: int
+
+    @property
+    def text(self) -> str:
+        """The numbers as a person reads them."""
+        change = 100 * (self.l1 / self.geometry_l1 - 1) if self.geometry_l1 else 0.0
+        return f"L1 {self.l1:.5f}, geometry {self.geometry_l1:.5f} ({change:+.1f} %) on {self.pairs} pairs"
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from . import store
 from .config import EngineConfig
 from .guard import NonFiniteError
 from .journal import LOG, Journal, read_log
-from .pictures import measure, sheet_of
+from .pictures import HeldOut, measure, sheet_of
 from .session import Clock
 from .state import Machinery, Progress, captured
 from .step import Update
@@ -101,6 +102,8 @@ class Recorder:
         if ok:
             self._write_animator(done)
         report = self._report(done, clock, why, ok)
+        if ok and (found := self._measured()) is not None:
+            report["final"] = dataclasses.asdict(found)
         write_json(self.output / REPORT, report)
         return report
 
@@ -131,14 +134,15 @@ class Recorder:
                 sheet = sheet_of(recipe, networks, placed)
                 write_image(self.output / "pictures" / f"step_{step:06d}.png", sheet, provenance=None)
                 self._journal.picture(step, "pictures", sheet)
-            found = measure(recipe, networks, self._written.held_out, self._machinery.fabric.device)
+            found = self._measured()
             if found is not None:
-                entry = {"l1": found.l1, "geometry_l1": found.geometry_l1, "pairs": found.pairs}
-                self._journal.write(step, {"held_out": entry})
-                change = 100 * (found.l1 / found.geometry_l1 - 1) if found.geometry_l1 else 0.0
-                both = f"L1 {found.l1:.5f}, geometry {found.geometry_l1:.5f}"
-                self._say(f"step {step}  held out: {both} ({change:+.1f} %)")
+                self._journal.write(step, {"held_out": dataclasses.asdict(found)})
+                self._say(f"step {step}  held out: {found.text}")
         self._machinery.fabric.barrier()
+
+    def _measured(self) -> HeldOut | None:
+        machinery = self._machinery
+        return measure(machinery.recipe, machinery.shown, self._written.held_out, machinery.fabric.device)
 
     def _save(self, done: Progress) -> None:
         tensors, record = captured(self._machinery, self._written.identity, done)
@@ -172,6 +176,7 @@ class Recorder:
             "starvation": clock.summary()["starvation"],
             "losses": next((line["losses"] for line in reversed(lines) if "losses" in line), {}),
             "held_out": held_out,
+            "final": None,
             "animator": str(self.output / ANIMATOR) if ok else None,
             "versions": {"headwarp": __version__, "torch": torch.__version__},
         }

@@ -1,0 +1,206 @@
+"""`headwarp train`: from clips to an animator; what cannot work is told before any long work."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+import torch
+from toy_head import toy_head
+from toy_packs import oval, toy_clip
+
+import headwarp.flame.detect
+from headwarp.flame.io import save_head_npz
+from headwarp.geom.errors import HeadwarpError
+from headwarp.tools import train as tool
+from headwarp.tools.cli import main
+from headwarp.tools.recipes import RecipeOptions, recipe_of, with_changes
+from headwarp.tools.train import Train, run
+from headwarp.training.data.media import VideoWriter
+from headwarp.training.data.pairs.blank import blank_pair
+from headwarp.training.engine import dry_run as dry
+from headwarp.training.engine.config import EngineConfig
+from headwarp.training.engine.guard import batch_tensors
+from headwarp.warping.animators import load_animator
+
+
+@pytest.fixture(scope="module")
+def footage(tmp_path_factory):
+    """Two clips with fits beside them, and their head."""
+    folder, head = tmp_path_factory.mktemp("footage"), toy_head()
+    save_head_npz(head, folder / "head.npz")
+    for seed, name in enumerate(("run", "walk")):
+        frames, fit = toy_clip(head, 8, seed=seed)
+        (folder / "clips").mkdir(exist_ok=True)
+        with VideoWriter(folder / "clips" / f"{name}.mp4", 10, crf=12) as writer:
+            for frame in frames:
+                writer.write(frame)
+        fit.save(folder / "clips" / f"{name}.npz")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def drawn_masks(monkeypatch):
+    monkeypatch.setattr(headwarp.flame.detect, "segment_person", oval)
+
+
+def asked(footage, output, **changes):
+    options = {"size": 64, "steps": 3, "batch": 2, "frames": "0:0.6", "log_every": 1, "ema": 0.0}
+    cache = footage / "cache"
+    chosen = {**options, "head": str(footage / "head.npz"), "cache": cache, **changes}
+    return Train("pwm/residual", (footage / "clips",), output, **chosen)
+
+
+def test_clips_become_an_animator(footage, tmp_path):
+    report = run(asked(footage, tmp_path))
+    assert (report["ok"], report["steps"], report["stopped"]) == (True, 3, "steps")
+    assert report["recipe"] == "pwm/residual+structure"
+    assert "stands in" in report["stand_ins"][0]
+    assert report["data"]["clips"] == 2
+    assert report["final"]["pairs"] > 1
+    names = {path.name for path in tmp_path.iterdir()}
+    assert {"animator.safetensors", "checkpoints", "log.jsonl", "report.json"} <= names
+    animator = load_animator("pwm", tmp_path / "animator.safetensors")
+    assert any(float(p.abs().sum()) > 0 for p in animator.network.network.paint.parameters())  # learned
+    assert "3 steps" in tool.describe(report)
+    assert "held out: L1" in tool.describe(report)
+
+
+def test_run_again_it_goes_on(footage, tmp_path):
+    run(asked(footage, tmp_path / "a", steps=2))
+    report = run(asked(footage, tmp_path / "a", steps=4))
+    assert (report["begun_at_step"], report["steps"]) == (2, 4)
+    run(asked(footage, tmp_path / "b", steps=4))
+    assert (tmp_path / "a" / "log.jsonl").read_bytes() == (tmp_path / "b" / "log.jsonl").read_bytes()
+
+
+def test_another_run_is_refused_before_anything_is_packed(footage, tmp_path, monkeypatch):
+    run(asked(footage, tmp_path, steps=1))
+    monkeypatch.setattr(tool, "locked_packs", lambda *a: pytest.fail("packing was begun"))
+    with pytest.raises(HeadwarpError, match=r"config\.pixel_weight: was 1\.0, now 2\.0"):
+        run(asked(footage, tmp_path, set=("pixel_weight=2.0",)))
+
+
+def test_other_data_are_refused(footage, tmp_path):
+    run(asked(footage, tmp_path, steps=1))
+    with pytest.raises(HeadwarpError, match=r"data\.batch: was 2, now 1"):
+        run(asked(footage, tmp_path, batch=1))
+
+
+def test_check_writes_nothing(footage, tmp_path, capsys):
+    config = asked(footage, tmp_path / "out", check=True, cache=None)
+    report = run(config)
+    assert not (tmp_path / "out").exists()
+    assert report["data"]["to_pack"] == 2
+    assert set(report["losses"]) == {"generator/pixel", "generator/structure"}
+    assert 0.5 < report["memory"]["needed_gb"] < report["memory"]["free_gb"]
+    text = tool.describe(report)
+    assert "2 to pack (0 of them to fit" in text
+    assert "nothing was written" in text
+
+
+def test_the_command_line(footage, tmp_path, capsys):
+    words = ["train", "pwm/residual", "--data", str(footage / "clips"), "--output", str(tmp_path / "run")]
+    words += ["--head", str(footage / "head.npz"), "--cache", str(footage / "cache"), "--size", "64"]
+    words += ["--steps", "1", "--batch", "1", "--model-size", "tiny", "--json", str(tmp_path / "r.json")]
+    assert main(words) == 0
+    assert json.loads((tmp_path / "r.json").read_text())["steps"] == 1
+    assert "animator:" in capsys.readouterr().out
+
+
+def test_clips_to_measure_on_may_be_others(footage, tmp_path):
+    held_out = (footage / "clips" / "run.mp4",)
+    report = run(asked(footage, tmp_path, steps=1, frames="0:1", held_out=held_out, held_out_pairs=3))
+    assert report["final"]["pairs"] == 3
+    alone = run(asked(footage, tmp_path / "alone", steps=1, frames="0:1"))
+    assert alone["final"] is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"recipe": "pwm/best"}, "expected one of pwm/official, pwm/paper, pwm/residual, got 'pwm/best'"),
+        ({"recipe": "pwm"}, "pwm has the modes pwm/official"),
+        ({"steps": None}, "--steps, --minutes: expected at least one"),
+        ({"size": 100}, "--size: expected a multiple of 32 pixels, got 100"),
+        ({"batch": 0}, "expected at least 1, 0 and 1"),
+        ({"frames": "0.8"}, "--frames: expected START:END"),
+        ({"vgg": "none.pth"}, "no such file; `headwarp weights list`"),
+        ({"set": ("nose=3",)}, "--set nose=3: expected KEY=VALUE with a field of the recipe: mode, network"),
+        ({"set": ("pixel_weight=big",)}, "--set: config.pixel_weight: expected float, got 'big'"),
+        ({"device": "cuda:77"}, "CUDA devices here"),
+        ({"precision": "16-mixed"}, "needs a CUDA device"),
+        ({"data": ("nowhere",)}, "nowhere"),
+        ({"head": "nowhere.npz"}, "nowhere.npz"),
+    ],
+)
+def test_mistakes_are_told_before_long_work(footage, tmp_path, monkeypatch, changes, text):
+    from pathlib import Path
+
+    monkeypatch.setattr(tool, "locked_packs", lambda *a: pytest.fail("packing was begun"))
+    paths = {
+        name: tuple(map(Path, value)) if name == "data" else Path(value) if name == "vgg" else value
+        for name, value in changes.items()
+    }
+    with pytest.raises(HeadwarpError) as caught:
+        run(dataclasses.replace(asked(footage, tmp_path / "out"), **paths))
+    assert text in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_too_little_memory_says_how_much_is_needed(footage, tmp_path, monkeypatch):
+    monkeypatch.setattr(dry, "free_bytes", lambda device: 800_000_000)
+    with pytest.raises(
+        HeadwarpError,
+        match=r"a batch of 64 needs about \d\.\d GB on the cpu, 0\.8 GB are free; --batch \d+ fits",
+    ):
+        run(asked(footage, tmp_path, batch=64))
+    monkeypatch.setattr(dry, "free_bytes", lambda device: 1000)
+    with pytest.raises(HeadwarpError, match="not even one pair fits"):
+        run(asked(footage, tmp_path))
+
+
+def test_memory_is_counted_once_a_storage_and_let_go():
+    saved = dry.Saved()
+    weight = torch.nn.Parameter(torch.ones(1000))
+    with torch.autograd.graph.saved_tensors_hooks(saved.pack, saved.unpack):
+        x = torch.ones(1000, requires_grad=True) * 2
+        loss = (x * x * weight).sum()
+    assert saved.now == saved.peak == 2 * 4000  # x once, x * x; not the weight
+    loss.backward()
+    del loss, x
+    assert saved.now == 0
+    assert saved.peak == 8000
+
+
+def test_a_blank_pair_has_the_shapes_of_a_real_one(footage):
+    head = toy_head()
+    pair = blank_pair(head, 64)
+    shapes = {name: tuple(value.shape) for name, value in batch_tensors(pair)}
+    assert shapes["source"] == shapes["layers.colours"] == (1, 3, 64, 64)
+    assert shapes["driving_verts"] == (1, len(head.template), 3)
+    assert 0.2 < float(pair.layers.covered.mean()) < 0.9
+    assert float(pair.layers.displacement.abs().max()) == pytest.approx(3, abs=1e-3)
+    two = dry.doubled(pair)
+    assert len(two.source) == len(two.names) == 2
+    assert two.faces.shape == pair.faces.shape
+
+
+@pytest.mark.parametrize("name", ["pwm/residual", "pwm/official", "pwm/paper"])
+@pytest.mark.parametrize("guidance", ["displacement", "both"])
+def test_every_recipe_takes_a_step(name, guidance):
+    head = toy_head()
+    recipe = recipe_of(RecipeOptions(name, "tiny", guidance), head)
+    found = dry.dry_run(recipe, blank_pair(head, 64), EngineConfig(steps=1))
+    assert all(torch.isfinite(torch.tensor(value)) for value in found.losses.values())
+    assert found.fixed_bytes > 4 * 4 * sum(p.numel() for p in recipe.networks()["generator"].parameters())
+    assert found.needed(3) - found.needed(2) == found.pair_bytes > 0
+
+
+def test_fields_are_set_by_name():
+    config = recipe_of(RecipeOptions("pwm/residual"), toy_head()).config
+    changed = with_changes(config, ["structure_weight=0.5", "network.network.base=rendered"])
+    assert (changed.structure_weight, changed.network.network.base) == (0.5, "rendered")
+    with pytest.raises(HeadwarpError, match="expected KEY=VALUE with a field of the recipe: none there"):
+        with_changes(config, ["network.nothing.base=1"])

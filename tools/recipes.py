@@ -1,0 +1,108 @@
+"""Recipes as the command line asks for them: a mode, a size, weights, and any field of its config by name."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from ..flame.model import HeadModel
+from ..geom.errors import HeadwarpError
+from ..training.recipes import Recipe, load_recipe, recipe_entry
+from ..warping._config_json import config_from_json, config_to_json
+
+ModelSize = Literal["tiny", "small", "paper"]
+Guides = Literal["displacement", "codes", "both"]
+
+
+@dataclass(frozen=True)
+class RecipeOptions:
+    """What the command line says of a recipe.
+
+    Attributes:
+        name: ``FILE/MODE``.
+        model_size: of the networks; None: ``tiny`` for ``pwm/residual``, else the paper's.
+        guidance: what guides the network.
+        vgg: file of VGG-19's weights.
+    """
+
+    name: str
+    model_size: ModelSize | None = None
+    guidance: Guides = "displacement"
+    vgg: Path | None = None
+
+
+def recipe_of(
+    options: RecipeOptions,
+    head: HeadModel,
+    *,
+    changes: Sequence[str] = (),
+    learning_rate: float | None = None,
+) -> Recipe:
+    """The recipe.
+
+    Args:
+        options: which.
+        head: that the neural codes lie on, where codes guide.
+        changes: fields of its config as ``KEY=VALUE``, see `with_changes`.
+        learning_rate: in place of the recipe's.
+
+    Raises:
+        HeadwarpError: no such recipe, field or file.
+    """
+    from ..training.recipes.pwm import sized
+    from ..warping.pwm import CodesConfig
+
+    config = recipe_entry(options.name).config
+    if options.vgg is not None and not options.vgg.is_file():
+        raise HeadwarpError(
+            f"--vgg {options.vgg}: no such file; `headwarp weights list` says where the weights are to be had"
+        )
+    if options.name.startswith("pwm/"):
+        size = options.model_size or ("tiny" if options.name == "pwm/residual" else "paper")
+        coded = options.guidance != "displacement"
+        codes = CodesConfig(count=len(head.template)) if coded else None
+        config = sized(config, size, guidance=options.guidance, codes=codes)
+    chosen = {"vgg": options.vgg, "learning_rate": learning_rate}
+    config = dataclasses.replace(
+        config, **{name: value for name, value in chosen.items() if value is not None}
+    )
+    return load_recipe(options.name, config=with_changes(config, changes))
+
+
+def with_changes(config: Any, changes: Sequence[str]) -> Any:
+    """A config with fields set: ``network.network.stem=8``, ``warped="last"``; values are JSON, or text.
+
+    Raises:
+        HeadwarpError: no such field, or a value of another type; the text names the place.
+
+    Example:
+        >>> from headwarp.training.engine.config import EngineConfig
+        >>> with_changes(EngineConfig(), ["steps=5", "schedule=cosine"]).schedule
+        'cosine'
+    """
+    plain = config_to_json(config)
+    for change in changes:
+        key, equals, text = change.partition("=")
+        *path, last = key.split(".")
+        place: Any = plain
+        for step in path:
+            place = place.get(step) if isinstance(place, dict) else None
+        if not equals or not isinstance(place, dict) or last not in place:
+            fields = ", ".join(place) if isinstance(place, dict) else "none there"
+            raise HeadwarpError(f"--set {change}: expected KEY=VALUE with a field of the recipe: {fields}")
+        place[last] = _value(text)
+    try:
+        return config_from_json(type(config), plain)
+    except HeadwarpError as error:
+        raise HeadwarpError(f"--set: {error}") from error
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

@@ -1,0 +1,321 @@
+"""`headwarp train`: a recipe trained on clips, from its last checkpoint if there is one."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from tyro.conf import Positional
+
+from ..flame.model import HeadModel
+from ..geom.errors import HeadwarpError
+from ..training.data.pairs.batch import PairBatch
+from ..training.data.pairs.blank import blank_pair
+from ..training.data.pairs.pack import Pack, PackConfig
+from ..training.data.pairs.sampler import PairConfig
+from ..training.engine.config import EngineConfig, check_config, fingerprint
+from ..training.engine.dry_run import DryRun, check_memory, dry_run
+from ..training.engine.loop import train
+from ..training.engine.parallel import check_device
+from ..training.engine.pictures import HeldOut
+from ..training.engine.state import identity_of
+from ..training.engine.store import check_same, newest
+from ..training.recipes import Recipe
+from .evaluation.clips import parse_share
+from .heads import ready_head
+from .inputs import check_folder
+from .pack import DataConfig, PackPlan, packs_at, plan_packs
+from .recipes import Guides, ModelSize, RecipeOptions, recipe_of
+from .training_data import BatchOptions, PackedBatches, facts_of, held_out_batches, locked_packs
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train a recipe on clips; run again, it goes on from its last checkpoint.
+
+    Clips are fitted where no fit is at hand and packed once into --cache. OUTPUT holds checkpoints,
+    log.jsonl, pictures of held-out pairs, report.json and animator.safetensors, which --checkpoint of other
+    commands takes. Several processes: torchrun --nproc-per-node N -m headwarp.tools.cli train ...
+    """
+
+    recipe: Positional[str]
+    """pwm/residual, pwm/paper or pwm/official."""
+    data: tuple[Path, ...]
+    """Clips, folders of them, a VoxCeleb tree, a .csv list, or a folder of packs."""
+    output: Path
+    """Folder of the run."""
+    fits: Path | None = None
+    """Folder of fits that headwarp fit made; fits that lie beside the clips are found too."""
+    cache: Path | None = None
+    """Where packs and fits are kept; without it, cache in the output."""
+    persons: Path | None = None
+    """CSV list (name, person) that says who is in the clips: pairs are drawn person by person."""
+    exclude: Path | None = None
+    """CSV list whose persons are left out, such as those of a test set."""
+    held_out: tuple[Path, ...] = ()
+    """Clips to measure on; without them, the frames that --frames leaves out."""
+    head: str | None = None
+    """builtin, or a head file; without it, what $HEADWARP_HEAD names, else builtin."""
+    size: int = 256
+    """Side of the frames in pixels, a multiple of 32."""
+    codec: Literal["raw", "jpeg"] = "raw"
+    """How packs keep frames: raw is quick and large."""
+    frames: str = "0:1"
+    """Part of every clip that is trained on, START:END in 0..1."""
+    pairs: Literal["random", "first", "official"] = "random"
+    """Which two frames: any, the clip's first as source, or any in order of time."""
+    min_gap: int = 1
+    """Least distance of the two in frames."""
+    across: float = 0.0
+    """Share of pairs whose frames come from two clips of the person."""
+    augment: bool = True
+    """Change the colours of both frames at random, alike."""
+    still_camera: bool = False
+    """Do not measure the background's motion."""
+    model_size: ModelSize | None = None
+    """Size of the networks; without it, tiny for pwm/residual and the paper's for the others."""
+    guidance: Guides = "displacement"
+    """What guides the network: rendered displacement, posed neural codes, or both."""
+    vgg: Path | None = None
+    """File of VGG-19's weights for the perceptual loss; without it a fixed loss stands in."""
+    set: tuple[str, ...] = ()
+    """Fields of the recipe's config as KEY=VALUE, such as pixel_weight=2 or network.network.stem=8."""
+    learning_rate: float | None = None
+    """In place of the recipe's."""
+    steps: int | None = None
+    """Steps in all."""
+    minutes: float | None = None
+    """Minutes in all, over every session of the run."""
+    batch: int = 4
+    """Pairs of a step, for each process."""
+    accumulate: int = 1
+    """Batches for a step."""
+    workers: int = 0
+    """Processes that make batches ahead."""
+    seed: int = 0
+    """Of weights, pairs and everything else that is drawn by lot."""
+    precision: Literal["32", "bf16-mixed", "16-mixed"] = "32"
+    """Of the networks' forward passes."""
+    schedule: Literal["constant", "cosine"] = "constant"
+    """Of the learning rate."""
+    warmup: int = 0
+    """Steps over which the learning rate rises."""
+    clip: float | None = None
+    """Largest norm of a network's gradients."""
+    ema: float = 0.999
+    """Decay of the moving average that is shown and saved; 0 keeps none."""
+    ema_from: int = 0
+    """Step at which the average begins."""
+    compile: bool = False
+    """torch.compile the networks."""
+    channels_last: bool = False
+    """Memory order of pictures, often quicker."""
+    on_nonfinite: Literal["stop", "skip"] = "stop"
+    """What happens at a loss that is NaN or infinite."""
+    checkpoint_every: int = EngineConfig.checkpoint_every
+    """Steps between checkpoints; one is written every five minutes too."""
+    keep: int = EngineConfig.keep
+    """Checkpoints that are kept."""
+    log_every: int = EngineConfig.log_every
+    """Steps between lines of the log."""
+    pictures_every: int = EngineConfig.pictures_every
+    """Steps between pictures, and between measurements of held-out pairs."""
+    held_out_pairs: int = 16
+    """How many pairs are measured."""
+    device: str = "cpu"
+    """cpu, cuda or cuda:N."""
+    check: bool = False
+    """Only try: data, weights, memory and one step; nothing is written."""
+    restart: bool = False
+    """Begin anew; an old run is set aside in OUTPUT/before-N."""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A training whose settings, recipe, data and memory are checked.
+
+    Attributes:
+        head: of the fits.
+        recipe: to be run.
+        engine: how.
+        options: how packs become batches.
+        asked: the data.
+        held_out: data to measure on, or None.
+        found: of the trial step; None where a run goes on or other processes share the work.
+        facts: for the report of ``--check``.
+    """
+
+    head: HeadModel
+    recipe: Recipe
+    engine: EngineConfig
+    options: BatchOptions
+    asked: DataConfig
+    held_out: DataConfig | None
+    found: DryRun | None
+    facts: Mapping[str, Any]
+
+
+def run(config: Train) -> dict[str, Any]:
+    """The command.
+
+    Raises:
+        HeadwarpError: anything that would keep the training from its end, before any long work; or a loss
+            that is not finite.
+    """
+    planned = plan(config)
+    if config.check:
+        return {"ok": True, "check": True, **planned.facts}
+    check_folder(config.output)
+    packs, data = locked_packs(planned.asked, planned.head)
+    report = train(
+        planned.recipe,
+        PackedBatches(packs, planned.head, planned.options),
+        output=config.output,
+        config=planned.engine,
+        held_out=_held_out(config, planned, packs),
+        facts=facts_of(packs, planned.options),
+        restart=config.restart,
+        say=_say,
+    )
+    return {**report, "left_out": data["left_out"]}
+
+
+def plan(config: Train) -> Planned:
+    """Check everything that can be checked in seconds.
+
+    Raises:
+        HeadwarpError: settings, recipe, weights, data, another run's folder, memory.
+    """
+    engine = _engine_config(config)
+    check_config(engine)
+    check_device(engine.device)
+    share = parse_share(config.frames)
+    if config.size % 32 or config.size < 32:
+        raise HeadwarpError(f"--size: expected a multiple of 32 pixels, got {config.size}")
+    if config.batch < 1 or config.workers < 0 or config.held_out_pairs < 1:
+        raise HeadwarpError("--batch, --workers, --held-out-pairs: expected at least 1, 0 and 1")
+    head = ready_head(config.head)
+    choice = RecipeOptions(config.recipe, config.model_size, config.guidance, config.vgg)
+    recipe = recipe_of(choice, head, changes=config.set, learning_rate=config.learning_rate)
+    goes_on = _check_run(config, recipe, engine)
+    asked, held_out = _data(config)
+    clips = _planned_clips(asked, head)
+    measured = None if held_out is None else _planned_clips(held_out, head)
+    pairs = PairConfig(config.pairs, config.min_gap, share, across=config.across)
+    options = BatchOptions(
+        batch=config.batch,
+        workers=config.workers,
+        seed=config.seed,
+        pairs=pairs,
+        augment=config.augment,
+        still_camera=config.still_camera,
+        device=config.device,
+    )
+    alone = int(os.environ.get("WORLD_SIZE", "1")) == 1
+    found = None if (goes_on and not config.check) or not alone else _trial(recipe, head, engine, config)
+    facts = {
+        "recipe": recipe.name,
+        "stand_ins": list(recipe.stand_ins),
+        "goes_on": goes_on,
+        "data": clips,
+        "held_out": measured,
+        **({} if found is None else _facts(found, config)),
+    }
+    return Planned(head, recipe, engine, options, asked, held_out, found, facts)
+
+
+def describe(report: Mapping[str, Any]) -> str:
+    """What a person reads."""
+    lines = [f"{report['recipe']}", *(f"stands in: {text}" for text in report["stand_ins"])]
+    if report.get("check"):
+        data = report["data"]
+        to_do = f"{data['to_pack']} to pack ({data['to_fit']} of them to fit: about {data['seconds']} s)"
+        disk = f"{data['disk_bytes'] / 1e9:.1f} GB of disk"
+        lines.append(f"data: {data['packed']} packed, {to_do}, {len(data['left_out'])} left out; {disk}")
+        lines += [f"  left out: {clip}: {reason}" for clip, reason in list(data["left_out"].items())[:5]]
+        if "memory" in report:
+            memory = report["memory"]
+            lines.append(f"memory: about {memory['needed_gb']:.1f} GB of {memory['free_gb']:.1f} GB free")
+            lines.append(f"one step of one pair: {report['seconds_per_pair']:.2f} s")
+        return "\n".join([*lines, "nothing was written; without --check the training begins"])
+    lines.append(f"{report['steps']} steps in {report['minutes']:.1f} minutes; ended by {report['stopped']}")
+    if report["final"] is not None:
+        lines.append(f"held out: {HeldOut(**report['final']).text}")
+    return "\n".join([*lines, f"animator: {report['animator']}"])
+
+
+def _engine_config(config: Train) -> EngineConfig:
+    """The engine's part: the options of the same names."""
+    names = {field.name for field in dataclasses.fields(EngineConfig)} & set(vars(config))
+    chosen = {name: getattr(config, name) for name in names}
+    return EngineConfig(**{**chosen, "ema": config.ema or None})
+
+
+def _data(config: Train) -> tuple[DataConfig, DataConfig | None]:
+    """What is trained on, and the clips to measure on."""
+    cache = config.cache or config.output / "cache"
+    packing = PackConfig(config.size, config.codec)
+    data = config.data[0] if len(config.data) == 1 else config.data
+    asked = DataConfig(data, cache, config.fits, config.persons, config.exclude, packing)
+    if not config.held_out:
+        return asked, None
+    paths = config.held_out[0] if len(config.held_out) == 1 else config.held_out
+    return asked, DataConfig(paths, cache, config.fits, config.persons, packing=packing)
+
+
+def _planned_clips(asked: DataConfig, head: HeadModel) -> dict[str, Any]:
+    ready = packs_at(asked, head)
+    if ready is None:
+        return plan_packs(asked, head).report()
+    return PackPlan(tuple(ready), (), {}, 0, 0, 0).report()
+
+
+def _check_run(config: Train, recipe: Recipe, engine: EngineConfig) -> bool:
+    """Whether the folder holds a run to go on with. Raises HeadwarpError if it is another one's."""
+    folder = config.output / "checkpoints"
+    found = None if config.restart or not folder.is_dir() else newest(folder, say=_say)
+    if found is None:
+        return False
+    checkpoint, record = found
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    settings = {**fingerprint(engine), "processes": processes}
+    check_same(record, identity_of(recipe, record.identity["data"], settings), checkpoint.path)
+    return True
+
+
+def _trial(recipe: Recipe, head: HeadModel, engine: EngineConfig, config: Train) -> DryRun:
+    found = dry_run(recipe, blank_pair(head, config.size), engine)
+    check_memory(found, config.batch, workers=config.workers)
+    return found
+
+
+def _facts(found: DryRun, config: Train) -> dict[str, Any]:
+    return {
+        "memory": check_memory(found, config.batch, workers=config.workers),
+        "seconds_per_pair": found.seconds,
+        "losses": found.losses,
+    }
+
+
+def _held_out(config: Train, planned: Planned, packs: list[Pack]) -> list[PairBatch]:
+    """From the clips that were named; else from what ``--frames`` leaves at the end, or at the beginning."""
+    start, end = planned.options.pairs.share
+    share, chosen = (end, 1.0) if end < 1 else (0.0, start), packs
+    if planned.held_out is not None:
+        chosen, _ = locked_packs(planned.held_out, planned.head)
+        share = (0.0, 1.0)
+    if share[0] >= share[1] or int(os.environ.get("RANK", "0")):
+        return []
+    return held_out_batches(
+        chosen, planned.head, share=share, count=config.held_out_pairs, still_camera=config.still_camera
+    )
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()

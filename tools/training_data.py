@@ -1,0 +1,161 @@
+"""Packs as the numbered batches that the training engine asks for, and the pairs that are held out."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import hashlib
+import math
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..flame.model import HeadModel
+from ..geom.errors import HeadwarpError
+from ..training.data.pairs.augment import AugmentConfig
+from ..training.data.pairs.batch import PairBatch, stack_pairs
+from ..training.data.pairs.guidance import MakerConfig, PairMaker
+from ..training.data.pairs.loader import LoaderConfig, PairLoader
+from ..training.data.pairs.pack import Pack
+from ..training.data.pairs.sampler import PairConfig, PairIndex, PairSampler
+from .pack import DataConfig, prepare_packs
+
+HELD_OUT_BATCH = 4
+
+
+@dataclass(frozen=True)
+class BatchOptions:
+    """How packs become batches.
+
+    Attributes:
+        batch: pairs of a batch, for each process.
+        workers: processes that make batches ahead.
+        seed: of the draw.
+        pairs: which pairs.
+        augment: change colours at random.
+        still_camera: do not measure the background's motion.
+        device: that batches are meant for.
+    """
+
+    batch: int = 4
+    workers: int = 0
+    seed: int = 0
+    pairs: PairConfig = field(default_factory=PairConfig)
+    augment: bool = True
+    still_camera: bool = False
+    device: str = "cpu"
+
+    @property
+    def maker(self) -> MakerConfig:
+        """Of pairs."""
+        return MakerConfig(still_camera=self.still_camera)
+
+
+@dataclass(frozen=True)
+class PackedBatches:
+    """`training.engine.loop.Batches` of packs."""
+
+    packs: Sequence[Pack]
+    head: HeadModel
+    options: BatchOptions
+
+    def __call__(self, first: int, *, rank: int, world: int) -> Iterator[PairBatch]:
+        """Batch number ``first`` and all after it."""
+        options = self.options
+        sampler = PairSampler([p.index for p in self.packs], seed=options.seed, config=options.pairs)
+        device = options.device if world == 1 or options.device == "cpu" else f"cuda:{_local_rank()}"
+        augment = AugmentConfig() if options.augment else None
+        config = LoaderConfig(device, rank, world, maker=options.maker, augment=augment)
+        return iter(
+            PairLoader(
+                self.packs,
+                self.head,
+                sampler,
+                batch_size=options.batch,
+                workers=options.workers,
+                start_step=first,
+                config=config,
+            )
+        )
+
+
+def facts_of(packs: Sequence[Pack], options: BatchOptions) -> dict[str, Any]:
+    """What a run must have in common with the one that it goes on from."""
+    named = [f"{p.index.clip} {p.index.person} {len(p)} {p.index.size} {p.index.made_of}" for p in packs]
+    return {
+        "head": packs[0].index.model_id,
+        "size": packs[0].index.size,
+        "clips": len(packs),
+        "packs": hashlib.sha256("\n".join(named).encode()).hexdigest()[:16],
+        "batch": options.batch,
+        "pairs": dataclasses.asdict(options.pairs),
+        "augment": options.augment,
+        "still_camera": options.still_camera,
+    }
+
+
+def locked_packs(asked: DataConfig, head: HeadModel) -> tuple[list[Pack], dict[str, Any]]:
+    """`pack.prepare_packs` by one process at a time: the others find the packs made."""
+    with _alone(asked.cache):
+        return prepare_packs(
+            asked.data,
+            asked.cache,
+            head,
+            fits=asked.fits,
+            persons=asked.persons,
+            exclude=asked.exclude,
+            config=asked.packing,
+        )
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / ".lock").open("w")
+    except OSError as error:
+        raise HeadwarpError(f"--cache {folder}: cannot be written ({error.strerror})") from error
+    with file:
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def held_out_batches(
+    packs: Sequence[Pack], head: HeadModel, *, share: tuple[float, float], count: int, still_camera: bool
+) -> list[PairBatch]:
+    """Pairs to measure on: from a clip's first usable frame to frames spread evenly over a part of the clip.
+
+    Args:
+        packs: clips; if there are more than ``count``, so many of them, spread evenly.
+        head: their model.
+        share: part of every clip, START and END in 0..1.
+        count: pairs in all, about.
+        still_camera: as for training.
+    """
+    chosen = [int(n) for n in np.unique(np.linspace(0, len(packs) - 1, min(count, len(packs))).round())]
+    each = math.ceil(count / len(chosen))
+    pairs = [PairIndex(n, 0, n, p) for n in chosen for p in _spread(packs[n], share, each)]
+    maker = PairMaker(packs, head, config=MakerConfig(still_camera=still_camera))
+    made = [maker.make(pair) for pair in pairs]
+    return [stack_pairs(made[n : n + HELD_OUT_BATCH]) for n in range(0, len(made), HELD_OUT_BATCH)]
+
+
+def _spread(pack: Pack, share: tuple[float, float], count: int) -> list[int]:
+    """Positions of a pack within a part of its clip, without the first, evenly spread."""
+    numbers, length = np.asarray(pack.index.frames), pack.index.clip_frames
+    inside = np.flatnonzero((numbers >= int(share[0] * length)) & (numbers < math.ceil(share[1] * length)))
+    inside = inside[inside > 0]
+    if not len(inside):
+        return []
+    places = np.unique(np.linspace(0, len(inside) - 1, min(count, len(inside))).round().astype(int))
+    return [int(inside[place]) for place in places]
+
+
+def _local_rank() -> int:
+    return int(os.environ.get("LOCAL_RANK", "0"))
