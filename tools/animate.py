@@ -27,6 +27,7 @@ from .performance import (
     PICTURES,
     check_device,
     check_output,
+    check_window,
     full_frames,
     perform,
     progress,
@@ -140,6 +141,7 @@ def animate(
     """
     place = check_device(device)
     maker = load_animator(animator) if isinstance(animator, str) else animator
+    check_window(maker, size, name=animator if isinstance(animator, str) else type(maker).__name__)
     model = ready_head(head)
     driver = open_driver(driving, model)
     performance = prepare(source, driver, model, transfer=transfer, size=size, face=face)
@@ -219,6 +221,7 @@ def run(config: Animate) -> dict[str, Any]:
     check_output(config.output, [*CLIPS, *PICTURES], what="a clip or a picture")
     place = check_device(config.device)
     animator = load_animator(config.animator, config.checkpoint)
+    check_window(animator, config.size, name=config.animator)
     model = ready_head(config.head)
     driver = open_driver(
         config.driving, model, fps=config.fps, face=config.driving_face, landmarks=config.landmarks

@@ -23,6 +23,7 @@ from .performance import (
     PICTURES,
     check_device,
     check_output,
+    check_window,
     full_frames,
     perform,
     progress,
@@ -140,6 +141,7 @@ def edit_track(
     """One photo in many poses; arguments as in `edit`, each frame is made when it is asked for."""
     place = check_device(device)
     maker = load_animator(animator) if isinstance(animator, str) else animator
+    check_window(maker, size, name=animator if isinstance(animator, str) else type(maker).__name__)
     model = ready_head(head)
     picture = next(iter(as_frames(photo)))
     portrait = open_portrait(picture, head=model, size=size, face=face)
@@ -168,6 +170,7 @@ def run(config: Edit) -> dict[str, Any]:
     _check(config)
     place = check_device(config.device)
     animator = load_animator(config.animator, config.checkpoint)
+    check_window(animator, config.size, name=config.animator)
     model = ready_head(config.head)
     poses = poses_of(config, model)
     picture = next(iter(as_frames(config.photo)))

@@ -11,7 +11,7 @@ from tyro.conf import FlagCreatePairsOff
 
 from ..flame.model import HeadModel
 from ..flame.residual import ResidualField
-from ..geom.errors import HeadwarpError, MediaError, NoFaceError
+from ..geom.errors import HeadwarpError, MediaError, NoFaceError, ShapeError
 from ..training.data.inputs import names_by_path
 from .evaluation.animators import load_animators, names_of
 from .evaluation.clips import clip_paths, parse_share, prepare_clip
@@ -20,7 +20,7 @@ from .evaluation.networks import load_networks
 from .evaluation.pairs import ListFacts, PairOptions, labels, measure_pairs, open_list
 from .evaluation.report import check_against, describe, progress, report_of, write_sheet_of
 from .heads import ready_head
-from .performance import check_device
+from .performance import check_device, check_window
 
 __all__ = ["Evaluate", "describe", "evaluate", "run"]
 
@@ -131,6 +131,8 @@ def _evaluated(config: Evaluate, head: str | Path | HeadModel) -> dict[str, Any]
     if config.pairs is None:
         return _evaluate_clips(config, Setting(animators, ready_head(head), networks, device))
     check_against(config.against, labels(_pair_options(config), animators))
+    for name, animator in animators.items():
+        check_window(animator, config.size, name=name)
     facts = open_list(_pair_options(config))
     return _evaluate_pairs(config, facts, Setting(animators, ready_head(head), networks, device, shown=1))
 
@@ -183,14 +185,15 @@ def _evaluate_clips(config: Evaluate, setting: Setting) -> dict[str, Any]:
                 share=share,
                 still_camera=config.still_camera,
             )
+            field = clip.portrait.field
+            outcomes[name] = measure(clip, setting)
         except (NoFaceError, MediaError) as error:
             failed[name] = str(error)
-            continue
-        field = clip.portrait.field
-        outcomes[name] = measure(clip, setting)
+        except ShapeError as error:  # a network that takes no frames of this size
+            failed[name] = f"{name}: {error}"
     if not outcomes:
         reasons = "; ".join(failed.values())
-        raise HeadwarpError(f"evaluate: expected at least one clip with a face, got none: {reasons}")
+        raise HeadwarpError(f"evaluate: expected at least one clip that can be measured, got none: {reasons}")
     write_sheet_of(config.sheet, outcomes, list(setting.animators))
     protocol = {
         "source": "first frame with the face",

@@ -17,7 +17,7 @@ from ..geom.displacement import dilate
 from ..geom.errors import HeadwarpError
 from ..training.data.portrait import Frame, Portrait, to_frame
 from ..training.data.provenance import COMPOSITE_WITH_TRAINED, ENHANCED, Provenance
-from ..warping.animators import Animation, Animator
+from ..warping.animators import Animation, Animator, frame_multiple
 from ..warping.composite import paste_back
 
 PICTURES = (".png", ".jpg", ".jpeg")
@@ -54,6 +54,18 @@ def check_output(path: Path, suffixes: Sequence[str], *, what: str) -> Path:
     if path.suffix.lower() not in suffixes:
         raise HeadwarpError(f"--output: expected a name in {', '.join(suffixes)} for {what}, got {path.name}")
     return path
+
+
+def check_window(animator: Animator, size: int, *, name: str) -> None:
+    """Refuse a window that the animator does not take, before the work is done.
+
+    Raises:
+        HeadwarpError: its side is no multiple of what the animator asks for.
+    """
+    step = frame_multiple(animator)
+    if size % step:
+        near = max(step, round(size / step) * step)
+        raise HeadwarpError(f"--size: {name} takes multiples of {step} pixels, got {size}; take {near}")
 
 
 def on_device(observation: Kept, device: torch.device) -> Kept:

@@ -124,6 +124,16 @@ def load_animator(
     return entry.build(chosen)
 
 
+def frame_multiple(animator: Animator) -> int:
+    """Sides of the frames that an animator takes are multiples of this, its ``frame_multiple``; 1 for any.
+
+    Example:
+        >>> frame_multiple(load_animator("copy"))
+        1
+    """
+    return int(getattr(animator, "frame_multiple", 1))
+
+
 def single(sources: Sequence[Source], *, by: str) -> Source:
     """The only source, or an error: these animators take one."""
     if len(sources) != 1:

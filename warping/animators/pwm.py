@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ...geom.guidance import Driving, Source, require, take
 from ..posed_layers import compose
+from ..progressive import ProgressiveConfig
 from ..pwm import Features, PwmConfig, PwmNetwork, PwmOutput
 from . import Animation, register, single
 from .geometry import GeometryAnimator, GeometryCache
@@ -46,6 +47,12 @@ class PwmAnimator(nn.Module):
         self.network = PwmNetwork(config)
         self.geometry = GeometryAnimator(config.geometry)
         self.eval().requires_grad_(False)
+
+    @property
+    def frame_multiple(self) -> int:
+        """Sides of frames are multiples of this: ``pwm/residual`` takes any."""
+        network = self.config.network
+        return network.multiple if isinstance(network, ProgressiveConfig) else 1
 
     def encode(self, sources: Sequence[Source]) -> PwmCache:
         """Layers and features of the source."""
