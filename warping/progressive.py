@@ -382,8 +382,9 @@ class ProgressiveWarping(nn.Module):
 
 
 def _joined(first: Tensor, second: Tensor) -> Tensor:
-    """Both along the channels; a batch of 1 is repeated."""
-    batch = max(len(first), len(second))
-    return torch.cat(
-        [first.expand(batch, -1, -1, -1), second.to(first.dtype).expand(batch, -1, -1, -1)], dim=1
-    )
+    """Both along the channels, in the type and layout of the first; a batch of 1 is repeated."""
+    batch, layout = max(len(first), len(second)), torch.contiguous_format
+    if first.is_contiguous(memory_format=torch.channels_last):
+        layout = torch.channels_last
+    laid = second.to(first.dtype).contiguous(memory_format=layout)  # or the next convolution copies all of it
+    return torch.cat([each.expand(batch, -1, -1, -1) for each in (first, laid)], dim=1)

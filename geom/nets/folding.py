@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from .blocks import DownBlock, SameBlock, Spade, SpadeResBlock, UpBlock, activate
+from .upsampling import doubling_kernel
 
 
 def fold_norms_(network: nn.Module) -> nn.Module:
@@ -62,13 +63,14 @@ class FoldedBlock(nn.Module):
     def __init__(self, block: SameBlock) -> None:
         super().__init__()
         (weight, bias), (scale, shift) = _linear(block.conv), _affine(block.norm)
-        self.conv = _convolution(weight * scale[:, None, None, None], bias * scale + shift, block.conv)
-        self.up, self.down = isinstance(block, UpBlock), isinstance(block, DownBlock)
+        weight, bias = weight * scale[:, None, None, None], bias * scale + shift
+        self.down = isinstance(block, DownBlock)
+        self.conv: nn.Module = (
+            _doubling(weight, bias) if isinstance(block, UpBlock) else _convolution(weight, bias, block.conv)
+        )
 
     def forward(self, features: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D h w"]:
         """As the block's."""
-        if self.up:
-            features = F.interpolate(features, scale_factor=2, mode="nearest")
         result = activate(self.conv(features))
         return F.avg_pool2d(result, 2) if self.down else result
 
@@ -131,13 +133,27 @@ def _affine(norm: Any) -> tuple[Tensor, Tensor]:
 
 
 def _convolution(weight: Tensor, bias: Tensor, like: Any) -> nn.Conv2d:
-    """A convolution with this weight and bias and the padding of another; nothing is drawn at random."""
+    """A convolution with this weight and bias and the padding of another."""
     outputs, inputs, height, width = weight.shape
-    with torch.device("meta"):
+    with torch.device("meta"):  # nothing is drawn at random
         made = nn.Conv2d(inputs, outputs, (height, width), padding=like.padding)
-    made.weight = nn.Parameter(weight.detach().clone(), requires_grad=False)
-    made.bias = nn.Parameter(bias.detach().clone(), requires_grad=False)
-    return made
+    return _with(made, weight, bias)
+
+
+def _doubling(weight: Tensor, bias: Tensor) -> nn.ConvTranspose2d:
+    """Doubling and convolution in one; see `upsampling`."""
+    outputs, inputs = weight.shape[:2]
+    with torch.device("meta"):
+        made = nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1)
+    return _with(made, doubling_kernel(weight), bias)
+
+
+def _with(layer: Any, weight: Tensor, bias: Tensor) -> Any:
+    """The layer with these fixed numbers, in memory of their own."""
+    contiguous = torch.contiguous_format
+    layer.weight = nn.Parameter(weight.detach().clone(memory_format=contiguous), requires_grad=False)
+    layer.bias = nn.Parameter(bias.detach().clone(), requires_grad=False)
+    return layer
 
 
 _FOLDERS: dict[type, Callable[..., nn.Module]] = {

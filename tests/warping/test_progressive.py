@@ -13,6 +13,7 @@ from torch import nn
 from headwarp.geom.errors import HeadwarpError, ShapeError
 from headwarp.geom.flow import warp
 from headwarp.geom.nets.folding import fold_norms_
+from headwarp.geom.nets.packing import pack_convolutions_
 from headwarp.geom.pyramid import guidance_pyramid
 from headwarp.warping._config_json import config_from_json, config_to_json
 from headwarp.warping.progressive import (
@@ -175,15 +176,17 @@ def test_an_alpha_of_zero_shows_the_warped_source_where_it_is_blended():
 
 @pytest.mark.parametrize("mode", [paper, official])
 @pytest.mark.parametrize("kind", KINDS)
-def test_folded_network_computes_the_same(mode, kind):
+def test_folded_and_packed_network_computes_the_same(mode, kind):
     config = small(mode(kind))
     net = network(config)
     given = inputs(config)
     with torch.no_grad():
         expected = net(*given)
-        folded = fold_norms_(copy.deepcopy(net))(*given)
-    torch.testing.assert_close(folded.image, expected.image, rtol=0, atol=1e-5)
-    torch.testing.assert_close(folded.flows[-1], expected.flows[-1], rtol=0, atol=1e-4)
+        folded = fold_norms_(copy.deepcopy(net))
+        outputs = [folded(*given), pack_convolutions_(folded.to(memory_format=torch.channels_last))(*given)]
+    for output in outputs:
+        torch.testing.assert_close(output.image, expected.image, rtol=0, atol=1e-5)
+        torch.testing.assert_close(output.flows[-1], expected.flows[-1], rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", KINDS)

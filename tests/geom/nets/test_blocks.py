@@ -92,6 +92,27 @@ def test_input_is_left_alone():
     assert torch.equal(guidance, kept[1])
 
 
+@pytest.mark.parametrize("size", [(1, 2), (16, 16)])
+def test_up_block_in_one_step_and_in_two(size, monkeypatch):
+    block = used(UpBlock(6, 4)).double()
+    features = torch.randn(1, 6, *size, dtype=torch.float64, requires_grad=True)
+    assert block._one_step_pays(features) == (size[0] == 16)
+    leaves = [features, *block.parameters()]
+    results = []
+    for answer in (True, False):
+        monkeypatch.setattr(UpBlock, "_one_step_pays", lambda *_, answer=answer: answer)
+        result = block(features)
+        results.append((result, *torch.autograd.grad(result.square().sum(), leaves)))
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-9)
+
+
+def test_up_block_with_another_kernel():
+    block = used(UpBlock(2, 3, 5))
+    assert not block._one_step_pays(torch.zeros(1, 2, 32, 32))
+    assert block(torch.zeros(1, 2, 32, 32)).shape == (1, 3, 64, 64)
+
+
 def test_spectral_norm_bounds_the_weight_and_can_be_left_out():
     torch.manual_seed(0)
     layer = convolution(8, 16)
