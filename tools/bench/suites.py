@@ -17,6 +17,7 @@ from .animation import animator_cases, detection_cases, fill_cases
 from .clips import clip_cases
 from .device import device_cases
 from .fitting import fit_cases, pose_cases
+from .pairs import pair_cases
 
 _VERTICES = 5000
 _CHANNELS = 16
@@ -145,6 +146,7 @@ SUITES: dict[str, Callable[[], Sequence[Case]]] = {
     "animator": animator_cases,
     "fit": fit_cases,
     "pose": pose_cases,
+    "pairs": pair_cases,
     "clips": clip_cases,
     "device": device_cases,
 }

@@ -1,0 +1,110 @@
+"""Pairs to train on, of the shipped photograph turned: computed, read again; how long a training waits."""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ...flame.model import HeadModel
+    from ...training.data.pairs.guidance import Keep
+    from ...training.data.pairs.pack import Pack
+    from ...training.data.pairs.sampler import Mode, PairSampler
+    from .suites import Case
+
+SIZE = 256
+FRAMES = 24
+MOST_YAW_DEG = 18.0
+BATCH = 2
+STEPS = 40
+STEP_SECONDS = (0.0, 0.1)
+
+
+def pair_cases() -> Sequence[Case]:
+    """One pair of a clip of 24 frames: read where it was kept, computed beside it; from the first frame,
+    whose layers are at hand, and between any two frames, whose source's are not.
+
+    The facts are the share of its time that a loop waits for batches of two which one worker makes, if it
+    works 0 or 100 ms on each.
+    """
+    from .suites import Case
+
+    head, packs = _photograph_as_clip()
+    cases = []
+    for mode in ("first", "random"):
+        kept, computed = (_pairs(packs, head, mode, keep) for keep in ("pairs", "nothing"))
+        waiting = _waiting_shares(packs, head, mode)
+        cases.append(Case(f"pairs/{mode}", SIZE, 1, kept, ("computed", computed), waiting))
+    return cases
+
+
+def _photograph_as_clip() -> tuple[HeadModel, list[Pack]]:
+    from skimage.data import astronaut
+
+    from ...flame.params import Pose
+    from ...flame.posing import apply_pose
+    from ...training.data.pairs.pack import ClipLabel, PackConfig, pack_clip
+    from ...training.data.portrait import to_frame
+    from ...warping.animators import load_animator
+    from ..portrait import open_portrait
+
+    portrait = open_portrait(astronaut(), size=SIZE)
+    share = [2 * abs((number / FRAMES) % 1 - 0.5) for number in range(FRAMES)]
+    fit = apply_pose(
+        portrait.head, portrait.fit, [Pose(yaw=MOST_YAW_DEG * (s - 0.5), jaw=s / 4) for s in share]
+    )
+    animator = load_animator("geometry")
+    cache = animator.encode([portrait.source()])
+    frames = (
+        to_frame(animator.animate(cache, portrait.driving(fit.select([number]))).image)
+        for number in range(FRAMES)
+    )
+    folder = Path(tempfile.mkdtemp(prefix="headwarp-bench-"))
+    label, config = ClipLabel("astronaut", "turned"), PackConfig(SIZE)
+    return portrait.head, [
+        pack_clip(frames, fit, head=portrait.head, folder=folder, label=label, config=config)
+    ]
+
+
+def _sampler(packs: Sequence[Pack], mode: Mode) -> PairSampler:
+    from ...training.data.pairs.sampler import PairConfig, PairSampler
+
+    return PairSampler([pack.index for pack in packs], config=PairConfig(mode))
+
+
+def _pairs(packs: Sequence[Pack], head: HeadModel, mode: Mode, keep: Keep) -> Callable[[], object]:
+    """Pair after pair; those that are kept were all made before, and sources are forgotten at once."""
+    from ...training.data.pairs.guidance import MakerConfig, PairMaker
+
+    sampler, remembered = _sampler(packs, mode), 1 if mode == "random" else 32
+    maker = PairMaker(packs, head, config=MakerConfig(keep=keep, sources=remembered))
+    steps = itertools.count()
+
+    def one() -> object:
+        step = next(steps)
+        if keep == "pairs" and step == 0:  # before any call that counts
+            for pair in {sampler.pair(number, 0) for number in range(30 * FRAMES**2)}:
+                maker.make(pair)
+        return maker.make(sampler.pair(step, 0))
+
+    return one
+
+
+def _waiting_shares(packs: Sequence[Pack], head: HeadModel, mode: Mode) -> Callable[[], Mapping[str, float]]:
+    from ...training.data.pairs.loader import PairLoader
+    from ...training.data.pairs.waiting import Waiting
+
+    def share(seconds: float) -> float:
+        loader = PairLoader(packs, head, _sampler(packs, mode), batch_size=BATCH, workers=1)
+        waiting = Waiting(iter(loader), warmup=4)
+        for _ in itertools.islice(waiting, STEPS):
+            end = time.perf_counter() + seconds
+            while time.perf_counter() < end:  # busy, as a training on this core is
+                pass
+        return waiting.report().share
+
+    return lambda: {f"waiting_{round(1000 * s)}_ms": share(s) for s in STEP_SECONDS}
