@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+from lz4_frames import MESH
 from media_files import moving_frames, picture, write_clip, write_photo
 from PIL import Image
 from readers import Reader
@@ -15,6 +16,7 @@ from tar_files import write_shard
 from headwarp.flame.detect import read_landmarks
 from headwarp.flame.pose_track import read_pose_track
 from headwarp.training.data.crops.table import CropRow, read_table, write_table
+from headwarp.training.data.gdpw import read_vertices
 from headwarp.training.data.inputs import list_inputs, opened
 from headwarp.training.data.jobs import Job, Record, open_manifest
 from headwarp.training.data.media import VideoReader, read_image
@@ -131,6 +133,7 @@ DATASET_READERS = {
         lambda path: path.write_text("id10068#vqs1ZvoJ4XY#010464#010913.mp4"),
         lambda path: parse_name(path.read_bytes().decode("utf-8", "replace")),
     ),
+    "posed vertices": Reader("a_posed_vertx.lz4", lambda path: path.write_bytes(MESH), read_vertices),
     "photo png": Reader("a.png", _photo, read_image),
     "photo jpg": Reader("a.jpg", _photo, read_image),
     "animation": Reader("a.gif", _animation, _read_clip),
