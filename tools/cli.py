@@ -31,6 +31,7 @@ COMMANDS: dict[str, str] = {
     "synth": "synth:Synth",
     "learn-head": "learn_head:LearnHead",
     "train": "train:Train",
+    "tune": "tune:Tune",
     "convert head": "convert_head:ConvertHead",
     "convert landmarks": "convert_landmarks:ConvertLandmarks",
     "convert fit": "convert_fit:ConvertFit",

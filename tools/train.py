@@ -180,7 +180,7 @@ def run(config: Train) -> dict[str, Any]:
         held_out=_held_out(config, planned, packs),
         facts=facts_of(packs, planned.options),
         restart=config.restart,
-        say=_say,
+        say=say,
     )
     return {**report, "left_out": data["left_out"]}
 
@@ -278,7 +278,7 @@ def _planned_clips(asked: DataConfig, head: HeadModel) -> dict[str, Any]:
 def _check_run(config: Train, recipe: Recipe, engine: EngineConfig) -> bool:
     """Whether the folder holds a run to go on with. Raises HeadwarpError if it is another one's."""
     folder = config.output / "checkpoints"
-    found = None if config.restart or not folder.is_dir() else newest(folder, say=_say)
+    found = None if config.restart or not folder.is_dir() else newest(folder, say=say)
     if found is None:
         return False
     checkpoint, record = found
@@ -316,6 +316,7 @@ def _held_out(config: Train, planned: Planned, packs: list[Pack]) -> list[PairBa
     )
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
+    """A line of progress, on the error stream."""
     sys.stderr.write(text + "\n")
     sys.stderr.flush()

@@ -23,6 +23,7 @@ from ..training.data.pairs.guidance import MakerConfig, PairMaker
 from ..training.data.pairs.loader import LoaderConfig, PairLoader
 from ..training.data.pairs.pack import Pack
 from ..training.data.pairs.sampler import PairConfig, PairIndex, PairSampler
+from ..training.data.pairs.thin import spread
 from .pack import DataConfig, prepare_packs
 
 HELD_OUT_BATCH = 4
@@ -86,7 +87,7 @@ class PackedBatches:
 
 def facts_of(packs: Sequence[Pack], options: BatchOptions) -> dict[str, Any]:
     """What a run must have in common with the one that it goes on from."""
-    named = [f"{p.index.clip} {p.index.person} {len(p)} {p.index.size} {p.index.made_of}" for p in packs]
+    named = [f"{p.index.clip} {p.index.person} {p.index.frames} {p.index.made_of}" for p in packs]
     return {
         "head": packs[0].index.model_id,
         "size": packs[0].index.size,
@@ -140,21 +141,17 @@ def held_out_batches(
     """
     chosen = [int(n) for n in np.unique(np.linspace(0, len(packs) - 1, min(count, len(packs))).round())]
     each = math.ceil(count / len(chosen))
-    pairs = [PairIndex(n, 0, n, p) for n in chosen for p in _spread(packs[n], share, each)]
+    pairs = [PairIndex(n, 0, n, p) for n in chosen for p in _driving(packs[n], share, each)]
     maker = PairMaker(packs, head, config=MakerConfig(still_camera=still_camera))
     made = [maker.make(pair) for pair in pairs]
     return [stack_pairs(made[n : n + HELD_OUT_BATCH]) for n in range(0, len(made), HELD_OUT_BATCH)]
 
 
-def _spread(pack: Pack, share: tuple[float, float], count: int) -> list[int]:
-    """Positions of a pack within a part of its clip, without the first, evenly spread."""
-    numbers, length = np.asarray(pack.index.frames), pack.index.clip_frames
-    inside = np.flatnonzero((numbers >= int(share[0] * length)) & (numbers < math.ceil(share[1] * length)))
-    inside = inside[inside > 0]
-    if not len(inside):
-        return []
-    places = np.unique(np.linspace(0, len(inside) - 1, min(count, len(inside))).round().astype(int))
-    return [int(inside[place]) for place in places]
+def _driving(pack: Pack, share: tuple[float, float], count: int) -> list[int]:
+    """Positions within a part of a clip, without its first."""
+    later = [position for position in spread(pack, share, None) if position > 0]
+    places = np.linspace(0, len(later) - 1, min(count, len(later))).round().astype(int)
+    return [later[place] for place in np.unique(places)]
 
 
 def _local_rank() -> int:

@@ -8,10 +8,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from toy_fit import toy_fit, varied
+from toy_head import toy_head
 from toy_mesh import texture
 
+from headwarp.flame.io import save_head_npz
 from headwarp.flame.model import HeadModel
 from headwarp.flame.params import HeadFit
+from headwarp.training.data.media import VideoWriter
 from headwarp.training.data.pairs.pack import ClipLabel, Pack, PackConfig, pack_clip
 
 SIDE = 256
@@ -58,6 +61,20 @@ def toy_pack(
         config=config or PackConfig(size=64),
         segment=oval,
     )
+
+
+def write_toy_footage(folder: Path, frames: int = 8) -> Path:
+    """``clips/run.mp4`` and ``clips/walk.mp4`` with their fits beside them, and ``head.npz``."""
+    head = toy_head()
+    save_head_npz(head, folder / "head.npz")
+    (folder / "clips").mkdir()
+    for seed, name in enumerate(("run", "walk")):
+        pictures, fit = toy_clip(head, frames, seed=seed)
+        with VideoWriter(folder / "clips" / f"{name}.mp4", 10, crf=12) as writer:
+            for picture in pictures:
+                writer.write(picture)
+        fit.save(folder / "clips" / f"{name}.npz")
+    return folder
 
 
 def without(fit: HeadFit, frames: list[int], **values: float) -> HeadFit:

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 import torch
 from toy_head import toy_head
-from toy_packs import oval, toy_clip
+from toy_packs import oval, write_toy_footage
 
 import headwarp.flame.detect
-from headwarp.flame.io import save_head_npz
 from headwarp.geom.errors import HeadwarpError
 from headwarp.tools import train as tool
 from headwarp.tools.cli import main
 from headwarp.tools.recipes import RecipeOptions, recipe_of, with_changes
 from headwarp.tools.train import Train, run
-from headwarp.training.data.media import VideoWriter
 from headwarp.training.data.pairs.blank import blank_pair
 from headwarp.training.engine import dry_run as dry
 from headwarp.training.engine.config import EngineConfig
@@ -28,16 +27,7 @@ from headwarp.warping.animators import load_animator
 @pytest.fixture(scope="module")
 def footage(tmp_path_factory):
     """Two clips with fits beside them, and their head."""
-    folder, head = tmp_path_factory.mktemp("footage"), toy_head()
-    save_head_npz(head, folder / "head.npz")
-    for seed, name in enumerate(("run", "walk")):
-        frames, fit = toy_clip(head, 8, seed=seed)
-        (folder / "clips").mkdir(exist_ok=True)
-        with VideoWriter(folder / "clips" / f"{name}.mp4", 10, crf=12) as writer:
-            for frame in frames:
-                writer.write(frame)
-        fit.save(folder / "clips" / f"{name}.npz")
-    return folder
+    return write_toy_footage(tmp_path_factory.mktemp("footage"))
 
 
 @pytest.fixture(autouse=True)
@@ -136,8 +126,6 @@ def test_clips_to_measure_on_may_be_others(footage, tmp_path):
     ],
 )
 def test_mistakes_are_told_before_long_work(footage, tmp_path, monkeypatch, changes, text):
-    from pathlib import Path
-
     monkeypatch.setattr(tool, "locked_packs", lambda *a: pytest.fail("packing was begun"))
     paths = {
         name: tuple(map(Path, value)) if name == "data" else Path(value) if name == "vgg" else value

@@ -116,7 +116,8 @@ class Recorder:
         terms = {name: float(value) for name, value in made.terms.items()}
         entry = {"losses": terms, "gradient_norms": {k: float(v) for k, v in made.norms.items()}}
         times = clock.summary()
-        shown = {k: float(times[k] or 0.0) for k in ("seconds_per_step", "starvation")}
+        pace = times["seconds_per_step"] or times["first_step_seconds"] or 0.0
+        shown = {"seconds_per_step": float(pace), "starvation": float(times["starvation"] or 0.0)}
         self._journal.write(done.step, {**entry, "rate": made.rate}, times=shown)
         losses = "  ".join(f"{name} {value:.4f}" for name, value in terms.items())
         self._say(

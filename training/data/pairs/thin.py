@@ -1,0 +1,70 @@
+"""A pack of which only some frames are used: views, nothing is copied."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import UInt8
+
+from ....flame.params import HeadFit
+from ....geom.errors import HeadwarpError
+from .pack import Pack
+
+
+@dataclass(frozen=True)
+class ThinPack(Pack):
+    """Some frames of a pack, as a pack.
+
+    Attributes:
+        whole: the pack.
+        kept: positions in it, rising.
+    """
+
+    whole: Pack
+    kept: tuple[int, ...]
+
+    def frame(self, position: int) -> UInt8[np.ndarray, "S S 3"]:
+        """RGB of the kept frame at this position."""
+        return self.whole.frame(self.kept[position])
+
+    def mask(self, position: int) -> UInt8[np.ndarray, "S S"]:
+        """Its person mask."""
+        return self.whole.mask(self.kept[position])
+
+    def fit(self) -> HeadFit:
+        """Of the kept frames."""
+        return self.whole.fit().select(list(self.kept))
+
+
+def thinned(pack: Pack, positions: Sequence[int]) -> ThinPack:
+    """The pack with these positions alone.
+
+    Raises:
+        HeadwarpError: positions that are not there, or do not rise.
+    """
+    kept = tuple(positions)
+    if not kept or sorted(set(kept)) != list(kept) or kept[0] < 0 or kept[-1] >= len(pack):
+        raise HeadwarpError(f"thinned: expected rising positions of {len(pack)} frames, got {kept[:8]}")
+    index = pack.index
+    own = {name: tuple(getattr(index, name)[k] for k in kept) for name in ("frames", "scale", "centre")}
+    return ThinPack(pack.folder, dataclasses.replace(index, **own), whole=pack, kept=kept)
+
+
+def spread(pack: Pack, share: tuple[float, float], count: int | None) -> list[int]:
+    """Positions within a part of the clip: all of them, or ``count`` evenly spread ones.
+
+    Args:
+        pack: whose positions.
+        share: START and END in 0..1 of the clip's frames, as `headwarp evaluate --frames` counts them.
+        count: at most so many; None for all.
+    """
+    numbers, length = np.asarray(pack.index.frames), pack.index.clip_frames
+    first, end = int(share[0] * length), int(np.ceil(share[1] * length))
+    inside = np.flatnonzero((numbers >= first) & (numbers < end))
+    if count is None or count >= len(inside):
+        return [int(place) for place in inside]
+    places = np.unique(np.linspace(0, len(inside) - 1, count).round().astype(int))
+    return [int(inside[place]) for place in places]
