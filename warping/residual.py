@@ -48,6 +48,9 @@ class ResidualConfig:
             codes), ``"both"``, or ``"none"`` (nothing, for ablations).
         code_channels: of the neural codes, where they guide.
         move: whether the heads of flow and matte act; without them the network only paints.
+        shade: where the source is seen, paint is smoothed over so many pixels, so that it may shade but the
+            detail stays the source's own: pictures keep their sharpness where pixels alone are compared. 0:
+            paint is free everywhere, which one person's own footage can teach.
     """
 
     channels: tuple[int, ...] = (48, 64, 96, 128)
@@ -57,6 +60,7 @@ class ResidualConfig:
     guidance: Literal["displacement", "codes", "both", "none"] = "displacement"
     code_channels: int = 16
     move: bool = True
+    shade: int = 0
 
     def __post_init__(self) -> None:
         levels = round(math.log2(DEEPEST / self.stem)) + 1 if self.stem in (1, 2, 4, 8) else 0
@@ -238,7 +242,10 @@ class ResidualWarping(nn.Module):
         detail = F.leaky_relu(self.detail(torch.cat([detail, on.to(detail.dtype)], dim=1)), SLOPE)
         paint = _in_float32(self.paint, detail)
         opacity = torch.sigmoid(paint[:, 3:] + UNSEEN * (1 - 2 * layers.known))
-        return moved.image + opacity * paint[:, :3], opacity
+        added = opacity * paint[:, :3]
+        if self.config.shade:
+            added = added + layers.known * (_smoothed(added, self.config.shade) - added)
+        return moved.image + added, opacity
 
     def _check_codes(self, codes: Tensor | None) -> None:
         if (codes is not None) != self.config.coded:
@@ -275,6 +282,13 @@ def _doubled(change: Float[Tensor, "B 3 h w"], factor: int) -> Float[Tensor, "B 
         return change
     large = F.interpolate(change, scale_factor=factor, mode="bilinear", align_corners=False)
     return torch.cat([large[:, :2] * factor, large[:, 2:]], dim=1)
+
+
+def _smoothed(image: Float[Tensor, "B C H W"], pixels: int) -> Float[Tensor, "B C H W"]:
+    """Means over squares of so many pixels, joined bilinearly."""
+    small = F.avg_pool2d(image, pixels, ceil_mode=True, count_include_pad=False)
+    large = F.interpolate(small, scale_factor=pixels, mode="bilinear", align_corners=False)
+    return large[:, :, : image.shape[2], : image.shape[3]]
 
 
 def _in_float32(head: nn.Conv2d, features: Tensor) -> Tensor:

@@ -185,3 +185,26 @@ def test_layers_stack_and_compose_as_they_do_alone():
     whole = layers.map(lambda t: t.expand(3, *t.shape[1:]))
     twice = stack_layers([whole, whole])
     assert torch.equal(compose(twice).image[3:], compose(layers).image)
+
+
+def test_shading_keeps_the_detail_of_what_is_seen():
+    image, layers = posed()
+    known = torch.ones_like(layers.known)
+    layers = dataclasses.replace(layers, known=known)
+    net = network(dataclasses.replace(SMALL, shade=8, move=False), trained=0.03)
+    made = net(image.expand(3, -1, -1, -1), layers)
+    free = network(dataclasses.replace(SMALL, move=False), trained=0.03)(image.expand(3, -1, -1, -1), layers)
+
+    def detail(picture):
+        added = (picture - made.warped.clamp(0, 1)).detach()
+        return float(added.diff(dim=3).abs().mean() + added.diff(dim=2).abs().mean())
+
+    assert detail(made.image) < 0.3 * detail(free.image)
+    hidden = dataclasses.replace(layers, known=torch.zeros_like(known))  # nothing is seen: paint is free
+    shaded, loose = (
+        network(dataclasses.replace(SMALL, shade=shade, move=False), trained=0.03)(
+            image.expand(3, -1, -1, -1), hidden
+        ).image
+        for shade in (8, 0)
+    )
+    assert torch.equal(shaded, loose)
