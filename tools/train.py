@@ -14,6 +14,7 @@ from tyro.conf import Positional
 
 from ..flame.model import HeadModel
 from ..geom.errors import HeadwarpError
+from ..training.data.pairs.augment import AugmentConfig
 from ..training.data.pairs.batch import PairBatch
 from ..training.data.pairs.blank import blank_pair
 from ..training.data.pairs.pack import Pack, PackConfig
@@ -31,7 +32,7 @@ from .heads import ready_head
 from .inputs import check_folder
 from .pack import DataConfig, PackPlan, packs_at, plan_packs
 from .recipes import Guides, ModelSize, RecipeOptions, recipe_of
-from .training_data import BatchOptions, PackedBatches, facts_of, held_out_batches, locked_packs
+from .training_data import BatchOptions, PackedBatches, facts_of, held_out_batches, keep_of, locked_packs
 
 
 @dataclass(frozen=True)
@@ -73,8 +74,15 @@ class Train:
     """Least distance of the two in frames."""
     across: float = 0.0
     """Share of pairs whose frames come from two clips of the person."""
+    pool: int = 0
+    """Draw from so many fixed pairs of each clip, which are computed once and kept; 0: from all pairs."""
     augment: bool = True
     """Change the colours of both frames at random, alike."""
+    flip: float | None = None
+    """Share of the pairs that are mirrored; without it, half of them with --pairs random, else none."""
+    reuse: Literal["auto", "nothing", "sources", "pairs"] = "auto"
+    """What geometry computed is kept beside the packs: auto keeps whole pairs where they come again (--pool,
+    --pairs first), else sources."""
     still_camera: bool = False
     """Do not measure the background's motion."""
     model_size: ModelSize | None = None
@@ -91,8 +99,8 @@ class Train:
     """Steps in all."""
     minutes: float | None = None
     """Minutes in all, over every session of the run."""
-    batch: int = 4
-    """Pairs of a step, for each process."""
+    batch: int | None = None
+    """Pairs of a step, for each process; without it, 4 on a CPU and 16 on CUDA."""
     accumulate: int = 1
     """Batches for a step."""
     workers: int = 0
@@ -101,12 +109,12 @@ class Train:
     """Of weights, pairs and everything else that is drawn by lot."""
     precision: Literal["32", "bf16-mixed", "16-mixed"] = "32"
     """Of the networks' forward passes."""
-    schedule: Literal["constant", "cosine"] = "constant"
-    """Of the learning rate."""
-    warmup: int = 0
+    schedule: Literal["constant", "cosine"] = "cosine"
+    """Of the learning rate; cosine falls to zero at the end, which is then part of what the run is."""
+    warmup: int = 100
     """Steps over which the learning rate rises."""
-    clip: float | None = None
-    """Largest norm of a network's gradients."""
+    clip: float = 1.0
+    """Largest norm of a network's gradients; 0 clips nothing."""
     ema: float = 0.999
     """Decay of the moving average that is shown and saved; 0 keeps none."""
     ema_from: int = 0
@@ -172,13 +180,15 @@ def run(config: Train) -> dict[str, Any]:
         return {"ok": True, "check": True, **planned.facts}
     check_folder(config.output)
     packs, data = locked_packs(planned.asked, planned.head)
+    keep = keep_of(packs, planned.options.pairs) if config.reuse == "auto" else config.reuse
+    options = dataclasses.replace(planned.options, keep=keep)
     report = train(
         planned.recipe,
-        PackedBatches(packs, planned.head, planned.options),
+        PackedBatches(packs, planned.head, options),
         output=config.output,
         config=planned.engine,
         held_out=_held_out(config, planned, packs),
-        facts=facts_of(packs, planned.options),
+        facts=facts_of(packs, options),
         restart=config.restart,
         say=say,
     )
@@ -197,7 +207,7 @@ def plan(config: Train) -> Planned:
     share = parse_share(config.frames)
     if config.size % 32 or config.size < 32:
         raise HeadwarpError(f"--size: expected a multiple of 32 pixels, got {config.size}")
-    if config.batch < 1 or config.workers < 0 or config.held_out_pairs < 1:
+    if _batch(config) < 1 or config.workers < 0 or config.held_out_pairs < 1:
         raise HeadwarpError("--batch, --workers, --held-out-pairs: expected at least 1, 0 and 1")
     head = ready_head(config.head)
     choice = RecipeOptions(config.recipe, config.model_size, config.guidance, config.vgg)
@@ -206,13 +216,13 @@ def plan(config: Train) -> Planned:
     asked, held_out = _data(config)
     clips = _planned_clips(asked, head)
     measured = None if held_out is None else _planned_clips(held_out, head)
-    pairs = PairConfig(config.pairs, config.min_gap, share, across=config.across)
+    pairs = PairConfig(config.pairs, config.min_gap, share, across=config.across, pool=config.pool)
     options = BatchOptions(
-        batch=config.batch,
+        batch=_batch(config),
         workers=config.workers,
         seed=config.seed,
         pairs=pairs,
-        augment=config.augment,
+        augment=_augmentation(config),
         still_camera=config.still_camera,
         device=config.device,
     )
@@ -249,11 +259,22 @@ def describe(report: Mapping[str, Any]) -> str:
     return "\n".join([*lines, f"animator: {report['animator']}"])
 
 
+def _batch(config: Train) -> int:
+    return config.batch if config.batch is not None else 16 if config.device.startswith("cuda") else 4
+
+
+def _augmentation(config: Train) -> AugmentConfig | None:
+    """Colours and mirroring as asked for; None for neither."""
+    flip = config.flip if config.flip is not None else 0.5 if config.pairs == "random" else 0.0
+    amounts = AugmentConfig() if config.augment else AugmentConfig(0.0, 0.0, 0.0, 0.0)
+    return dataclasses.replace(amounts, flip=flip) if config.augment or flip else None
+
+
 def _engine_config(config: Train) -> EngineConfig:
     """The engine's part: the options of the same names."""
     names = {field.name for field in dataclasses.fields(EngineConfig)} & set(vars(config))
     chosen = {name: getattr(config, name) for name in names}
-    return EngineConfig(**{**chosen, "ema": config.ema or None})
+    return EngineConfig(**{**chosen, "ema": config.ema or None, "clip": config.clip or None})
 
 
 def _data(config: Train) -> tuple[DataConfig, DataConfig | None]:
@@ -290,13 +311,13 @@ def _check_run(config: Train, recipe: Recipe, engine: EngineConfig) -> bool:
 
 def _trial(recipe: Recipe, head: HeadModel, engine: EngineConfig, config: Train) -> DryRun:
     found = dry_run(recipe, blank_pair(head, config.size), engine)
-    check_memory(found, config.batch, workers=config.workers)
+    check_memory(found, _batch(config), workers=config.workers)
     return found
 
 
 def _facts(found: DryRun, config: Train) -> dict[str, Any]:
     return {
-        "memory": check_memory(found, config.batch, workers=config.workers),
+        "memory": check_memory(found, _batch(config), workers=config.workers),
         "seconds_per_pair": found.seconds,
         "losses": found.losses,
     }

@@ -19,7 +19,7 @@ from ..flame.model import HeadModel
 from ..geom.errors import HeadwarpError
 from ..training.data.pairs.augment import AugmentConfig
 from ..training.data.pairs.batch import PairBatch, stack_pairs
-from ..training.data.pairs.guidance import MakerConfig, PairMaker
+from ..training.data.pairs.guidance import Keep, MakerConfig, PairMaker
 from ..training.data.pairs.loader import LoaderConfig, PairLoader
 from ..training.data.pairs.pack import Pack
 from ..training.data.pairs.sampler import PairConfig, PairIndex, PairSampler
@@ -38,8 +38,9 @@ class BatchOptions:
         workers: processes that make batches ahead.
         seed: of the draw.
         pairs: which pairs.
-        augment: change colours at random.
+        augment: how pairs are changed at random; None: not at all.
         still_camera: do not measure the background's motion.
+        keep: what is kept beside the packs and read the next time, see `MakerConfig`.
         device: that batches are meant for.
     """
 
@@ -47,14 +48,15 @@ class BatchOptions:
     workers: int = 0
     seed: int = 0
     pairs: PairConfig = field(default_factory=PairConfig)
-    augment: bool = True
+    augment: AugmentConfig | None = None
     still_camera: bool = False
+    keep: Keep = "nothing"
     device: str = "cpu"
 
     @property
     def maker(self) -> MakerConfig:
         """Of pairs."""
-        return MakerConfig(still_camera=self.still_camera)
+        return MakerConfig(still_camera=self.still_camera, keep=self.keep)
 
 
 @dataclass(frozen=True)
@@ -70,8 +72,7 @@ class PackedBatches:
         options = self.options
         sampler = PairSampler([p.index for p in self.packs], seed=options.seed, config=options.pairs)
         device = options.device if world == 1 or options.device == "cpu" else f"cuda:{_local_rank()}"
-        augment = AugmentConfig() if options.augment else None
-        config = LoaderConfig(device, rank, world, maker=options.maker, augment=augment)
+        config = LoaderConfig(device, rank, world, maker=options.maker, augment=options.augment)
         return iter(
             PairLoader(
                 self.packs,
@@ -95,9 +96,17 @@ def facts_of(packs: Sequence[Pack], options: BatchOptions) -> dict[str, Any]:
         "packs": hashlib.sha256("\n".join(named).encode()).hexdigest()[:16],
         "batch": options.batch,
         "pairs": dataclasses.asdict(options.pairs),
-        "augment": options.augment,
+        "augment": None if options.augment is None else dataclasses.asdict(options.augment),
         "still_camera": options.still_camera,
+        "keep": options.keep,
     }
+
+
+def keep_of(packs: Sequence[Pack], pairs: PairConfig) -> Keep:
+    """What to keep: whole pairs where they come again, else sources; nothing where nothing can be written."""
+    if not all(os.access(pack.folder, os.W_OK) for pack in packs):
+        return "nothing"
+    return "pairs" if pairs.mode == "first" or pairs.pool else "sources"
 
 
 def locked_packs(asked: DataConfig, head: HeadModel) -> tuple[list[Pack], dict[str, Any]]:

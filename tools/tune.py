@@ -136,6 +136,7 @@ def run(config: Tune) -> dict[str, Any]:
         config.workers,
         config.seed,
         PairConfig(config.pairs, across=0.2 if len(trained) > 1 else 0.0),
+        keep="pairs" if config.pairs == "first" else "sources",
         device=config.device,
     )
     report = train(
@@ -220,6 +221,8 @@ def _engine_config(config: Tune) -> EngineConfig:
         seed=config.seed,
         precision=config.precision,
         schedule="cosine",
+        warmup=20,
+        clip=1.0,
         ema=0.99,
         pictures_every=200,
         device=config.device,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -37,9 +38,10 @@ def drawn_masks(monkeypatch):
 
 def asked(footage, output, **changes):
     options = {"size": 64, "steps": 3, "batch": 2, "frames": "0:0.6", "log_every": 1, "ema": 0.0}
-    cache = footage / "cache"
-    chosen = {**options, "head": str(footage / "head.npz"), "cache": cache, **changes}
-    return Train("pwm/residual", (footage / "clips",), output, **chosen)
+    options |= {"schedule": "constant", "warmup": 0}
+    data, cache = (footage / "clips",), footage / "cache"
+    chosen = {**options, "data": data, "head": str(footage / "head.npz"), "cache": cache, **changes}
+    return Train("pwm/residual", output=output, **chosen)
 
 
 def test_clips_become_an_animator(footage, tmp_path):
@@ -97,6 +99,38 @@ def test_the_command_line(footage, tmp_path, capsys):
     assert main(words) == 0
     assert json.loads((tmp_path / "r.json").read_text())["steps"] == 1
     assert "animator:" in capsys.readouterr().out
+
+
+def test_a_folder_of_packs_needs_neither_video_nor_detector(footage, tmp_path, monkeypatch):
+    run(asked(footage, tmp_path / "first", steps=1))
+    for name in ("av", "mediapipe"):
+        monkeypatch.setitem(sys.modules, name, None)  # importing it fails
+    packs = (footage / "cache" / "packs64-raw",)
+    report = run(asked(footage, tmp_path / "second", steps=1, data=packs, cache=None))
+    assert report["data"]["clips"] == 2
+    assert report["losses"] == json.loads((tmp_path / "first" / "report.json").read_text())["losses"]
+
+
+def test_defaults_are_those_that_trained_well(footage, tmp_path):
+    plain = Train("pwm/residual", (footage / "clips",), tmp_path, steps=9, head=str(footage / "head.npz"))
+    planned = tool.plan(dataclasses.replace(plain, size=64))
+    engine, options = planned.engine, planned.options
+    assert (engine.schedule, engine.warmup, engine.clip, engine.ema) == ("cosine", 100, 1.0, 0.999)
+    assert planned.recipe.config.learning_rate == 1e-3
+    assert (options.batch, options.augment.flip) == (4, 0.5)
+    first = tool.plan(dataclasses.replace(plain, size=64, pairs="first", augment=False)).options
+    assert first.augment is None
+    assert tool._batch(dataclasses.replace(plain, device="cuda")) == 16
+
+
+def test_what_geometry_computed_is_kept(footage, tmp_path):
+    report = run(asked(footage, tmp_path, steps=2, pool=3, cache=tmp_path / "cache"))
+    assert report["data"]["keep"] == "pairs"
+    assert list((tmp_path / "cache").rglob("*.shard"))
+    report = run(asked(footage, tmp_path / "other", steps=1))
+    assert report["data"]["keep"] == "sources"
+    report = run(asked(footage, tmp_path / "none", steps=1, reuse="nothing"))
+    assert report["data"]["keep"] == "nothing"
 
 
 def test_clips_to_measure_on_may_be_others(footage, tmp_path):

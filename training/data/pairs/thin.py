@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -50,7 +51,9 @@ def thinned(pack: Pack, positions: Sequence[int]) -> ThinPack:
         raise HeadwarpError(f"thinned: expected rising positions of {len(pack)} frames, got {kept[:8]}")
     index = pack.index
     own = {name: tuple(getattr(index, name)[k] for k in kept) for name in ("frames", "scale", "centre")}
-    return ThinPack(pack.folder, dataclasses.replace(index, **own), whole=pack, kept=kept)
+    digest = hashlib.sha256(repr(kept).encode()).hexdigest()[:12]
+    folder = pack.folder / f"thin-{digest}"  # what is kept of its pairs goes by positions, which are its own
+    return ThinPack(folder, dataclasses.replace(index, **own), whole=pack, kept=kept)
 
 
 def spread(pack: Pack, share: tuple[float, float], count: int | None) -> list[int]:
