@@ -47,6 +47,11 @@ class NeuralCodes(Protocol):
     ) -> Float[Tensor, "B C H W"]:
         """The codes of a mesh that is rasterised already."""
 
+    def __call__(
+        self, verts: Float[Tensor, "B V 3"], faces: Int[Tensor, "F 3"], size: tuple[int, int]
+    ) -> Float[Tensor, "B C H W"]:
+        """The codes of a posed mesh."""
+
 
 def facing(verts: Float[Tensor, "B V 3"], faces: Int[Tensor, "F 3"]) -> Bool[Tensor, "B F"]:
     """True for triangles that show their front: corners counter-clockwise in the picture.
@@ -88,13 +93,13 @@ def render_codes(
     Args:
         verts: posed vertices in pixels, depth in pixel units (smaller is nearer).
         faces: triangles, counter-clockwise from outside.
-        codes: one row a vertex, float32 or float64; shared by the batch.
+        codes: one row a vertex; shared by the batch.
         size: (H, W).
         backend: of the rasteriser.
 
     Returns:
-        Codes in the type of ``codes``, 0 where empty. Differentiable in ``codes`` and, inside the visible
-        triangles, in x and y of ``verts``: nothing flows across outlines.
+        Codes in the type of ``codes`` (computed in float32 at least), 0 where empty. Differentiable in
+        ``codes`` and, inside the visible triangles, in x and y of ``verts``: nothing flows across outlines.
 
     Raises:
         ShapeError: not one row of codes a vertex, or a mesh that the rasteriser refuses.
@@ -132,13 +137,15 @@ def codes_at(
             f"codes: expected ({verts.shape[1]}, C), one row a vertex, got {tuple(codes.shape)}; "
             "codes belong to one head model"
         )
-    return interpolate(
+    work = torch.promote_types(codes.dtype, torch.float32)
+    values = interpolate(
         keep_faces(fragments, facing(verts, faces)),
-        codes.expand(len(verts), -1, -1),
+        codes.to(work).expand(len(verts), -1, -1),
         faces,
         verts=verts if verts.requires_grad else None,
         backend=backend,
     )
+    return values.to(codes.dtype)
 
 
 def texels_at(
@@ -178,7 +185,7 @@ def texels_at(
     )  # no corner is shared: seams stay sharp
     uv = interpolate(
         shown,
-        torch.nan_to_num(corners).to(texture.dtype).flatten(0, 1).expand(len(verts), -1, -1),
+        torch.nan_to_num(corners).to(verts.dtype).flatten(0, 1).expand(len(verts), -1, -1),
         own,
         verts=verts[:, faces.flatten()] if verts.requires_grad else None,
         backend=backend,

@@ -33,7 +33,7 @@ def codes_of(checkpoint: Checkpoint) -> NeuralCodes:
     found: dict[str, NeuralCodes] = {}
     for key, value in checkpoint.tensors.items():
         prefix, _, last = key.rpartition(".")
-        made = None
+        made: NeuralCodes | None = None
         if last == "codes" and value.ndim == 2:
             made = vertex_codes(value)
         elif last == "texture" and value.ndim == 3:

@@ -35,21 +35,30 @@ def plain_codes(verts, faces, codes, size, lookup=None):
     channels = codes.shape[1] if lookup is None else lookup(0, (1.0, 0.0, 0.0)).shape[0]
     out = torch.zeros(len(verts), channels, *size, dtype=torch.float64)
     for b, mesh in enumerate(verts.double()):
-        for i in range(size[0]):
-            for j in range(size[1]):
-                nearest, shown = math.inf, None
-                for f, corners in enumerate(mesh[faces].tolist()):
-                    weights = barycentric(corners, j + 0.5, i + 0.5)
-                    if weights is None or min(weights) < 0:
-                        continue
-                    depth = sum(w * c[2] for w, c in zip(weights, corners, strict=True))
-                    if depth < nearest:
-                        nearest, shown = depth, (f, weights, area(corners) < 0)
-                if shown is not None and shown[2]:
-                    f, weights = shown[:2]
-                    mean = torch.tensor(weights, dtype=torch.float64) @ codes.double()[faces[f]]
-                    out[b, :, i, j] = mean if lookup is None else lookup(f, weights)
+        seen = {}  # pixel -> depth, triangle, weights
+        for f, corners in enumerate(mesh[faces].tolist()):
+            for i, j in pixels_near(corners, size):
+                weights = barycentric(corners, j + 0.5, i + 0.5)
+                if weights is None or min(weights) < 0:
+                    continue
+                depth = sum(w * c[2] for w, c in zip(weights, corners, strict=True))
+                if depth < seen.get((i, j), (math.inf,))[0]:
+                    seen[i, j] = (depth, f, weights)
+        for (i, j), (_, f, weights) in seen.items():
+            if area(mesh[faces[f]].tolist()) < 0:
+                mean = torch.tensor(weights, dtype=torch.float64) @ codes.double()[faces[f]]
+                out[b, :, i, j] = mean if lookup is None else lookup(f, weights)
     return out
+
+
+def pixels_near(corners, size):
+    """Row and column of the pixels around a triangle."""
+    spans = [[corner[axis] for corner in corners] for axis in (1, 0)]
+    rows, columns = (
+        range(max(math.floor(min(span)), 0), min(math.ceil(max(span)) + 1, extent))
+        for span, extent in zip(spans, size, strict=True)
+    )
+    return [(i, j) for i in rows for j in columns]
 
 
 def area(corners):
@@ -136,6 +145,40 @@ def test_kept_fragments_are_those_of_the_kept_triangles():
     assert torch.equal(kept.depth, torch.where(shown, fragments.depth, torch.inf))
     nothing = rasterize(verts, faces[:0], (30, 34))
     assert torch.equal(keep_faces(nothing, some[None, :0]).face, nothing.face)
+
+
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16, torch.float64])
+def test_codes_come_in_their_own_type(kind):
+    codes, texture = random(25, 3), random(3, 8, 8)
+    uv, uv_faces = seamed()
+    fragments = rasterize(SHEET, FACES, SIZE)
+    for values, render in (
+        (codes, lambda c: render_codes(SHEET, FACES, c, size=SIZE)),
+        (texture, lambda t: texels_at(fragments, t, corners=uv[uv_faces], verts=SHEET, faces=FACES)),
+    ):
+        made = render(values.to(kind))
+        assert made.dtype == kind
+        torch.testing.assert_close(made.float(), render(values), atol=0.01, rtol=0)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+@pytest.mark.parametrize("texels", [False, True])
+def test_codes_on_a_device_are_those_on_the_cpu(texels):
+    uv, uv_faces = seamed()
+
+    def make():
+        return TexelCodes(uv, uv_faces, faces=FACES, channels=4) if texels else VertexCodes(25, 4)
+
+    here, there = make(), make()
+    there.load_state_dict(here.state_dict())
+    there.cuda()
+    both, target = torch.cat([SHEET, SHEET + 1.7]), random(2, 4, *SIZE, seed=5)
+    pictures = [here(both, FACES, SIZE), there(both.cuda(), FACES.cuda(), SIZE).cpu()]
+    torch.testing.assert_close(pictures[1], pictures[0], atol=1e-4, rtol=0)
+    for picture in pictures:
+        (picture - target).square().sum().backward()
+    for one, two in zip(here.parameters(), there.parameters(), strict=True):
+        torch.testing.assert_close(two.grad.cpu(), one.grad, atol=1e-3, rtol=1e-3)
 
 
 # texels
@@ -290,7 +333,7 @@ def test_training_finds_the_codes_that_made_a_picture():
         loss = (codes(verts, FACES, SIZE) - truth).square().mean()
         loss.backward()
         optimiser.step()
-    assert float(loss) < 1e-5
+    assert loss.item() < 1e-5
 
 
 def test_texel_codes_keep_texture_coordinates_with_their_state():

@@ -42,7 +42,7 @@ def mirror_pairs(batch: PairBatch, twins: Int[Tensor, "V"]) -> PairBatch:
         ShapeError: not a twin a vertex.
     """
     width = batch.source.shape[3]
-    changed = {
+    changed: dict[str, Any] = {
         field.name: _mirrored(getattr(batch, field.name))
         for field in dataclasses.fields(batch)
         if field.name not in (*_MESHES, *_SHARED, "layers")
