@@ -17,7 +17,8 @@ from .evaluation.animators import load_animators, names_of
 from .evaluation.clips import clip_paths, parse_share, prepare_clip
 from .evaluation.measure import Outcome, Setting, measure
 from .evaluation.networks import load_networks
-from .evaluation.pairs import ListFacts, PairOptions, labels, measure_pairs, open_list
+from .evaluation.pair_options import ListFacts, PairOptions, labels, open_list
+from .evaluation.pairs import measure_pairs
 from .evaluation.report import check_against, describe, progress, report_of, write_sheet_of
 from .heads import ready_head
 from .performance import check_device, check_window

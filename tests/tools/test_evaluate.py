@@ -22,6 +22,7 @@ from headwarp.training.metrics.definitions import DEFINITIONS
 from headwarp.warping.animators.tps import TpsConfig
 from headwarp.warping.checkpoints import save_checkpoint
 
+NETWORKS = {"csim", "aed_id", "aed_id_sq", "fid", "lpips"}
 STEP = 4  # pixels a frame, to the right
 METRICS = {
     *("l1", "psnr", "ssim", "ms_ssim", "akd", "akd_detected", "akd_l1", "missing_face_rate"),
@@ -83,7 +84,7 @@ def test_exit_code_is_zero_and_the_keys_are_the_designs(measured):
 
 def test_what_needs_weights_is_absent_and_the_report_says_why(measured):
     _, report, _ = measured
-    assert set(report["absent"]) == {"csim", "aed_id", "aed_id_sq", "fid", "lpips"}
+    assert set(report["absent"]) == {*NETWORKS, "flow_epe", "visibility_iou"}
     assert report["absent"]["fid"] == "needs weights: --inception FILE; no other network stands in"
 
 

@@ -107,7 +107,7 @@ def test_codes_learn(name):
 def test_explain_names_its_maps():
     made = animator(CONFIGS["residual"])
     maps = made.explain(made.encode([source()]), driving())
-    assert set(maps) == {"animated", "geometry", "warped", "flow", "known", "occlusion"}
+    assert set(maps) == {"animated", "geometry", "warped", "flow", "covered", "known", "occlusion"}
 
 
 def test_progressive_modes_say_the_remedy_for_other_sizes():

@@ -18,6 +18,7 @@ from ...geom.errors import HeadwarpError, NoFaceError
 from ...training.data.camera_motion import CameraMotion
 from ...training.data.portrait import Portrait, portrait_of, to_image
 from ..portrait import as_frames
+from .flows import TrueMotion, true_motion
 from .trials import Place, Step
 
 CLIPS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v")
@@ -35,6 +36,7 @@ class ClipTrial:
         first: the frame it was taken from.
         measured: the frames that are measured.
         still_camera: do not follow the background's motion.
+        motion: the true flow between frames, of a synthetic clip; None where it is not known.
     """
 
     frames: Any
@@ -44,6 +46,7 @@ class ClipTrial:
     first: int
     measured: tuple[int, ...]
     still_camera: bool = False
+    motion: TrueMotion | None = None
 
     @property
     def place(self) -> Place:
@@ -70,7 +73,8 @@ class ClipTrial:
             target = to_image(frame)
             motion = None if camera is None else camera.follow(target)
             driving = self.portrait.driving(self.fit.select([t]), image=target, camera_motion=motion)
-            yield Step(t, driving, frame, self.points[t], (self.points[t],))
+            known = None if self.motion is None else self.motion(self.first, t)
+            yield Step(t, driving, frame, self.points[t], (self.points[t],), known)
 
 
 def parse_share(text: str) -> tuple[float, float]:
@@ -150,4 +154,5 @@ def prepare_clip(
         )
     frame = next(f for t, f in enumerate(as_frames(frames)) if t == first)
     portrait = portrait_of(frame, model, fit.select([first]), field=field)
-    return ClipTrial(frames, track.landmarks, fit, portrait, first, measured, still_camera)
+    known = true_motion(frames, model) if isinstance(frames, Path) else None
+    return ClipTrial(frames, track.landmarks, fit, portrait, first, measured, still_camera, known)

@@ -24,6 +24,7 @@ from ...training.metrics.landmarks import akd, akd_l1, missing_face_rate, tempor
 from ...training.metrics.multiscale import ms_ssim, smallest_side
 from ...warping.animators import Animator
 from ..performance import on_device
+from .flows import motion_scores
 from .networks import Networks
 from .sights import Sight, found_in, look, points_of
 from .trials import Trial
@@ -102,9 +103,14 @@ def measure(trial: Trial, setting: Setting) -> Outcome:
         driving = on_device(step.driving, setting.device)
         row = [shown, step.frame]
         for name, animator in setting.animators.items():
-            image = animator.animate(caches[name], driving).image.cpu()
+            animation = animator.animate(caches[name], driving)
+            image = animation.image.cpu()
+            known: dict[str, float] = {}
             if trial.truth:
-                pictures[name].append(_picture_scores(image, to_image(step.frame), setting.networks))
+                known |= _picture_scores(image, to_image(step.frame), setting.networks)
+            if step.motion is not None:
+                known |= motion_scores(animation, animator.explain(caches[name], driving), step.motion)
+            pictures[name].append(known)
             picture = to_frame(image)
             sights[name].append(look(picture, step.expected, setting.networks))
             row.append(picture)
@@ -150,9 +156,9 @@ class _Comparison:
     model: HeadModel
 
     def scores(self, pictures: Sequence[Mapping[str, float]], sights: Sequence[Sight]) -> Scores:
-        names = pictures[0] if pictures else ()
-        frames = {name: np.array([values[name] for values in pictures]) for name in names}
-        means = {name: float(np.mean(values)) for name, values in frames.items()}
+        names = dict.fromkeys(name for values in pictures for name in values)
+        frames = {name: np.array([values.get(name, np.nan) for values in pictures]) for name in names}
+        means = {name: _mean(values) for name, values in frames.items()}
         parts = [self._keypoints(sights)] if self.truth else []
         parts += [self._presence(sights), self._identity(sights), self._heads(sights)]
         for more, own in parts:

@@ -24,6 +24,7 @@ COUNTS = ("frames",)  # of a clip's entry, no metrics
 TABLE = (
     *("l1", "psnr", "ssim", "ms_ssim", "lpips", "akd", "fid", "csim", "aed_id"),
     *("apd", "prmse", "aed_exp_l1", "aucon", "aucon_active", "jitter", "missing_face_rate"),
+    *("flow_epe", "visibility_iou"),
 )
 
 
@@ -132,6 +133,8 @@ def _absent(keys: Sequence[str], networks: Networks, protocol: Mapping[str, Any]
     if "jitter" not in keys:
         reasons["jitter"] = "needs three neighbouring frames with a face: --stride 1"
     if protocol.get("truth"):
+        why = "needs clips of headwarp synth with the truth of the same head beside them"
+        reasons |= dict.fromkeys(("flow_epe", "visibility_iou"), why)
         reasons["ms_ssim"] = "needs frames of 176 px or more"
     else:
         why = "driven by another person: there is no true frame"

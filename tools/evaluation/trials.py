@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ...geom.guidance import Driving
 from ...training.data.portrait import Frame, Portrait
+from ...training.data.synthetic import TrueFlow
 
 Place = NDArray[np.floating]
 """Where a face is about: face-mesh points (478, 2 or 3), or a box (4,) x0, y0, x1, y1, pixels."""
@@ -26,6 +27,7 @@ class Step:
         frame: the driver's picture, uint8 (H, W, 3).
         place: where the driver's face is in it.
         expected: where the generated face may be, tried in order.
+        motion: the true flow from the source, where it is known.
     """
 
     time: int
@@ -33,6 +35,7 @@ class Step:
     frame: Frame
     place: Place
     expected: tuple[Place, ...]
+    motion: TrueFlow | None = None
 
 
 class Trial(Protocol):

@@ -55,9 +55,9 @@ DEFINITIONS: dict[str, str] = {
     "the true frames.",
     "jitter_driver": "As jitter, of the driving frames themselves.",
     "flow_epe": "Mean Euclidean distance of the flow from the true one, in pixels, where the source shows "
-    "the head; lower is better.",
-    "visibility_iou": "Intersection over union of the pixels that the source hides, of the flow's visibility "
-    "and the true one; higher is better.",
+    "the person; synthetic clips; lower is better.",
+    "visibility_iou": "Intersection over union of the person's pixels that the source hides, by the "
+    "animator's map and in truth, where its mesh covers the person; synthetic clips; higher is better.",
     "reprojection_percent_iod": "Mean distance of the projected mesh to 468 detected points, before the 2D "
     "residual is added, in percent of the 3D outer-canthal distance scaled by the camera; lower is better.",
 }

@@ -87,13 +87,24 @@ def ssim(images: Float[Tensor, "B 3 H W"], targets: Float[Tensor, "B 3 H W"]) ->
     wants_gradient = torch.is_grad_enabled() and (images.requires_grad or targets.requires_grad)
     if wants_gradient or images.device.type != "cpu" or targets.device.type != "cpu":
         return ssim_ref(images, targets)
+    return ssim_compiled(images, targets)
+
+
+def ssim_compiled(
+    images: Float[Tensor, "B 3 H W"], targets: Float[Tensor, "B 3 H W"], *, luminance_constant: float = _C1
+) -> Float[Tensor, " B"]:
+    """:func:`ssim` of pictures on the CPU, without gradients; a huge constant leaves contrast and structure
+    alone.
+    """
     from ._ssim_numba import ssim_planes
 
     _check_window(images)
     count, _, height, width = images.shape
     dtype = torch.float32 if images.dtype == targets.dtype == torch.float32 else torch.float64
     planes = [picture.detach().to(dtype).reshape(-1, height, width) for picture in (images, targets)]
-    values = ssim_planes(*(plane.contiguous().numpy() for plane in planes), _kernel().numpy(), _C1, _C2)
+    values = ssim_planes(
+        *(plane.contiguous().numpy() for plane in planes), _kernel().numpy(), luminance_constant, _C2
+    )
     return torch.from_numpy(values).view(count, 3).mean(1)  # (B,)
 
 

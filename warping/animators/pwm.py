@@ -68,7 +68,9 @@ class PwmAnimator(nn.Module):
         return Animation(image=made.image, flow=made.flow, occlusion=made.occlusion)
 
     def explain(self, cache: PwmCache, driving: Driving) -> Mapping[str, Tensor]:
-        """The picture, geometry's own, the warped source, the flow, and what comes from the source."""
+        """The picture, geometry's own, the warped source, the flow, what the mesh covers and what of that the
+        source shows, and what comes from the source.
+        """
         made = self._made(cache, driving)
         layers = self.geometry.layers(cache.geometry, driving)
         maps = {
@@ -76,6 +78,7 @@ class PwmAnimator(nn.Module):
             "geometry": compose(layers).image.clamp(0, 1),
             "warped": made.warped.clamp(0, 1),
             "flow": made.flow,
+            "covered": layers.covered,
             "known": layers.known,
         }
         return maps if made.occlusion is None else {**maps, "occlusion": made.occlusion}
