@@ -17,6 +17,8 @@ from .person import Person
 from .traits import Colour, stream
 
 TEXTURE = 4  # stream of random numbers
+# an odd turn: two lattices that do not line up have no planes of their own
+_TURN = torch.linalg.qr(torch.tensor([[1.0, 2.0, 3.0], [-2.0, 1.0, 1.0], [0.5, -1.0, 2.0]]))[0]
 IRIS_RADIUS = 0.0059
 
 
@@ -52,6 +54,10 @@ class Painter:
             stream(seed, person.traits.number, TEXTURE + 100).standard_normal((4096, 4)).astype(np.float32)
         )
 
+    @property
+    def _eye_height(self) -> float:
+        return float(self.person.anatomy.point(33)[1])
+
     def look(
         self,
         material: Int[Tensor, " P"],
@@ -70,6 +76,8 @@ class Painter:
             Material.HAIR: self._hair,
             Material.CLOTH: self._cloth,
             Material.FRAME: self._frame,
+            Material.OBJECT: self._frame,
+            Material.HAND: self._hand,
         }
         for kind, painted in paint.items():
             rows = (material == int(kind)).nonzero()[:, 0]
@@ -88,7 +96,14 @@ class Painter:
         colour = _mix(colour, hair * 0.6, self._stubble(beard, lips, pores, fine))
         lip = smoothstep(lips + 0.0006 * scale * fine, -0.0012 * scale, 0.0014 * scale)
         colour = _mix(colour, _linear(traits.lips) * (1 + 0.08 * pores)[:, None], 0.85 * lip)
-        colour = colour * (1 - 0.5 * torch.exp(-((lids / (0.0016 * scale)) ** 2)))[:, None]  # lashes
+        crease = (
+            0.16
+            * torch.exp(-(((lids - 0.0055 * scale) / (0.0012 * scale)) ** 2))
+            * (place[:, 1] > self._eye_height)
+        )
+        colour = (
+            colour * (1 - 0.62 * torch.exp(-((lids / (0.0017 * scale)) ** 2)) - crease)[:, None]
+        )  # lashes
         if traits.makeup:
             shade = torch.exp(-((lids / (0.006 * scale)) ** 2)) * 0.35 * traits.makeup
             colour = _mix(colour, _linear((0.25, 0.16, 0.17)), shade)
@@ -104,8 +119,9 @@ class Painter:
         scale = self.person.anatomy.scale
         broad = solid_noise(place, self.field, wavelength=0.025 * scale)
         fine = solid_noise(place, self.field, wavelength=0.005 * scale)
-        pores = solid_noise(place, self.field, wavelength=0.0013 * scale)
-        return broad[:, 0], fine[:, 1], pores[:, 2], fine[:, 3]
+        pores = solid_noise(place, self.field, wavelength=0.0013 * scale)[:, 2]
+        pores = pores + solid_noise(place @ _TURN, self.field, wavelength=0.0017 * scale)[:, 3]
+        return broad[:, 0], fine[:, 1], 0.8 * pores, fine[:, 3]
 
     def _bare_skin(self, place: Tensor, broad: Tensor, fine: Tensor, pores: Tensor) -> Tensor:
         traits, anatomy = self.person.traits, self.person.anatomy
@@ -119,6 +135,8 @@ class Painter:
         colour = colour * (
             1 + (0.75 * traits.ruddy * flush.clamp(max=1) + 0.1 * broad.clamp(min=0))[:, None] * (red - 1)
         )
+        if traits.age > 38:
+            colour = colour * (1 - min(1.0, (traits.age - 38) / 30) * self._wrinkles(place))[:, None]
         if traits.freckles:
             near = torch.exp(-((place[:, 1] - anatomy.point(1)[1] - 0.012) / 0.03).square()) * (
                 place[:, 2] > 0
@@ -126,6 +144,22 @@ class Painter:
             spots = smoothstep(fine + 0.6 * pores, 0.9, 1.6) * near * traits.freckles
             colour = _mix(colour, _linear(traits.skin) * place.new_tensor([0.55, 0.40, 0.32]), 0.6 * spots)
         return colour
+
+    def _wrinkles(self, place: Tensor) -> Tensor:
+        """How dark the lines of age are: across the forehead, beside nose and mouth, under the eyes."""
+        anatomy = self.person.anatomy
+        scale, front = anatomy.scale, (place[:, 2] > 0.0).float()
+        up = (place[:, 1] - anatomy.point(9)[1]) / scale
+        wave = torch.sin(up * (2 * torch.pi / 0.0085) + 40 * place[:, 0].square() / scale + 1.5)
+        brow = smoothstep(up, 0.008, 0.016) * smoothstep(up, 0.038, 0.028)
+        dark = (
+            0.10 * brow * wave.clamp(min=0) ** 4 * smoothstep(place[:, 0].abs(), 0.045 * scale, 0.02 * scale)
+        )
+        for points, width, depth in _FOLDS:
+            line = np.stack([anatomy.point(index) for index in points])
+            stroke = as_tensor(np.column_stack([line[:, :2], np.full(len(line), width * scale)]))
+            dark = dark + depth * torch.exp(-_along_stroke(place[:, :2], stroke).square())
+        return dark * front
 
     def _stubble(self, beard: Tensor, lips: Tensor, pores: Tensor, fine: Tensor) -> Tensor:
         traits, scale = self.person.traits, self.person.anatomy.scale
@@ -143,11 +177,13 @@ class Painter:
             low, high = line[:, :2].amin(0) - margin, line[:, :2].amax(0) + margin
             near = ((place[:, :2] > low) & (place[:, :2] < high)).all(1) & (place[:, 2] > 0.0)
             rows = near.nonzero()[:, 0]
-            spot = place[rows] + 0.0007 * anatomy.scale * fine[rows, None]
-            share = _along_stroke(spot[:, :2], line)  # distance over half width
-            soft = smoothstep(share / traits.brow, 1.35, 0.55)
-            hairs = (0.82 + 0.25 * pores[rows]).clamp(0.3, 1)
-            strength[rows] = torch.maximum(strength[rows], soft * hairs * 0.88)
+            spot = place[rows]
+            slant = spot.new_tensor([0.35, 1.0, 0.35]) * (spot + 0.35 * spot[:, 1:2].abs())
+            hairs = solid_noise(slant, self.field, wavelength=0.0011 * anatomy.scale)[:, 0]
+            ragged = spot[:, :2] + 0.0005 * anatomy.scale * (fine[rows] + hairs)[:, None]
+            share = _along_stroke(ragged, line)  # distance over half width
+            soft = smoothstep(share / traits.brow, 1.45, 0.45)
+            strength[rows] = torch.maximum(strength[rows], soft * (0.80 + 0.22 * hairs).clamp(0.3, 1))
         return strength
 
     def _eye(self, place: Tensor, coords: Tensor, ambient: Tensor) -> Look:
@@ -215,7 +251,7 @@ class Painter:
 
     def _cloth(self, place: Tensor, coords: Tensor, ambient: Tensor) -> Look:
         traits, scale = self.person.traits, self.person.anatomy.scale
-        below, _, height, _ = coords.unbind(1)
+        below, _, height, accent = coords.unbind(1)
         broad, fine, pores, _ = self._noises(place)
         cloth = _linear(traits.cloth) * (1 + 0.05 * broad + 0.06 * pores)[:, None]
         if traits.stripes:
@@ -223,6 +259,7 @@ class Painter:
             if traits.stripes == 2:
                 band = 0.5 * band + 0.5 * (torch.remainder(place[:, 0], 0.05 * scale) < 0.02 * scale).float()
             cloth = _mix(cloth, _linear(traits.cloth_accent), band)
+        cloth = _mix(cloth, _linear(traits.cloth_accent) * (1 + 0.05 * broad + 0.06 * pores)[:, None], accent)
         hem = smoothstep(below, 0.012 * scale, 0.010 * scale)
         cloth = cloth * (1 - 0.25 * hem - 0.35 * smoothstep(below, 0.002 * scale, 0.0) * hem)[:, None]
         covered = smoothstep(below, -0.0004 * scale, 0.0006 * scale)
@@ -230,10 +267,25 @@ class Painter:
         gloss = 0.045 * (1 - covered) + 0.008
         return Look(colour, gloss, torch.full_like(gloss, 12.0), 1 - 0.8 * covered)
 
+    def _hand(self, place: Tensor, coords: Tensor, ambient: Tensor) -> Look:
+        broad, fine, pores, _ = self._noises(place)
+        one = torch.ones_like(broad)
+        tone = 1 + self.person.traits.uneven * (0.07 * broad + 0.04 * fine + 0.03 * pores)
+        return Look(_linear(self.person.traits.skin) * tone[:, None], 0.05 * one, 14 * one, one)
+
     def _frame(self, place: Tensor, coords: Tensor, ambient: Tensor) -> Look:
         dark = torch.full((len(place), 3), 0.012)
         one = torch.ones(len(place))
         return Look(dark, 0.3 * one, 50 * one, 0 * one)
+
+
+# lines of age: face-mesh points, width in metres, darkness
+_FOLDS = (
+    ((129, 203, 206, 216, 212), 0.0016, 0.22),
+    ((358, 423, 426, 436, 432), 0.0016, 0.22),
+    ((243, 112, 231, 230, 229), 0.0020, 0.12),
+    ((463, 341, 451, 450, 449), 0.0020, 0.12),
+)
 
 
 def _linear(colour: Colour) -> Tensor:

@@ -107,7 +107,7 @@ def _inside_lips(verts: np.ndarray, points: np.ndarray, scale: float) -> np.ndar
     """Signed distance to the outline of the lips as seen from the front."""
     outline = points[list(_OUTER_LIPS), :2]
     from_line = _to_segments(verts[:, :2], outline, np.roll(outline, -1, axis=0))
-    signed = np.where(_in_polygon(verts[:, :2], outline), from_line, -from_line)
+    signed = np.where(in_polygon(verts[:, :2], outline), from_line, -from_line)
     behind = points[list(_OUTER_LIPS), 2].min() - 0.012 * scale
     return np.where(verts[:, 2] > behind, signed, -0.1)
 
@@ -150,7 +150,7 @@ def _to_segments(points: np.ndarray, start: np.ndarray, end: np.ndarray) -> np.n
     return np.linalg.norm(points[:, None] - nearest, axis=2).min(1)
 
 
-def _in_polygon(points: np.ndarray, outline: np.ndarray) -> np.ndarray:
+def in_polygon(points: np.ndarray, outline: np.ndarray) -> np.ndarray:
     """Even-odd rule."""
     x, y = points[:, :1], points[:, 1:]
     (ax, ay), (bx, by) = outline.T, np.roll(outline, -1, axis=0).T

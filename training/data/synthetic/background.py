@@ -38,7 +38,7 @@ def draw_background(rng: np.random.Generator, size: int) -> Float[Tensor, "3 N N
 def _muted(rng: np.random.Generator) -> np.ndarray:
     import colorsys
 
-    return np.array(colorsys.hsv_to_rgb(rng.random(), rng.uniform(0, 0.4), rng.uniform(0.15, 0.85)))
+    return np.array(colorsys.hsv_to_rgb(rng.random(), 0.4 * rng.random() ** 1.7, rng.uniform(0.12, 0.85)))
 
 
 def _rectangles(picture: np.ndarray, rng: np.random.Generator, count: int) -> None:

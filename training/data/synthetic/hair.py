@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,10 @@ from .anatomy import Anatomy
 from .parts import Material, Part, grid_faces
 from .torso import Torso
 from .traits import Traits
+
+FULL_BEARD = 0.55  # `Traits.beard` from which ribbons grow
+BEARD_COUNT = 2400
+HANGS_AFTER = 0.10  # metres of hair from the root
 
 
 @dataclass(frozen=True)
@@ -26,7 +31,7 @@ class HairStyle:
         width: of a ribbon at its root.
         lift: how far ribbons stand off the head in their middle.
         comb: direction away from the parting, backwards and down, any length.
-        weight: how soon ribbons hang, 0 .. 1.
+        weight: how far ribbons hang in the end, after `HANGS_AFTER` metres, 0 .. 1.
         curl: how far they wind about their way.
         turns: how often.
         curtain: degrees from the front that hair below the hairline keeps clear.
@@ -48,16 +53,14 @@ class HairStyle:
 
 STYLES: dict[str, HairStyle] = {
     "buzz": HairStyle(1500, 0.009, 3, 0.003, 0.002, (0.1, 0.6, 0.3), 0.0, stand=0.5),
-    "short": HairStyle(1700, 0.045, 5, 0.0055, 0.011, (0.35, 0.8, 0.35), 0.1, stand=0.6),
-    "parted": HairStyle(1700, 0.075, 7, 0.006, 0.013, (0.9, 0.45, 0.3), 0.15, stand=0.5),
-    "curly": HairStyle(
-        1900, 0.075, 10, 0.006, 0.030, (0.2, 0.25, 0.1), 0.1, curl=0.010, turns=2.0, stand=1.0
-    ),
-    "bob": HairStyle(1500, 0.20, 12, 0.008, 0.014, (0.8, 0.35, 0.5), 0.45, curtain=62.0),
+    "short": HairStyle(1900, 0.045, 6, 0.005, 0.011, (0.35, 0.8, 0.35), 0.1, stand=0.6),
+    "parted": HairStyle(1800, 0.075, 8, 0.0055, 0.013, (0.9, 0.45, 0.3), 0.2, stand=0.5),
+    "curly": HairStyle(2100, 0.085, 16, 0.0045, 0.03, (0.2, 0.25, 0.1), 0.1, curl=0.01, turns=2.0, stand=1.0),
+    "bob": HairStyle(1700, 0.21, 14, 0.0065, 0.014, (0.8, 0.3, 0.3), 0.93, curtain=64.0),
     "long": HairStyle(
-        1700, 0.36, 16, 0.009, 0.013, (0.8, 0.35, 0.5), 0.4, curl=0.003, turns=2.5, curtain=62.0
+        1800, 0.34, 18, 0.007, 0.013, (0.8, 0.3, 0.3), 0.93, curl=2e-3, turns=1.5, curtain=64.0
     ),
-    "tied": HairStyle(1500, 0.12, 10, 0.007, 0.004, (0.15, 1.0, -0.05), 0.0, stand=0.1),
+    "tied": HairStyle(1700, 0.12, 12, 0.006, 0.004, (0.15, 1.0, -0.05), 0.0, stand=0.1),
 }
 
 
@@ -110,10 +113,38 @@ def hair_part(
     faces = head.faces.cpu().numpy()[anatomy.parts.skin]
     skin = np.zeros(len(verts), bool)
     skin[faces.ravel()] = True
+    skin &= verts[:, 1] > anatomy.point(152)[1]  # below the jaw hair hangs free of it
     surface = surface_of(verts, skin, anatomy.skull)
     chosen, roots, normals = _roots(verts, faces, anatomy.scalp - traits.hairline, style.count, rng)
     strands = _grown(roots, normals, surface, torso, style, traits, anatomy, rng)
-    return _ribbons(head, strands, surface, style, anatomy, chosen, rng)
+    make = _Ribbons(style.width * anatomy.scale, chosen, surface.centre)
+    return make.part(strands, lambda points: _hair_weights(head, points, anatomy), rng)
+
+
+def beard_part(
+    head: HeadModel,
+    verts: Float[np.ndarray, "V 3"],
+    anatomy: Anatomy,
+    *,
+    traits: Traits,
+    rng: np.random.Generator,
+) -> Part | None:
+    """Short ribbons that hang from cheeks, lip and chin of those with a full beard."""
+    if traits.beard < FULL_BEARD:
+        return None
+    scale = anatomy.scale
+    faces = head.faces.cpu().numpy()[anatomy.parts.skin]
+    inside = np.minimum(anatomy.beard - 0.004 * scale, -anatomy.lips - 0.003 * scale)
+    chosen, roots, normals = _roots(verts, faces, inside, BEARD_COUNT, rng)
+    length = scale * (0.007 + 0.03 * (traits.beard - FULL_BEARD)) * rng.uniform(0.6, 1.0, (BEARD_COUNT, 1))
+    low = np.clip((anatomy.point(2)[1] - roots[:, 1:2]) / (0.07 * scale), 0.35, 1.2)
+    down = np.array([0.0, -1.0, 0.0]) + 0.35 * rng.standard_normal((BEARD_COUNT, 3))
+    steps = [roots - 0.0008 * scale * normals]
+    for share in (0.9, 0.5, 0.25):
+        steps.append(steps[-1] + length * low / 3 * _unit(down + share * normals))
+    make = _Ribbons(0.0022 * scale, chosen, anatomy.skull)
+    weights = head.weights.cpu().numpy()[np.repeat(chosen, 2 * len(steps))]
+    return make.part(np.stack(steps, axis=1), lambda points: weights, rng)
 
 
 def _roots(
@@ -149,22 +180,32 @@ def _grown(
     step = (length / (style.steps - 1))[:, None]
     clear = scale * style.lift * rng.uniform(0.25, 1.0, count)
     comb = _combed(roots, style, traits, anatomy) + 0.25 * rng.standard_normal((count, 3))
+    keep = np.radians(style.curtain) * rng.uniform(0.9, 1.1, count)
     points = [roots - 0.001 * scale * normals]
     for k in range(1, style.steps):
         share = k / (style.steps - 1)
         here = points[-1]
         outward = _unit(here - surface.centre)
         along = _unit(comb - (comb * outward).sum(1, keepdims=True) * outward)
-        hang = style.weight * share**0.7
+        hang = style.weight * np.clip(share * length / (HANGS_AFTER * scale), 0, 1)[:, None]
         way = (1 - hang) * along + hang * np.array([0.0, -1.5, 0.0])
         way = way + style.stand * (1 - share) ** 2 * normals
         moved = here + step * _unit(way)
         rise = clear * np.sin(np.pi * min(1.0, 0.25 + 0.65 * share)) + 0.0015 * scale
         moved = surface.pushed(moved, rise)
-        moved = _clear_of_face(moved, here, style, anatomy, rng)
+        moved = _clear_of_face(moved, here, keep, anatomy)
         points.append(_clear_of_torso(moved, here, torso, scale))
-    strands = np.stack(points, axis=1)
+    strands = _without_kinks(np.stack(points, axis=1), surface, 0.001 * scale)
     return strands + _curls(strands, style, scale, rng) if style.curl else strands
+
+
+def _without_kinks(strands: np.ndarray, surface: Surface, clear: float) -> np.ndarray:
+    """Each ribbon smoothed along itself, twice, and pushed out of the head again."""
+    for _ in range(2):
+        middle = 0.25 * strands[:, :-2] + 0.5 * strands[:, 1:-1] + 0.25 * strands[:, 2:]
+        outside = surface.pushed(middle.reshape(-1, 3), clear).reshape(middle.shape)
+        strands = np.concatenate([strands[:, :1], outside, strands[:, -1:]], axis=1)
+    return strands
 
 
 def _combed(roots: np.ndarray, style: HairStyle, traits: Traits, anatomy: Anatomy) -> np.ndarray:
@@ -173,19 +214,18 @@ def _combed(roots: np.ndarray, style: HairStyle, traits: Traits, anatomy: Anatom
     parting = 0.035 * anatomy.scale * traits.parting
     away = np.tanh((roots[:, 0] - parting) / (0.012 * anatomy.scale))
     comb = np.empty_like(roots)
-    comb[:, 0], comb[:, 1], comb[:, 2] = aside * away, -down, -back
+    front = np.clip((roots[:, 2] - anatomy.skull[2]) / (0.05 * anatomy.scale) + 0.6, 0.15, 1)
+    comb[:, 0], comb[:, 1], comb[:, 2] = aside * away * front, -down - 0.5 * (1 - front), -back * front
     return comb
 
 
-def _clear_of_face(
-    moved: np.ndarray, before: np.ndarray, style: HairStyle, anatomy: Anatomy, rng: np.random.Generator
-) -> np.ndarray:
-    """Hair that falls below the brows in front of the ears is turned aside, about the vertical."""
+def _clear_of_face(moved: np.ndarray, before: np.ndarray, keep: np.ndarray, anatomy: Anatomy) -> np.ndarray:
+    """Hair that falls before the face is turned aside, about the vertical; ``keep`` radians stay free."""
     scale, skull = anatomy.scale, anatomy.skull
     flat = moved - skull
     turn = np.arctan2(flat[:, 0], flat[:, 2])
     drop = np.clip((anatomy.point(10)[1] - 0.004 * scale - moved[:, 1]) / (0.035 * scale), 0, 1)
-    least = np.radians(style.curtain) * drop * rng.uniform(0.92, 1.08, len(moved))
+    least = keep * drop
     side = np.where(before[:, 0] >= 0, 1.0, -1.0)
     wanted = np.where(np.abs(turn) < least, side * least, turn)
     reach = np.hypot(flat[:, 0], flat[:, 2])
@@ -196,18 +236,17 @@ def _clear_of_face(
 
 
 def _clear_of_torso(moved: np.ndarray, before: np.ndarray, torso: Torso, scale: float) -> np.ndarray:
-    """Hair lies on the shoulders: it is pushed out of them a little at a time, and stops where that fails."""
+    """Hair falls before or behind the shoulders; what would have to go far out of them stops."""
     across, deep = torso.axes(moved[:, 1])
-    flat = np.stack(
-        [moved[:, 0] / (across + 0.006 * scale), (moved[:, 2] - torso.middle) / (deep + 0.006 * scale)], 1
-    )
-    inside = (flat**2).sum(1) < 1
-    out = np.sqrt(np.maximum((flat**2).sum(1), 1e-6))
+    across, deep = across + 0.006 * scale, deep + 0.008 * scale
+    share = np.clip(np.abs(moved[:, 0]) / across, 0, 1)
+    least = deep * np.sqrt(1 - share**2)
+    ahead = np.where(before[:, 2] >= torso.middle, 1.0, -1.0)
+    off = (moved[:, 2] - torso.middle) * ahead
     pushed = moved.copy()
-    pushed[:, 0] /= np.where(inside, out, 1)
-    pushed[:, 2] = torso.middle + (moved[:, 2] - torso.middle) / np.where(inside, out, 1)
-    far = np.linalg.norm(pushed - moved, axis=1) > 0.02 * scale
-    return np.where((inside & far)[:, None], before, pushed)
+    pushed[:, 2] = torso.middle + ahead * np.maximum(off, least)
+    far = (least - off > 0.022 * scale) & (share < 1)
+    return np.where(far[:, None], before, pushed)
 
 
 def _curls(strands: np.ndarray, style: HairStyle, scale: float, rng: np.random.Generator) -> np.ndarray:
@@ -224,43 +263,49 @@ def _curls(strands: np.ndarray, style: HairStyle, scale: float, rng: np.random.G
     )
 
 
-def _ribbons(
-    head: HeadModel,
-    strands: Float[np.ndarray, "R K 3"],
-    surface: Surface,
-    style: HairStyle,
-    anatomy: Anatomy,
-    chosen: np.ndarray,
-    rng: np.random.Generator,
-) -> Part:
-    count, steps = strands.shape[:2]
-    share = np.linspace(0, 1, steps)
-    tangent = _unit(np.gradient(strands, axis=1))
-    outward = _unit(strands - surface.centre)
-    side = _unit(np.cross(tangent, outward))
-    roll = rng.uniform(-0.5, 0.5, (count, 1, 1))
-    side = np.cos(roll) * side + np.sin(roll) * np.cross(side, tangent)
-    normal = _unit(np.cross(side, tangent))
-    normal *= np.sign((normal * outward).sum(2, keepdims=True) + 1e-9)
-    half = 0.5 * style.width * anatomy.scale * (1 - 0.85 * share**2.5) * rng.uniform(0.7, 1.2, (count, 1))
-    net = np.stack([strands - half[..., None] * side, strands + half[..., None] * side], axis=2)
-    normals = np.stack([_unit(normal - 0.5 * side), _unit(normal + 0.5 * side)], axis=2)
-    coords = np.empty((count, steps, 2, 4))
-    coords[..., 0] = (-1.0, 1.0)
-    coords[..., 1], coords[..., 2] = share[None, :, None], np.arange(count)[:, None, None]
-    coords[..., 3] = rng.standard_normal((count, 1, 1))
-    faces = grid_faces(steps, 2)[None] + 2 * steps * np.arange(count)[:, None, None]
-    points = net.reshape(-1, 3)
-    return Part(
-        points,
-        normals.reshape(-1, 3),
-        faces.reshape(-1, 3),
-        _hair_weights(head, points, anatomy),
-        coords.reshape(-1, 4),
-        Material.HAIR,
-        tangents=np.repeat(tangent, 2, axis=1).reshape(-1, 3),
-        follow=np.repeat(chosen, 2 * steps),
-    )
+@dataclass(frozen=True)
+class _Ribbons:
+    """Strands made into ribbons: width at the root, the vertex each follows, the middle of the head."""
+
+    width: float
+    chosen: Int[np.ndarray, " R"]
+    centre: Float[np.ndarray, " 3"]
+
+    def part(
+        self,
+        strands: Float[np.ndarray, "R K 3"],
+        weights: Callable[[np.ndarray], np.ndarray],
+        rng: np.random.Generator,
+    ) -> Part:
+        """The mesh; ``weights`` gives joint weights of its points."""
+        count, steps = strands.shape[:2]
+        share = np.linspace(0, 1, steps)
+        tangent = _unit(np.gradient(strands, axis=1))
+        outward = _unit(strands - self.centre)
+        side = _unit(np.cross(tangent, outward))
+        roll = rng.uniform(-0.5, 0.5, (count, 1, 1))
+        side = np.cos(roll) * side + np.sin(roll) * np.cross(side, tangent)
+        normal = _unit(np.cross(side, tangent))
+        normal *= np.sign((normal * outward).sum(2, keepdims=True) + 1e-9)
+        half = 0.5 * self.width * (1 - 0.85 * share**2.5) * rng.uniform(0.7, 1.2, (count, 1))
+        net = np.stack([strands - half[..., None] * side, strands + half[..., None] * side], axis=2)
+        normals = np.stack([_unit(normal - 0.5 * side), _unit(normal + 0.5 * side)], axis=2)
+        coords = np.empty((count, steps, 2, 4))
+        coords[..., 0] = (-1.0, 1.0)
+        coords[..., 1], coords[..., 2] = share[None, :, None], np.arange(count)[:, None, None]
+        coords[..., 3] = rng.standard_normal((count, 1, 1))
+        faces = grid_faces(steps, 2)[None] + 2 * steps * np.arange(count)[:, None, None]
+        points = net.reshape(-1, 3)
+        return Part(
+            points,
+            normals.reshape(-1, 3),
+            faces.reshape(-1, 3),
+            weights(points),
+            coords.reshape(-1, 4),
+            Material.HAIR,
+            tangents=np.repeat(tangent, 2, axis=1).reshape(-1, 3),
+            follow=np.repeat(self.chosen, 2 * steps),
+        )
 
 
 def _hair_weights(head: HeadModel, points: np.ndarray, anatomy: Anatomy) -> np.ndarray:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ....geom.rasterizer import rasterize
 from ....geom.shading import shade
+from .noise import dot, unit
 from .occlusion import view_from
 
 SHADOW_PICTURE = 384
@@ -98,12 +99,12 @@ def lit(surface: Surface, light: Light, shadow: Float[Tensor, " P"]) -> Float[Te
     wrap = surface.wrap[:, None] * facing.new_tensor(WRAP)
     direct = ((facing[:, None] + wrap) / (1 + wrap)).clamp(min=0) * shadow[:, None] * light.lamp_colour
     open_sky = _coloured_ambient(surface)
-    half = torch.nn.functional.normalize(light.lamp + surface.view, dim=1)
-    on_hair = surface.tangents.square().sum(1) > 0.5
-    across = (surface.tangents * half).sum(1)
-    angle = torch.where(on_hair, (1 - across.square()).clamp(min=0).sqrt(), (surface.normals * half).sum(1))
+    half = unit(light.lamp + surface.view)
+    on_hair = dot(surface.tangents, surface.tangents) > 0.5
+    across = dot(surface.tangents, half)
+    angle = torch.where(on_hair, (1 - across.square()).clamp(min=0).sqrt(), dot(surface.normals, half))
     strength = surface.gloss * angle.clamp(min=1e-4) ** surface.sharp * shadow * (facing > -0.2)
-    rim = 0.35 * surface.gloss * (1 - (surface.normals * surface.view).sum(1).clamp(0, 1)) ** 4
+    rim = 0.35 * surface.gloss * (1 - dot(surface.normals, surface.view).clamp(0, 1)) ** 4
     shine = strength[:, None] * light.lamp_colour + (rim * surface.ambient)[:, None] * sky
     return surface.albedo * (sky * open_sky + direct) + shine
 

@@ -157,9 +157,9 @@ def _filmed(
     """Where the head is and how the camera sees it: distance, focal length, framing, a moving window."""
     scale = anatomy.scale
     distance = scale * float(np.exp(rng.uniform(np.log(0.5), np.log(2.4))))
-    share = float(rng.uniform(0.44, 0.66))
+    share = float(rng.uniform(0.38, 0.60))
     focal = share * size * distance / (FACE_LENGTH * scale)
-    aim = size * np.array([0.5 + rng.uniform(-0.05, 0.05), 0.57 + rng.uniform(-0.04, 0.04)])
+    aim = size * np.array([0.5 + rng.uniform(-0.05, 0.05), 0.54 + rng.uniform(-0.04, 0.04)])
     face = np.array([0.0, (anatomy.point(10)[1] + anatomy.point(152)[1]) / 2, anatomy.point(234)[2]])
     place = np.array([(aim[0] - size / 2) / focal, -(aim[1] - size / 2) / focal, -1.0]) * distance - face
     sway = np.concatenate([waves(0.08, 0.4, 2) * 0.006, waves(0.08, 0.3) * 0.012], axis=1) * scale

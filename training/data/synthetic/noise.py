@@ -39,6 +39,17 @@ def solid_noise(
     return found.reshape(field.shape[1], -1).T
 
 
+def unit(vectors: Float[Tensor, "P 3"]) -> Float[Tensor, "P 3"]:
+    """Vectors of length 1, zero where they are zero; several times as fast as torch's for three columns."""
+    x, y, z = vectors.unbind(1)
+    return vectors * (x * x + y * y + z * z).clamp(min=1e-24).rsqrt()[:, None]
+
+
+def dot(first: Float[Tensor, "P 3"], second: Float[Tensor, "P 3"]) -> Float[Tensor, " P"]:
+    """Row by row."""
+    return first[:, 0] * second[:, 0] + first[:, 1] * second[:, 1] + first[:, 2] * second[:, 2]
+
+
 def smoothstep(value: Tensor, low: float, high: float) -> Tensor:
     """0 below ``low``, 1 above ``high``, smooth between; falling where ``high < low``."""
     share = ((value - low) / (high - low)).clamp(0, 1)

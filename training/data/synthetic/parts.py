@@ -26,7 +26,7 @@ class Material(enum.IntEnum):
     HAND = 9
 
 
-NOT_PERSON = (Material.BACKGROUND, Material.OBJECT, Material.HAND)
+NOT_PERSON = (Material.BACKGROUND, Material.OBJECT)
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,25 @@ def mesh_normals(points: np.ndarray, faces: np.ndarray) -> Float[np.ndarray, "N 
     return total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-12)
 
 
+def tube(
+    line: Float[np.ndarray, "K 3"], radius: Float[np.ndarray, " K"], *, closed: bool = False, sides: int = 6
+) -> tuple[Float[np.ndarray, "N 3"], Float[np.ndarray, "N 3"], Int[np.ndarray, "F 3"]]:
+    """A round bar along a line, or around a loop: its points, normals and triangles."""
+    along = np.roll(line, -1, 0) - np.roll(line, 1, 0) if closed else np.gradient(line, axis=0)
+    along = along / np.maximum(np.linalg.norm(along, axis=1, keepdims=True), 1e-12)
+    helper = np.eye(3)[np.abs(along).sum(0).argmin()] + 0.2
+    aside = np.cross(along, helper)
+    aside = aside / np.maximum(np.linalg.norm(aside, axis=1, keepdims=True), 1e-12)
+    up = np.cross(along, aside)
+    turn = np.linspace(0, 2 * np.pi, sides, endpoint=False)
+    ring = np.cos(turn)[None, :, None] * aside[:, None] + np.sin(turn)[None, :, None] * up[:, None]
+    net = line[:, None] + radius[:, None, None] * ring
+    if closed:
+        net, ring = (np.concatenate([a, a[:1]]) for a in (net, ring))
+    faces = grid_faces(len(net), sides, closed=True)
+    return net.reshape(-1, 3), ring.reshape(-1, 3), faces
+
+
 def teeth(points: Float[np.ndarray, "478 3"], joints: tuple[str, ...], scale: float) -> list[Part]:
     """An upper row of teeth that stays with the skull and a lower one that goes with the jaw.
 
@@ -91,8 +110,8 @@ def teeth(points: Float[np.ndarray, "478 3"], joints: tuple[str, ...], scale: fl
     columns, rows = 33, 4
     across = np.linspace(-0.92, 0.92, columns) * half
     made = []
-    for joint, up, back in (("neck", 1.0, 0.0042), ("jaw", -1.0, 0.0056)):
-        y = middle[1] + scale * (up * np.linspace(0.0, 0.011, rows) - 0.0012)
+    for joint, up, edge, back in (("neck", 1.0, -0.0040, 0.0038), ("jaw", -1.0, -0.0035, 0.0054)):
+        y = middle[1] + scale * (up * np.linspace(0.0, 0.011, rows) + edge)
         depth = np.polyval(curve, across) - scale * back - 6.0 * across**2 / max(half, 1e-6) * 0.2
         net = np.empty((rows, columns, 3))
         net[..., 0], net[..., 1], net[..., 2] = middle[0] + across, y[:, None], depth

@@ -17,14 +17,17 @@ from ....flame.skinning import joint_transforms, linear_blend_skinning, shaped_v
 from ....geom.mesh import vertex_normals
 from ....geom.transforms import axis_angle_to_matrix
 from .anatomy import Anatomy, anatomy_of, as_tensor, face_mesh_points, skin_vertices
-from .extras import glasses_parts, headwear_parts
-from .hair import hair_part
+from .glasses import glasses_parts
+from .hair import beard_part, hair_part
+from .headwear import headwear_parts
+from .occluders import occluder_parts
 from .occlusion import ambient_occlusion
 from .parts import Material, Part, teeth
 from .torso import torso_of, torso_part
 from .traits import Traits, draw_traits, stream
 
-PARTS, AMBIENT = 1, 2  # streams of random numbers
+PARTS = 1  # stream of random numbers
+_LEAST_AMBIENT = {Material.TEETH: 0.5, Material.MOUTH: 0.16}
 
 
 @dataclass(frozen=True)
@@ -119,10 +122,20 @@ def build_person(head: HeadModel, traits: Traits, *, seed: int) -> Person:
 
 
 def with_ambient(person: Person) -> Person:
-    """The person with how open each vertex is, measured at rest."""
+    """The person with how open each vertex is, measured at rest.
+
+    Where neck and shoulders pass through each other nothing is dark: skin goes on there. Teeth and mouth are
+    as in a mouth that is open.
+    """
     count = len(person.head.template)
     normals = torch.cat([vertex_normals(person.rest[None, :count], person.head.faces)[0], person.normals])
-    return dataclasses.replace(person, ambient=ambient_occlusion(person.rest, normals, person.faces))
+    ambient = ambient_occlusion(person.rest, normals, person.faces)
+    weights = torch.cat([person.head.weights, person.weights])
+    on_torso = weights[:, person.head.joint_names.index("root")] > 0.15
+    least = torch.where(on_torso, 0.55, 0.0)
+    for kind, floor in _LEAST_AMBIENT.items():
+        least[person.faces[person.material == int(kind)].unique()] = floor
+    return dataclasses.replace(person, ambient=torch.maximum(ambient, least))
 
 
 def _parts(
@@ -134,9 +147,11 @@ def _parts(
     if not anatomy.parts.teeth.any():
         parts += teeth(points, head.joint_names, anatomy.scale)
     hair = hair_part(head, verts, anatomy, torso, traits=traits, rng=rng)
-    parts += [] if hair is None else [hair]
-    parts += headwear_parts(head, verts, anatomy, torso, traits=traits)
+    beard = beard_part(head, verts, anatomy, traits=traits, rng=rng)
+    parts += [part for part in (hair, beard) if part is not None]
+    parts += headwear_parts(head, verts, anatomy, traits=traits)
     parts += glasses_parts(head, points, anatomy, traits=traits)
+    parts += occluder_parts(head, anatomy, traits=traits, rng=rng)
     return parts
 
 

@@ -18,6 +18,7 @@ from .albedo import Painter, to_display, to_linear
 from .background import blurred, draw_background, through_window
 from .light import Light, ShadowMap, Surface, draw_light, lit, reached, shadow_map
 from .motion import Motion
+from .noise import dot, unit
 from .person import Person, PosedPerson, pose_person
 from .traits import stream
 
@@ -62,7 +63,7 @@ def make_studio(person: Person, *, seed: int, size: int) -> Studio:
     rng = stream(seed, number, SETTING)
     background = draw_background(rng, size)
     sensor = Sensor(
-        exposure=float(np.exp(rng.uniform(-0.12, 0.22))),
+        exposure=float(np.exp(rng.uniform(-0.22, 0.14))),
         blur=float(rng.uniform(0.25, 0.75)) * size / 256,
         noise=float(rng.uniform(0.002, 0.018)),
         quality=int(rng.integers(60, 96)),
@@ -137,16 +138,15 @@ def _lit_pixels(studio: Studio, seen: Seen, fragments: Fragments, covered: Tenso
     carried = interpolate(fragments, attributes[None], person.faces)[0].flatten(1)[:, covered].T
     points, normals, tangents, place, coords, ambient = carried.split([3, 3, 3, 3, 4, 1], dim=1)
     material = person.material[fragments.face[0].reshape(-1)[covered].long()]
-    view = F.normalize(-points, dim=1)
-    normals = F.normalize(normals, dim=1)
-    normals = normals * torch.where((normals * view).sum(1, keepdim=True) < 0, -1.0, 1.0)
+    view, normals = unit(-points), unit(normals)
+    normals = normals * torch.where(dot(normals, view) < 0, -1.0, 1.0)[:, None]
     look = studio.painter.look(material, place, coords, ambient[:, 0])
     near = _shadow_of(studio, posed.points[0])
     shadow = reached(points, near)
     surface = Surface(
         points=points,
         normals=normals,
-        tangents=F.normalize(tangents, dim=1),
+        tangents=unit(tangents),
         view=view,
         albedo=look.albedo,
         ambient=ambient[:, 0],

@@ -14,10 +14,10 @@ from .traits import Traits
 
 COLUMNS, ROWS = 72, 44
 # metres below the neck's narrowest place: half width, half depth (against the neck's), shift forwards
-_DOWN = (-0.012, 0.004, 0.02, 0.035, 0.055, 0.08, 0.12, 0.19, 0.32, 0.6)
-_WIDE = (0.84, 0.97, 1.28, 1.90, 2.65, 3.15, 3.45, 3.55, 3.45, 3.4)
-_DEEP = (0.84, 0.97, 1.20, 1.42, 1.62, 1.80, 1.95, 2.05, 2.05, 2.0)
-_NECKLINES = {"crew": (0.030, 0.0), "vee": (0.034, 0.085), "high": (-0.002, 0.0), "shirt": (0.012, 0.035)}
+_DOWN = (-0.012, 0.004, 0.018, 0.030, 0.044, 0.062, 0.09, 0.15, 0.3, 0.6)
+_WIDE = (0.80, 0.95, 1.25, 1.85, 2.60, 3.15, 3.45, 3.55, 3.45, 3.4)
+_DEEP = (0.80, 0.95, 1.12, 1.30, 1.50, 1.72, 1.92, 2.05, 2.05, 2.0)
+_NECKLINES = {"crew": (0.026, 0.0), "vee": (0.028, 0.085), "high": (-0.002, 0.0), "shirt": (0.008, 0.04)}
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class Torso:
 def torso_of(verts: Float[np.ndarray, "V 3"], skin: Bool[np.ndarray, " V"], traits: Traits) -> Torso:
     """Measured on the neck of the person's own head: a little above the lower end of its mesh."""
     low = verts[skin, 1].min()
-    chin = verts[skin][verts[skin, 2].argmax(), 1]
-    top = low + 0.3 * (chin - low)
+    nose = verts[skin][verts[skin, 2].argmax(), 1]
+    top = low + 0.42 * (nose - low)
     ring = verts[skin & (np.abs(verts[:, 1] - top) < 0.012)]
     low_corner, high_corner = ring.min(0), ring.max(0)
     half = (high_corner - low_corner) / 2
