@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from .anatomy import as_tensor
+from .hair import FULL_BEARD
 from .noise import lattice, smoothstep, solid_noise
 from .parts import Material
 from .person import Person
@@ -108,10 +109,15 @@ class Painter:
             shade = torch.exp(-((lids / (0.006 * scale)) ** 2)) * 0.35 * traits.makeup
             colour = _mix(colour, _linear((0.25, 0.16, 0.17)), shade)
         colour = _mix(colour, hair * 0.8, self._brows(place, pores, fine))
+        under = torch.zeros_like(scalp)
         if traits.hair_style != "bald":
             under = smoothstep(scalp + 0.004 * scale * fine, -0.004 * scale, 0.006 * scale)
-            colour = _mix(colour, hair * 0.55, 0.9 * under)
-        gloss = 0.055 + 0.05 * lip * (1 + traits.makeup) + 0.02 * smoothstep(place[:, 2], 0.03, 0.07)
+            colour = _mix(colour, hair * 0.55, 0.97 * under)
+        gloss = (
+            0.055 * (1 - 0.8 * under)
+            + 0.05 * lip * (1 + traits.makeup)
+            + 0.02 * smoothstep(place[:, 2], 0.03, 0.07)
+        )
         return Look(colour, gloss, torch.full_like(gloss, 14.0) + 20 * lip, torch.ones_like(gloss))
 
     def _noises(self, place: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -166,7 +172,11 @@ class Painter:
         inside = smoothstep(beard + 0.003 * scale * fine, -0.004 * scale, 0.010 * scale)
         inside = inside * smoothstep(-lips, 0.0005 * scale, 0.003 * scale)
         grain = (0.75 + 0.3 * pores).clamp(0, 1)
-        return inside * (0.22 * traits.stubble + 0.62 * traits.beard) * grain
+        return (
+            inside
+            * (0.22 * traits.stubble + (0.62 if traits.beard < FULL_BEARD else 0.85) * traits.beard)
+            * grain
+        )
 
     def _brows(self, place: Tensor, pores: Tensor, fine: Tensor) -> Tensor:
         traits, anatomy = self.person.traits, self.person.anatomy

@@ -16,8 +16,10 @@ from .clip import SyntheticClip
 
 MOST_YAW_DEG = 40.0
 LEAST_FOUND, MOST_PERCENT = 0.95, 3.0
+_ANOTHER_PERCENT = 20.0  # farther off on average, what was found is not this face
 DEFINITION = (
-    "found: share of frames at |yaw| <= 40 degrees in which the face mesh finds a face, each by itself; "
+    "found: share of frames at |yaw| <= 40 degrees in which the face mesh, given each by itself, finds this "
+    "face (its points lie within 20 % on average); "
     "percent_68, percent_468: mean distance of its points from the projected ones of the head's embedding, "
     "in % of the 3D outer-canthal distance scaled by the camera, over the frames found"
 )
@@ -56,6 +58,9 @@ def check_clip(clip: SyntheticClip, frames: Iterable[int]) -> list[FrameCheck]:
             checks.append(FrameCheck(yaws[frame], False, float("nan"), float("nan")))
             continue
         error = _errors(found.landmarks[:, :2], points[frame]) * 100 / canthal[frame]
+        if np.nanmean(error) > _ANOTHER_PERCENT:
+            checks.append(FrameCheck(yaws[frame], False, float("nan"), float("nan")))
+            continue
         checks.append(
             FrameCheck(
                 yaws[frame],

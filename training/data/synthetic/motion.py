@@ -156,7 +156,7 @@ def _filmed(
 ) -> Motion:
     """Where the head is and how the camera sees it: distance, focal length, framing, a moving window."""
     scale = anatomy.scale
-    distance = scale * float(np.exp(rng.uniform(np.log(0.5), np.log(2.4))))
+    distance = scale * float(np.exp(rng.uniform(np.log(0.7), np.log(2.6))))
     share = float(rng.uniform(0.38, 0.60))
     focal = share * size * distance / (FACE_LENGTH * scale)
     aim = size * np.array([0.5 + rng.uniform(-0.05, 0.05), 0.54 + rng.uniform(-0.04, 0.04)])

@@ -39,11 +39,11 @@ class Torso:
 
 
 def torso_of(verts: Float[np.ndarray, "V 3"], skin: Bool[np.ndarray, " V"], traits: Traits) -> Torso:
-    """Measured on the neck of the person's own head: a little above the lower end of its mesh."""
+    """Measured on the neck of the person's own head, between the jaw and the lower end of its mesh."""
     low = verts[skin, 1].min()
     nose = verts[skin][verts[skin, 2].argmax(), 1]
     top = low + 0.42 * (nose - low)
-    ring = verts[skin & (np.abs(verts[:, 1] - top) < 0.012)]
+    ring = verts[skin & (np.abs(verts[:, 1] - (top - 0.12 * (nose - low))) < 0.012)]
     low_corner, high_corner = ring.min(0), ring.max(0)
     half = (high_corner - low_corner) / 2
     return Torso(top, float(low_corner[2] + half[2]), float(half[0]), float(half[2]), traits.build)
