@@ -10,7 +10,7 @@ from toy_scene import FACES, GRID, SIZE, driving, person, source
 from headwarp.flame.mirror import mirror_vertices
 from headwarp.geom.errors import ShapeError
 from headwarp.training.data.pairs.batch import PairBatch
-from headwarp.training.data.pairs.mirror import mirror_layers, mirror_pairs, mirror_some
+from headwarp.training.data.pairs.mirror import mirror_layers, mirror_pairs
 from headwarp.warping.animators import load_animator
 from headwarp.warping.posed_layers import PosedLayers, compose
 
@@ -124,20 +124,7 @@ def test_the_mirrored_batch_is_that_of_the_mirrored_pictures(batch):
     torch.testing.assert_close(made.driving_verts, drive.posed_vertices, atol=0, rtol=0)
 
 
-def test_only_the_chosen_pairs_are_mirrored(batch):
-    chosen = torch.tensor([True, False, True])
-    some, every, plain = (
-        tensors(b) for b in (mirror_some(batch, chosen, TWINS), mirror_pairs(batch, TWINS), batch)
-    )
-    for name, value in some.items():
-        if name == "faces":
-            assert torch.equal(value, plain[name])
-            continue
-        for pair, is_chosen in enumerate(chosen.tolist()):
-            assert torch.equal(value[pair], (every if is_chosen else plain)[name][pair]), name
-    assert mirror_some(batch, torch.zeros(3, dtype=torch.bool), TWINS) is batch
-    with pytest.raises(ShapeError, match=r"chosen: expected \(3,\), one a pair, got \(2,\)"):
-        mirror_some(batch, chosen[:2], TWINS)
+def test_twins_of_another_mesh_are_refused(batch):
     with pytest.raises(ShapeError, match="twins belong to one mesh"):
         mirror_pairs(batch, TWINS[1:])
 

@@ -6,11 +6,10 @@ import dataclasses
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from ....flame.mirror import mirror_vertices
-from ....geom.errors import ShapeError
 from ....warping.posed_layers import PosedLayers
 from .batch import PairBatch
 
@@ -50,40 +49,6 @@ def mirror_pairs(batch: PairBatch, twins: Int[Tensor, "V"]) -> PairBatch:
     for name in _MESHES:
         changed[name] = mirror_vertices(getattr(batch, name), width, twins)
     return dataclasses.replace(batch, layers=mirror_layers(batch.layers), **changed)
-
-
-def mirror_some(batch: PairBatch, chosen: Bool[Tensor, "B"], twins: Int[Tensor, "V"]) -> PairBatch:
-    """Only the chosen pairs mirrored, such as half of them at random; the others stay bit for bit.
-
-    Args:
-        batch: pairs.
-        chosen: which.
-        twins: see `mirror_pairs`.
-
-    Raises:
-        ShapeError: not a choice a pair, or not a twin a vertex.
-    """
-    if chosen.shape != batch.source.shape[:1]:
-        raise ShapeError(
-            f"chosen: expected ({len(batch.source)},), one a pair, got {tuple(chosen.shape)}; "
-            "draw as many as there are pairs"
-        )
-    if not bool(chosen.any()):
-        return batch
-    other = mirror_pairs(batch, twins)
-
-    def picked(plain: Any, mirrored: Any) -> Any:
-        """A dataclass with the chosen rows of the second in its tensors."""
-        changed = {}
-        for field in dataclasses.fields(plain):
-            one, two = (getattr(holder, field.name) for holder in (plain, mirrored))
-            if field.name not in _SHARED and isinstance(one, Tensor):
-                where = chosen.to(one.device).view(-1, *[1] * (one.ndim - 1))
-                changed[field.name] = torch.where(where, two, one)
-        return dataclasses.replace(plain, **changed)
-
-    layers: PosedLayers = picked(batch.layers, other.layers)
-    return dataclasses.replace(picked(batch, other), layers=layers)
 
 
 def _mirrored(value: Tensor) -> Tensor:
