@@ -18,6 +18,7 @@ from .clips import clip_cases
 from .device import device_cases
 from .fitting import fit_cases, pose_cases
 from .pairs import pair_cases
+from .losses import loss_cases
 
 _VERTICES = 5000
 _CHANNELS = 16
@@ -147,6 +148,7 @@ SUITES: dict[str, Callable[[], Sequence[Case]]] = {
     "fit": fit_cases,
     "pose": pose_cases,
     "pairs": pair_cases,
+    "losses": loss_cases,
     "clips": clip_cases,
     "device": device_cases,
 }

@@ -179,3 +179,12 @@ def test_what_cannot_be_compared_is_refused(pair, call, kind, text):
     with pytest.raises(kind) as caught:
         call(pair[0])
     assert text in str(caught.value)
+
+
+def test_the_rival_of_the_bench_computes_the_same():
+    from headwarp.tools.bench.losses import structure_by_autograd
+
+    image, target = pictures(96, 88), pictures(96, 88, seed=1)
+    torch.testing.assert_close(structure_by_autograd(image, target), structure_loss(image, target))
+    slopes = [gradient(loss, image, target) for loss in (structure_by_autograd, structure_loss)]
+    torch.testing.assert_close(*slopes, rtol=1e-3, atol=1e-8)
