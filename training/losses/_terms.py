@@ -40,12 +40,11 @@ def wide(*dtypes: torch.dtype) -> torch.dtype:
 
 
 def reduced(values: Float[Tensor, "B *rest"], reduction: Reduction) -> Float[Tensor, ""]:
-    """The mean over everything, or the sum of a sample averaged over the batch, in float32 at least.
+    """The mean over everything, or the sum of a sample averaged over the batch.
 
     Raises:
         HeadwarpError: no such reduction.
     """
-    values = values.to(wide(values.dtype))
     if reduction == "mean":
         return values.mean()
     if reduction == "sum":
