@@ -17,8 +17,8 @@ from .animation import animator_cases, detection_cases, fill_cases
 from .clips import clip_cases
 from .device import device_cases
 from .fitting import fit_cases, pose_cases
-from .pairs import pair_cases
 from .losses import loss_cases
+from .pairs import pair_cases
 
 _VERTICES = 5000
 _CHANNELS = 16

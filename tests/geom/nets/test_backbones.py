@@ -339,6 +339,7 @@ def test_inception_has_the_size_of_torchvisions(variant, parameters):
     network = on_meta(lambda: Inception(variant))
     assert sum(p.numel() for p in network.parameters()) == parameters
     assert len(network.state_dict()) == 566
+    assert {part.eps for part in network.modules() if isinstance(part, nn.BatchNorm2d)} == {0.001}
     assert network.state_dict()["fc.weight"].shape == ({"fid": 1008, "torchvision": 1000}[variant], 2048)
     assert "Mixed_7c.branch3x3dbl_3b.bn.running_var" in network.state_dict()
 
