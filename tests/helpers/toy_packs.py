@@ -18,17 +18,14 @@ from headwarp.training.data.media import VideoWriter
 from headwarp.training.data.pairs.pack import ClipLabel, Pack, PackConfig, pack_clip
 
 SIDE = 256
+PAN = 4  # pixels a frame
 
 
 def toy_clip(head: HeadModel, frames: int = 6, *, seed: int = 0) -> tuple[list[np.ndarray], HeadFit]:
-    """Frames of 256 x 256 and their fit; every frame is a texture of its own."""
+    """Frames of 256 x 256 and their fit; a camera pans over a texture, the head moves before it."""
     fit = toy_fit(head, frames, residual=2.0, **varied(head, frames, seed))
-    pictures = [
-        (texture((SIDE, SIDE), cell=24, seed=seed + number)[0].permute(1, 2, 0).numpy() * 255).astype(
-            np.uint8
-        )
-        for number in range(frames)
-    ]
+    wall = (texture((SIDE, SIDE), cell=24, seed=seed)[0].permute(1, 2, 0).numpy() * 255).astype(np.uint8)
+    pictures = [np.roll(wall, PAN * number, axis=1) for number in range(frames)]
     return pictures, dataclasses.replace(fit, size=(SIDE, SIDE))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import tempfile
 import time
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from ...training.data.pairs.pack import Pack
     from ...training.data.pairs.sampler import Mode, PairSampler
     from .suites import Case
+
+    Clip = tuple[HeadModel, list[Pack]]
 
 SIZE = 256
 FRAMES = 24
@@ -33,16 +36,17 @@ def pair_cases() -> Sequence[Case]:
     """
     from .suites import Case
 
-    head, packs = _photograph_as_clip()
+    scratch = tempfile.TemporaryDirectory(prefix="headwarp-bench-")  # gone with the cases
+    clip = functools.cache(lambda: _photograph_as_clip(Path(scratch.name)))
     cases = []
     for mode in ("first", "random"):
-        kept, computed = (_pairs(packs, head, mode, keep) for keep in ("pairs", "nothing"))
-        waiting = _waiting_shares(packs, head, mode)
+        kept, computed = (_pairs(clip, mode, keep) for keep in ("pairs", "nothing"))
+        waiting = _waiting_shares(clip, mode)
         cases.append(Case(f"pairs/{mode}", SIZE, 1, kept, ("computed", computed), waiting))
     return cases
 
 
-def _photograph_as_clip() -> tuple[HeadModel, list[Pack]]:
+def _photograph_as_clip(folder: Path) -> Clip:
     from skimage.data import astronaut
 
     from ...flame.params import Pose
@@ -63,7 +67,6 @@ def _photograph_as_clip() -> tuple[HeadModel, list[Pack]]:
         to_frame(animator.animate(cache, portrait.driving(fit.select([number]))).image)
         for number in range(FRAMES)
     )
-    folder = Path(tempfile.mkdtemp(prefix="headwarp-bench-"))
     label, config = ClipLabel("astronaut", "turned"), PackConfig(SIZE)
     return portrait.head, [
         pack_clip(frames, fit, head=portrait.head, folder=folder, label=label, config=config)
@@ -76,29 +79,36 @@ def _sampler(packs: Sequence[Pack], mode: Mode) -> PairSampler:
     return PairSampler([pack.index for pack in packs], config=PairConfig(mode))
 
 
-def _pairs(packs: Sequence[Pack], head: HeadModel, mode: Mode, keep: Keep) -> Callable[[], object]:
+def _pairs(clip: Callable[[], Clip], mode: Mode, keep: Keep) -> Callable[[], object]:
     """Pair after pair; those that are kept were all made before, and sources are forgotten at once."""
     from ...training.data.pairs.guidance import MakerConfig, PairMaker
 
-    sampler, remembered = _sampler(packs, mode), 1 if mode == "random" else 32
-    maker = PairMaker(packs, head, config=MakerConfig(keep=keep, sources=remembered))
+    @functools.cache
+    def ready() -> tuple[PairMaker, PairSampler]:
+        """Before any call that counts."""
+        head, packs = clip()
+        config = MakerConfig(keep=keep, sources=1 if mode == "random" else 32)
+        maker, sampler = PairMaker(packs, head, config=config), _sampler(packs, mode)
+        if keep == "pairs":
+            for pair in {sampler.pair(number, 0) for number in range(30 * FRAMES**2)}:
+                maker.make(pair)
+        return maker, sampler
+
     steps = itertools.count()
 
     def one() -> object:
-        step = next(steps)
-        if keep == "pairs" and step == 0:  # before any call that counts
-            for pair in {sampler.pair(number, 0) for number in range(30 * FRAMES**2)}:
-                maker.make(pair)
-        return maker.make(sampler.pair(step, 0))
+        maker, sampler = ready()
+        return maker.make(sampler.pair(next(steps), 0))
 
     return one
 
 
-def _waiting_shares(packs: Sequence[Pack], head: HeadModel, mode: Mode) -> Callable[[], Mapping[str, float]]:
+def _waiting_shares(clip: Callable[[], Clip], mode: Mode) -> Callable[[], Mapping[str, float]]:
     from ...training.data.pairs.loader import PairLoader
     from ...training.data.pairs.waiting import Waiting
 
     def share(seconds: float) -> float:
+        head, packs = clip()
         loader = PairLoader(packs, head, _sampler(packs, mode), batch_size=BATCH, workers=1)
         waiting = Waiting(iter(loader), warmup=4)
         for _ in itertools.islice(waiting, STEPS):

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 from toy_head import toy_head
-from toy_packs import toy_pack
+from toy_packs import PAN, toy_pack
 
 from headwarp.flame.landmarks import LIPS_INNER_LOWER
 from headwarp.flame.residual import residual_field
@@ -73,12 +73,18 @@ def test_the_toy_scene_moves_and_has_a_mouth(head, packs):
     assert len(made.faces) > len(head.faces)
 
 
-def test_a_pair_is_the_same_whatever_came_before(head, packs):
+@pytest.mark.parametrize("config", [MakerConfig(), MakerConfig(sources=2, fits=1)])
+def test_a_pair_is_the_same_whatever_came_before(head, packs, config):
     fresh = PairMaker(packs, head).make(PAIR)
-    used = PairMaker(packs, head, config=MakerConfig(sources=2, fits=1))
+    used = PairMaker(packs, head, config=config)
     for pair in (PairIndex(1, 0, 1, 2), PairIndex(0, 1, 0, 2), PairIndex(1, 3, 1, 2), PairIndex(0, 4, 0, 1)):
         used.make(pair)
     same(used.make(PAIR), fresh)
+
+
+def test_the_cameras_motion_is_found(head, packs):
+    motion = PairMaker(packs, head).prepare(0, 1).camera.of_frame(to_image(packs[0].frame(4)))
+    torch.testing.assert_close(motion[0, :, 2], torch.tensor([-3.0 * PAN * 64 / 256, 0.0]), rtol=0, atol=0.3)
 
 
 def test_a_source_is_prepared_once_while_it_is_remembered(head, packs):

@@ -142,7 +142,8 @@ def test_a_batch_comes_back_from_one_block(packs, head, sampler):
     back = unflattened(flat)
     same(back, batch)
     start = flat.data.data_ptr()
-    places = [t.data_ptr() - start for t in (back.source, back.faces, back.layers.flow, back.layers.dark)]
+    parts = (back.source, back.faces, back.layers.flow, back.layers.dark, back.layers.reach)
+    places = [tensor.data_ptr() - start for tensor in parts]
     assert all(place % ALIGNMENT == 0 for place in places)
     assert 0 <= min(places) <= max(places) < len(flat.data)
 
