@@ -184,8 +184,9 @@ def test_too_little_memory_says_how_much_is_needed(footage, tmp_path, monkeypatc
 
 
 def test_memory_is_counted_once_a_storage_and_let_go():
-    saved = dry.Saved()
+    saved = dry.Saved([torch.Size([20, 50])])
     weight = torch.nn.Parameter(torch.ones(1000))
+    normalised = torch.ones(20, 50, requires_grad=True) * 2
     with torch.autograd.graph.saved_tensors_hooks(saved.pack, saved.unpack):
         x = torch.ones(1000, requires_grad=True) * 2
         loss = (x * x * weight).sum()
@@ -194,6 +195,9 @@ def test_memory_is_counted_once_a_storage_and_let_go():
     del loss, x
     assert saved.now == 0
     assert saved.peak == 8000
+    with torch.autograd.graph.saved_tensors_hooks(saved.pack, saved.unpack):
+        normalised.square().sum()
+    assert (saved.peak, saved.weights) == (8000, 4000)
 
 
 def test_a_blank_pair_has_the_shapes_of_a_real_one(footage):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 def average_of(network: nn.Module) -> nn.Module:
@@ -26,7 +26,7 @@ def decay_at(decay: float, updates: int) -> float:
 @torch.no_grad()
 def update_average(average: nn.Module, network: nn.Module, decay: float) -> None:
     """``average = decay average + (1 - decay) network``; buffers are copied."""
-    own = list(average.parameters())
+    own: list[Tensor] = list(average.parameters())
     torch._foreach_lerp_(own, [p.detach() for p in network.parameters()], 1 - decay)
     for kept, new in zip(average.buffers(), network.buffers(), strict=True):
         kept.copy_(new)

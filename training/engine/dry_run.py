@@ -8,7 +8,7 @@ import tempfile
 import time
 import weakref
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,7 +76,7 @@ def dry_run(recipe: Recipe, pair: PairBatch, config: EngineConfig) -> DryRun:
     once = dataclasses.replace(config, accumulate=1, compile=False)
     with connected(once) as fabric, tempfile.TemporaryDirectory() as left:
         machinery = build(fabric, recipe, once)
-        saved = Saved()
+        saved = Saved(p.shape for n in machinery.networks.values() for p in n.parameters())
         if fabric.device.type == "cuda":
             first, _ = _peak(machinery, once, pair, Path(left))
             second, _ = _peak(machinery, once, doubled(pair), Path(left))
@@ -88,7 +88,7 @@ def dry_run(recipe: Recipe, pair: PairBatch, config: EngineConfig) -> DryRun:
         if fabric.device.type == "cuda":
             fixed, each = 2 * first - second, second - first
         else:
-            fixed = _fixed_bytes(machinery)
+            fixed = _fixed_bytes(machinery) + saved.weights
             each = round(WORKSPACE * saved.peak) + sum(t.nbytes for _, t in batch_tensors(pair))
         return DryRun(losses, seconds, fixed, each, fabric.device.type)
 
@@ -141,10 +141,16 @@ def _available(path: Path) -> int:
 
 
 class Saved:
-    """Bytes that autograd keeps for backward passes, each storage once: now, and at most so far."""
+    """Bytes that autograd keeps for backward passes, each storage once: now, and at most so far.
 
-    def __init__(self) -> None:
-        self.now = self.peak = 0
+    Args:
+        shapes: of the weights: what has such a shape is a weight that was normalised, the same for any batch,
+            and counts apart, as ``weights``.
+    """
+
+    def __init__(self, shapes: Iterable[torch.Size] = ()) -> None:
+        self.now = self.peak = self.weights = 0
+        self._shapes = {shape for shape in shapes if len(shape) > 1}
         self._holders: Counter[int] = Counter()
 
     def pack(self, tensor: Tensor) -> Any:
@@ -152,6 +158,9 @@ class Saved:
         if isinstance(tensor, nn.Parameter):
             return tensor
         held = _Held(tensor)
+        if tensor.shape in self._shapes:
+            self.weights += tensor.nbytes
+            return held
         storage = tensor.untyped_storage()
         key, size = storage.data_ptr(), storage.nbytes()
         self._holders[key] += 1
@@ -213,5 +222,4 @@ def doubled(pair: PairBatch) -> PairBatch:
     def twice(tensor: Tensor) -> Tensor:
         return torch.cat([tensor, tensor])
 
-    shared = {"faces": pair.faces, "names": pair.names * 2}
-    return dataclasses.replace(pair.map(twice), **shared)
+    return dataclasses.replace(pair.map(twice), faces=pair.faces, names=pair.names * 2)

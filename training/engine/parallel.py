@@ -13,7 +13,7 @@ import importlib.util
 import os
 import random
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -40,7 +40,7 @@ def make_fabric(config: EngineConfig) -> Fabric:
         raise MissingDependencyError("training needs lightning: pip install 'headwarp[train]'")
     check_device(config.device)
     from lightning.fabric import Fabric
-    from lightning.fabric.strategies import DDPStrategy
+    from lightning.fabric.strategies.ddp import DDPStrategy
 
     kind, _, index = config.device.partition(":")
     world = int(os.environ.get("WORLD_SIZE", "1")) if "TORCHELASTIC_RUN_ID" in os.environ else 1
@@ -86,7 +86,7 @@ def check_device(device: str) -> None:
         raise HeadwarpError(f"--device {device}: there are {count} CUDA devices here; use --device cpu")
 
 
-def _name(config: EngineConfig) -> str:
+def _name(config: EngineConfig) -> Literal["32-true", "bf16-mixed", "16-mixed"]:
     return "32-true" if config.precision == "32" else config.precision
 
 
@@ -134,6 +134,7 @@ def _average(fabric: Fabric, tensors: Sequence[Tensor]) -> None:
     for bucket in _buckets(tensors):
         flat = torch.cat([tensor.flatten() for tensor in bucket])
         mean = fabric.all_reduce(flat, reduce_op="mean")
+        assert isinstance(mean, Tensor)
         for tensor, part in zip(bucket, mean.split([t.numel() for t in bucket]), strict=True):
             tensor.copy_(part.view_as(tensor))
 

@@ -85,7 +85,7 @@ class Recorder:
         if made is not None and self._due(step, config.log_every, first=1):
             self._log(made, done, clock)
         if self._due(step, config.pictures_every, first=config.first_pictures):
-            self._look(step, made and made.batch)
+            self._look(step, None if made is None else made.batch)
         old = time.monotonic() - self._saved_at > 60 * config.checkpoint_minutes
         if self._main and (old or step % config.checkpoint_every == 0):
             self._save(done)

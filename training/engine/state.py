@@ -174,7 +174,8 @@ def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 def optimizer_to_plain(optimizer: Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """An optimizer's state as tensors ``INDEX/NAME`` and what JSON holds; no pickle."""
     state = optimizer.state_dict()
-    tensors, rest = {}, {}
+    tensors: dict[str, Tensor] = {}
+    rest: dict[str, dict[str, Any]] = {}
     for index, values in state["state"].items():
         tensors |= {f"{index}/{key}": value for key, value in values.items() if isinstance(value, Tensor)}
         rest[str(index)] = {key: value for key, value in values.items() if not isinstance(value, Tensor)}

@@ -112,9 +112,11 @@ def _checked_norms(
     for turn in machinery.recipe.turns:
         network, optimizer = machinery.networks[turn], machinery.optimizers[turn]
         average_gradients(machinery.fabric, machinery.trained[turn])
-        norms[turn] = machinery.fabric.clip_gradients(
+        norm = machinery.fabric.clip_gradients(
             network, optimizer, max_norm=config.clip or float("inf"), error_if_nonfinite=False
         )
+        assert norm is not None  # as it is for a max_norm
+        norms[turn] = norm
     if machinery.scaler is None:  # with one, infinite gradients are its business: it steps with smaller ones
         for turn, norm in norms.items():
             if not bool(torch.isfinite(norm)):

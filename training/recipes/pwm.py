@@ -148,13 +148,13 @@ class PwmRecipe:
         self.config = config
         stands_in = config.vgg is None
         self.name = f"pwm/{config.mode}" + "+structure" * stands_in
-        self.stand_ins = (
+        self.stand_ins: tuple[str, ...] = (
             ("a fixed loss of gradients and SSIM stands in for the perceptual loss; " + _WEIGHTS,)
             if stands_in
             else ()
         )
         playing = config.adversarial is not None
-        self.turns = ("generator", "discriminator") if playing else ("generator",)
+        self.turns: tuple[str, ...] = ("generator", "discriminator") if playing else ("generator",)
         self._features: perceptual.Features | None = None
 
     def networks(self) -> Mapping[str, nn.Module]:

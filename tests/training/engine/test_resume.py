@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 import toy_training
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from toy_training import ToyBatches, ToyConfig, ToyRecipe, engine_config, toy_batch
 
 from headwarp.geom.errors import HeadwarpError, ModelFileError
@@ -23,6 +23,7 @@ from headwarp.training.engine.loop import train
 from headwarp.training.engine.session import locked
 from headwarp.training.engine.state import differences, optimizer_from_plain, optimizer_to_plain
 from headwarp.training.engine.store import checkpoint_paths, newest
+from headwarp.warping.checkpoints import load_checkpoint
 
 STEPS = 26
 SCRIPT = Path(toy_training.__file__)
@@ -227,3 +228,28 @@ def test_differences_name_nested_fields_added_and_removed():
 def test_files_are_safetensors(in_peace):
     for path in [*checkpoint_paths(in_peace / "checkpoints"), in_peace / "animator.safetensors"]:
         load_file(path)
+
+
+@pytest.mark.parametrize(
+    ("damage", "text"),
+    [
+        (
+            lambda t, c: t.pop("average/first.weight"),
+            "average: expected the weights of ToyGenerator; 1 missing",
+        ),
+        (lambda t, c: t.update({"network/generator/x": torch.ones(1)}), "generator: .*1 unknown: x"),
+        (lambda t, c: c["optimizers"].pop("generator"), "state of the optimizer of generator does not fit"),
+        (lambda t, c: c.pop("minutes"), "got none; --restart begins anew"),
+    ],
+)
+def test_a_checkpoint_that_was_tampered_with_is_refused(tmp_path, damage, text):
+    run(tmp_path, 2)
+    (path,) = checkpoint_paths(tmp_path / "checkpoints")
+    found = load_checkpoint(path)
+    tensors, config = dict(found.tensors), json.loads(json.dumps(found.config))
+    damage(tensors, config)
+    header = {"kind": found.kind, "name": found.name, "config": config, "step": 2}
+    header["headwarp_version"] = found.version
+    save_file(tensors, path, metadata={"headwarp": json.dumps(header)})
+    with pytest.raises(ModelFileError, match=text):
+        run(tmp_path, 4)
