@@ -18,6 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from ...geom.errors import HeadwarpError
+from ...geom.nets.vgg import Vgg19
+from ...geom.nets.weights import load_backbone, require_pretrained
 from ...warping.posed_layers import compose
 from ...warping.progressive import ProgressiveConfig, official, paper, tiny
 from ...warping.pwm import CodesConfig, PwmConfig, PwmNetwork, PwmOutput, coded
@@ -31,6 +33,7 @@ from ..losses.structure import StructureConfig, structure_loss
 from ..losses.warped import WarpedLevel, warped_levels
 from . import GENERATED, register
 
+_SMALLEST = 16
 Guides = Literal["displacement", "codes", "both"]
 SIZES = ("tiny", "small", "paper")
 RESIDUAL_SIZES = {
@@ -155,7 +158,7 @@ class PwmRecipe:
         )
         playing = config.adversarial is not None
         self.turns: tuple[str, ...] = ("generator", "discriminator") if playing else ("generator",)
-        self._features: perceptual.Features | None = None
+        self._vgg = None if config.vgg is None else _pretrained(config.vgg, by=self.name)
 
     def networks(self) -> Mapping[str, nn.Module]:
         """The generator, and the discriminator if there is a game."""
@@ -231,31 +234,24 @@ class PwmRecipe:
     def _alike(self, levels: Sequence[WarpedLevel]) -> Tensor:
         """How far pictures are from the truth, by the pretrained network or by what stands in for it.
 
-        One picture is compared at the scales of the perceptual loss, several as they are.
+        One picture is compared at the scales of the perceptual loss, several as they are; levels of fewer
+        than 16 px, where VGG-19 has no pixel left, are left out (at 256 px there is none).
         """
-        if self.config.vgg is None:
-            terms = [
-                structure_loss(level.image, level.target, self.config.structure)
-                for level in levels
-                if min(level.image.shape[2:]) >= 16
-            ]
+        levels = [level for level in levels if min(level.image.shape[2:]) >= _SMALLEST]
+        network = self._vgg
+        if network is None:
+            terms = [structure_loss(level.image, level.target, self.config.structure) for level in levels]
             return self.config.structure_weight * torch.stack(terms).mean()
-        features, config = self._pretrained(levels[0].image.device), self.config.perceptual
+        config = self.config.perceptual
+        network.to(levels[0].image.device)  # a no-op from the second step on
+
+        def features(image: Tensor) -> tuple[Tensor, ...]:
+            return network.taps(image, config.taps)
+
         if len(levels) == 1:
             return perceptual.perceptual_loss(levels[0].image, levels[0].target, features, config)
         images, targets = [level.image for level in levels], [level.target for level in levels]
         return perceptual.perceptual_levels(images, targets, features, config)
-
-    def _pretrained(self, device: torch.device) -> perceptual.Features:
-        """VGG-19 from the named file, loaded at the first use."""
-        if self._features is None:
-            from ...geom.nets.vgg import load_vgg19
-
-            assert self.config.vgg is not None
-            network = load_vgg19(self.config.vgg).to(device)
-            taps = self.config.perceptual.taps
-            self._features = lambda image: network.taps(image, taps)
-        return self._features
 
     def _played(
         self, discriminator: nn.Module, image: Tensor, batch: PairBatch, suffix: str
@@ -282,3 +278,14 @@ class PwmRecipe:
                 real.logits, fake.logits, self.config.adversarial
             )
         return terms
+
+
+def _pretrained(file: Path, *, by: str) -> Vgg19:
+    """VGG-19 with the weights of a file, frozen.
+
+    Raises:
+        ModelFileError: no such file, another hash than the published one, or other keys.
+    """
+    network = require_pretrained(load_backbone("vgg19", file), by=by)
+    assert isinstance(network, Vgg19)
+    return network

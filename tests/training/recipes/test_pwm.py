@@ -4,10 +4,15 @@ import dataclasses
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from toy_scene import FACES, VERTS, driving, source
 
-from headwarp.geom.errors import HeadwarpError
+from headwarp.geom.errors import HeadwarpError, ModelFileError
+from headwarp.geom.nets.vgg import Vgg19
+from headwarp.geom.nets.weights import load_backbone
 from headwarp.training.data.pairs.batch import PairBatch
+from headwarp.training.losses.perceptual import perceptual_loss
+from headwarp.training.losses.warped import WarpedLevel
 from headwarp.training.recipes import load_recipe, recipe_entry
 from headwarp.training.recipes.pwm import RESIDUAL_SIZES, SIZES, sized
 from headwarp.warping.animators import load_animator
@@ -197,3 +202,52 @@ def test_official_keeps_its_grids_in_every_size():
 def test_an_unknown_size_is_refused():
     with pytest.raises(HeadwarpError, match="size: expected one of tiny, small, paper, got 'huge'"):
         sized(recipe_entry("pwm/residual").config, "huge")
+
+
+# Pretrained weights
+
+
+@pytest.fixture(scope="module")
+def vgg(tmp_path_factory):
+    """A file of VGG-19's keys and shapes: nothing is published about a .safetensors, so any hash will do."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "vgg19.safetensors"
+    save_file(Vgg19().state_dict(), path)
+    return path
+
+
+@pytest.mark.parametrize("name", ["pwm/paper", "pwm/official"])
+def test_with_weights_the_perceptual_loss_takes_the_structure_losss_place(name, vgg):
+    strides = dataclasses.replace(recipe_entry(name).config.perceptual, strides=(1, 2))
+    recipe = small(name, vgg=vgg, perceptual=strides)
+    assert recipe.name == name
+    assert recipe.stand_ins == ()
+    networks, batch = recipe.networks(), pairs()
+    made = recipe.generate(networks, batch)
+    near = WarpedLevel(made.image, batch.driving)
+    like = recipe._alike([near])
+    expected = perceptual_loss(
+        made.image,
+        batch.driving,
+        lambda x: load_backbone("vgg19", vgg).network.taps(x, strides.taps),
+        strides,
+    )
+    torch.testing.assert_close(like, expected)
+    like.backward()
+    assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in networks["generator"].parameters())
+    assert recipe._alike([WarpedLevel(batch.driving, batch.driving)]) == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        (None, "no such file; expected weights of vgg19"),
+        (b"not these", "expected sha256 dcbb9e9d"),
+    ],
+)
+def test_weights_that_are_not_vggs_are_refused_as_the_recipe_is_made(content, text, tmp_path):
+    path = tmp_path / "vgg19-dcbb9e9d.pth"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ModelFileError, match=text):
+        small("pwm/official", vgg=path)
