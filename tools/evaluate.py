@@ -15,7 +15,7 @@ from ..geom.errors import HeadwarpError, MediaError, NoFaceError, ShapeError
 from ..training.data.inputs import names_by_path
 from .evaluation.animators import load_animators, names_of
 from .evaluation.clips import clip_paths, parse_share, prepare_clip
-from .evaluation.measure import Outcome, Setting, measure
+from .evaluation.measure import SHOWN, Outcome, Setting, measure
 from .evaluation.networks import load_networks
 from .evaluation.pair_options import ListFacts, PairOptions, labels, open_list
 from .evaluation.pairs import measure_pairs
@@ -130,12 +130,14 @@ def _evaluated(config: Evaluate, head: str | Path | HeadModel) -> dict[str, Any]
         arcface=config.arcface, inception=config.inception, lpips=config.lpips, device=device
     )
     if config.pairs is None:
-        return _evaluate_clips(config, Setting(animators, ready_head(head), networks, device))
+        shown = 0 if config.sheet is None else SHOWN
+        return _evaluate_clips(config, Setting(animators, ready_head(head), networks, device, shown))
     check_against(config.against, labels(_pair_options(config), animators))
     for name, animator in animators.items():
         check_window(animator, config.size, name=name)
     facts = open_list(_pair_options(config))
-    return _evaluate_pairs(config, facts, Setting(animators, ready_head(head), networks, device, shown=1))
+    shown = int(config.sheet is not None)
+    return _evaluate_pairs(config, facts, Setting(animators, ready_head(head), networks, device, shown))
 
 
 def _pair_options(config: Evaluate) -> PairOptions:

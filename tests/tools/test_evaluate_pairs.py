@@ -144,6 +144,18 @@ def test_one_driving_frame_drives_absolutely_and_cannot_drive_relatively(root, t
 
 
 @needs_mediapipe
+def test_a_reference_picture_makes_one_driving_frame_relative(root, tmp_path):
+    table = tmp_path / "p.csv"
+    frames = "frames/id1#c.mp4/0000003.png,frames/id1#c.mp4/0000000.png"
+    table.write_text(f"source,driving,best_frame\nphotos/a.png,{frames}\n")
+    options = Evaluate(pairs=table, root=root, animator=("geometry",), size=128, relative=True)
+    report = run(options)
+    assert report["clips"]["a>id1#c.mp4/0000003"]["geometry"]["frames"] == 1
+    same = run(dataclasses.replace(options, relative=False))  # two frames: relative by itself
+    assert same["metrics"] == report["metrics"]
+
+
+@needs_mediapipe
 def test_a_frame_of_a_clips_file_is_read_from_it(root, builtin):
     driver = open_pair_driver(Found(root / "clips" / "b.mp4", 4), builtin, 24)
     assert driver.times == (0,)
@@ -274,3 +286,13 @@ def test_lpips_of_a_file_is_named_by_its_hash(tmp_path):
     assert networks.ids["lpips"].startswith("alex-")
     picture = torch.rand(1, 3, 64, 64)
     assert networks.lpips(picture, picture).item() == 0
+
+
+@needs_mediapipe
+def test_no_picture_is_kept_without_a_sheet(root, builtin):
+    from headwarp.tools.evaluation.clips import prepare_clip
+
+    clip = prepare_clip(root / "clips" / "b.mp4", builtin, None, stride=1, share=(0.0, 1.0))
+    setting = Setting({"copy": load_animator("copy")}, builtin, shown=0)
+    assert measure(clip, setting).rows == []
+    assert len(measure(clip, dataclasses.replace(setting, shown=2)).rows) == 2

@@ -52,6 +52,25 @@ def test_fomms_columns_are_read(tmp_path: Path) -> None:
     assert (pair.source, pair.driving, pair.reference) == ("id1#a.mp4", "id2#b.mp4", 12)
 
 
+def test_frames_as_dagans_lists_write_them(tmp_path: Path) -> None:
+    (pair,) = read_pairs(listed(tmp_path, "source,driving,frame\nid1#a.mp4,id2#b.mp4,0.0\n"))
+    assert pair.reference == 0
+    touch(tmp_path, "t/id1.mp4/0000001.png", "t/id2.mp4/0000002.png", "t/id2.mp4/0000003.png")
+    row = ",".join(f"/data/them/t/id{clip}.mp4/000000{frame}.png" for clip, frame in ((1, 1), (2, 2), (2, 3)))
+    rows = read_pairs(listed(tmp_path, f"source,driving,best_frame\n{row}\n"))
+    ((pair,), missing) = find_pairs(rows, tmp_path)
+    assert pair.reference == Found(tmp_path / "t/id2.mp4/0000003.png")
+    assert missing == []
+    (tmp_path / "t/id2.mp4/0000003.png").unlink()
+    assert find_pairs(rows, tmp_path) == ([], ["/data/them/t/id2.mp4/0000003.png"])
+
+
+def test_clips_may_be_named_by_numbers(tmp_path: Path) -> None:
+    touch(tmp_path, "000054.mp4")
+    assert find_entry("000054.mp4", tmp_path) == Found(tmp_path / "000054.mp4")
+    assert find_entry("/data/bair/test/000054.mp4", tmp_path) == Found(tmp_path / "000054.mp4")
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -61,7 +80,10 @@ def test_fomms_columns_are_read(tmp_path: Path) -> None:
         ("source,driving\n", "expected at least one pair, got none"),
         ("source,driving\na\n", "line 2: expected a source and a driving"),
         ("source,driving\na,b,c\n", "line 2: expected a source and a driving"),
-        ("source,driving,frame\na,b,-1\n", "line 2: frame: expected a whole number, 0 or more, got '-1'"),
+        (
+            "source,driving,frame\na,b,-1\n",
+            "line 2: frame: expected a whole number, 0 or more, or a picture's name, got '-1'",
+        ),
         ('source,driving\n"a,b\n', "cannot be read as a list of pairs"),
     ],
 )

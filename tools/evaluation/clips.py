@@ -59,6 +59,11 @@ class ClipTrial:
         return True
 
     @property
+    def count(self) -> int:
+        """Frames that are measured."""
+        return len(self.measured)
+
+    @property
     def driver_size(self) -> tuple[float, float]:
         """Generated frames cover the clip's."""
         return self.fit.size

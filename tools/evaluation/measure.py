@@ -44,7 +44,7 @@ class Setting:
         model: the head.
         networks: those whose weights are there.
         device: where animators work.
-        shown: rows of the sheet a trial.
+        shown: rows of the sheet a trial; 0 keeps no picture.
     """
 
     animators: Mapping[str, Animator]
@@ -97,6 +97,7 @@ def measure(trial: Trial, setting: Setting) -> Outcome:
     times: list[int] = []
     rows: list[list[Frame]] = []
     shown = to_frame(trial.portrait.image)
+    kept = shown_steps(trial.count, setting.shown)
     for step in trial.steps():
         times.append(step.time)
         drivers.append(look(step.frame, [step.place], setting.networks, certain=True))
@@ -114,19 +115,25 @@ def measure(trial: Trial, setting: Setting) -> Outcome:
             picture = to_frame(image)
             sights[name].append(look(picture, step.expected, setting.networks))
             row.append(picture)
-        rows.append(row)
+        if len(times) - 1 in kept:
+            rows.append(row)
     own = look(shown, [trial.place], setting.networks, certain=True)
     size = (shown.shape[0], shown.shape[1])
     compare = _Comparison(trial.truth, times, drivers, own, size, trial.driver_size, setting.model)
     scores = {name: compare.scores(pictures[name], sights[name]) for name in caches}
     reference = _features(drivers if trial.truth else [own])
-    return Outcome(scores, reference, _shown(rows, setting.shown))
+    return Outcome(scores, reference, rows)
 
 
-def _shown(rows: list[list[Frame]], count: int) -> list[list[Frame]]:
-    """Rows spread from the first to the last; the middle one alone."""
-    places = np.linspace(0, len(rows) - 1, count) if count > 1 else [len(rows) // 2]
-    return [rows[i] for i in np.unique(np.asarray(places).astype(int))]
+def shown_steps(count: int, rows: int) -> set[int]:
+    """Which of some steps are shown: spread from the first to the last; one alone is the middle one.
+
+    Example:
+        >>> sorted(shown_steps(9, 3)), shown_steps(9, 1), shown_steps(9, 0)
+        ([0, 4, 8], {4}, set())
+    """
+    places = np.linspace(0, count - 1, rows) if rows > 1 else [count // 2] * rows
+    return {int(place) for place in places}
 
 
 def _picture_scores(image: Tensor, target: Tensor, networks: Networks) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,11 +22,12 @@ from ...training.data.portrait import Frame, Portrait, to_image
 from ..faces import find_face, fit_face
 from ..portrait import as_frames, open_portrait
 from .clips import ClipTrial, prepare_clip
-from .measure import Outcome, Setting, measure
+from .measure import HEADS, Outcome, Setting, measure, shown_steps
 from .pair_options import ListFacts, PairOptions
 from .report import progress
 from .trials import Place, Step
 
+MOST_ROWS = 60  # of a sheet
 RUN = 3  # neighbouring frames: what jitter needs
 
 
@@ -70,6 +72,11 @@ class PairTrial:
         return False
 
     @property
+    def count(self) -> int:
+        """Frames that are measured."""
+        return len(self.driver.times)
+
+    @property
     def driver_size(self) -> tuple[float, float]:
         """The square of the driver's frame that lies over the source's window."""
         return (self.driven.crop.side, self.driven.crop.side)
@@ -112,19 +119,34 @@ def spread_runs(seen: Sequence[int], count: int) -> tuple[int, ...]:
     return tuple(seen[start + step] for start in starts for step in range(RUN))
 
 
-def open_pair_driver(found: Found, model: HeadModel, count: int) -> PairDriver:
+def open_pair_driver(
+    found: Found, model: HeadModel, count: int, *, reference: Found | None = None
+) -> PairDriver:
     """Read and fit a driver; of a clip the frames that `spread_runs` takes are kept.
+
+    Args:
+        found: the driver.
+        model: the head.
+        count: about how many frames are measured.
+        reference: a picture of the same person that stands before the driver's first frame, for relative
+            motion; it is not measured. Frames are then not tied to each other in time.
 
     Raises:
         NoFaceError: no face in it.
         MediaError: it cannot be read.
     """
-    choice = find_face(_frames(found))
-    fit = fit_face(choice, model)
+
+    def frames_of() -> Iterator[Frame]:
+        return itertools.chain(() if reference is None else _frames(reference), _frames(found))
+
+    choice = find_face(frames_of())
+    fit = fit_face(choice, model, config=None if reference is None else HEADS)
     seen = np.flatnonzero((fit.status == DETECTED).numpy()).tolist()
-    times = spread_runs(seen, count)
+    times = spread_runs([t for t in seen if reference is None or t > 0], count)
+    if not times:
+        raise NoFaceError(f"{found.path.name}: expected a face in a driving frame, found none")
     wanted = set(times)
-    frames = tuple(frame for t, frame in enumerate(_frames(found)) if t in wanted)
+    frames = tuple(frame for t, frame in enumerate(frames_of()) if t in wanted)
     return PairDriver(fit, times, frames, choice.track.landmarks[list(times)])
 
 
@@ -163,14 +185,20 @@ def measure_pairs(
     )
     outcomes: dict[str, Outcome] = {}
     failed: dict[str, str] = {}
-    driver: tuple[Found, PairDriver] | None = None
-    for name, pair in progress(order, "pair"):
+    driver: tuple[tuple[Found, Found | None], PairDriver] | None = None
+    shown = shown_steps(len(order), min(len(order), MOST_ROWS) * min(setting.shown, 1))
+    for number, (name, pair) in enumerate(progress(order, "pair")):
+        setting = dataclasses.replace(setting, shown=int(number in shown))
         try:
             if options.same_person:
                 outcomes[name] = measure(_same_person(name, pair, options, setting.model), setting)
                 continue
-            if driver is None or driver[0] != pair.driving:
-                driver = (pair.driving, open_pair_driver(pair.driving, setting.model, options.per_pair))
+            key = (pair.driving, pair.reference)
+            if driver is None or driver[0] != key:
+                opened = open_pair_driver(
+                    pair.driving, setting.model, options.per_pair, reference=pair.reference
+                )
+                driver = (key, opened)
             outcomes[name] = _cross(pair, driver[1], options, setting)
         except HeadwarpError as error:
             failed[name] = f"{name}: {error}"
@@ -187,7 +215,7 @@ def _cross(pair: Pair, driver: PairDriver, options: PairOptions, setting: Settin
     for number, (suffix, relative) in enumerate(options.modes.items()):
         moved = {name: a for name, a in setting.animators.items() if a.needs_driving or not number}
         chosen = {name + suffix * bool(a.needs_driving): a for name, a in moved.items()}
-        transfer = Transfer(relative=relative, best_frame=pair.listed.reference if relative else None)
+        transfer = Transfer(relative=relative, best_frame=_reference(pair) if relative else None)
         driven = transfer_motion(setting.model, portrait.fit, driver.fit, transfer)
         looks = any("image" in a.needs_driving for a in chosen.values())
         trial = PairTrial(portrait, place, driver, driven, looks)
@@ -197,6 +225,11 @@ def _cross(pair: Pair, driver: PairDriver, options: PairOptions, setting: Settin
     for outcome in outcomes[1:]:
         rows = [[*row, *more[2:]] for row, more in zip(rows, outcome.rows, strict=True)]
     return Outcome(scores, outcomes[0].reference, rows)
+
+
+def _reference(pair: Pair) -> int | None:
+    """Number of the reference frame among those of `open_pair_driver`; None for the first with a face."""
+    return pair.listed.reference if isinstance(pair.listed.reference, int) else 0 if pair.reference else None
 
 
 def _same_person(name: str, pair: Pair, options: PairOptions, model: HeadModel) -> ClipTrial:

@@ -45,6 +45,7 @@ class Trial(Protocol):
         portrait: the source, encoded once by every animator.
         place: where its face is.
         truth: whether the driver's frames are what should be generated: same person, same window.
+        count: of driving frames.
         driver_size: (H, W) in the driver's pixels of what a generated frame covers.
     """
 
@@ -56,6 +57,9 @@ class Trial(Protocol):
 
     @property
     def truth(self) -> bool: ...
+
+    @property
+    def count(self) -> int: ...
 
     @property
     def driver_size(self) -> tuple[float, float]: ...

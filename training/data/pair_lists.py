@@ -1,9 +1,10 @@
 """Lists of pairs, source and driving: ours, and those that papers published, found again on the user's disk.
 
-Columns ``source`` and ``driving``, and as wanted ``frame`` or ``best_frame``. An entry is a photo, a clip, a
-folder of numbered pictures, or one of its pictures. Lists of [FOMM] name clips; lists of [DaGAN] name frames
-by paths of the machine that they were made on, under a header of one name more than their rows have fields.
-Both are found by the end of their paths: as many folders as agree.
+Columns ``source`` and ``driving``, and as wanted ``frame`` or ``best_frame``: the driving frame that
+corresponds to the source, a number or the picture itself. An entry is a photo, a clip, a folder of numbered
+pictures, or one of its pictures. Lists of [FOMM] name clips; lists of [DaGAN] name frames by paths of the
+machine that they were made on, some under a header of one name more than their rows have fields. All are
+found by the end of their paths: as many folders as agree.
 """
 
 from __future__ import annotations
@@ -31,13 +32,14 @@ class ListedPair:
     Attributes:
         source: as it is written.
         driving: as it is written.
-        reference: driving frame that corresponds to the source, for relative motion; None where not given.
+        reference: driving frame that corresponds to the source, for relative motion: its number, or a picture
+            as it is written; None where not given.
         line: its line in the file.
     """
 
     source: str
     driving: str
-    reference: int | None
+    reference: int | str | None
     line: int
 
 
@@ -62,11 +64,13 @@ class Pair:
         listed: the row.
         source: the source.
         driving: the driver.
+        reference: the picture of the driver that corresponds to the source; None where the list names none.
     """
 
     listed: ListedPair
     source: Found
     driving: Found
+    reference: Found | None = None
 
     @property
     def name(self) -> str:
@@ -118,9 +122,19 @@ def _pair(name: str, line: int, row: Mapping[str, object]) -> ListedPair:
             f"{name}, line {line}: expected a source and a driving, got {list(cells.values())}"
         )
     given = next((cells[column] for column in _REFERENCE if column in cells), None)
-    if given is not None and not (given.isascii() and given.isdecimal() and len(given) < 12):
-        raise HeadwarpError(f"{name}, line {line}: frame: expected a whole number, 0 or more, got {given!r}")
-    return ListedPair(cells["source"], cells["driving"], None if given is None else int(given), line)
+    return ListedPair(cells["source"], cells["driving"], _reference(given, f"{name}, line {line}"), line)
+
+
+def _reference(given: str | None, place: str) -> int | str | None:
+    """A frame's number, ``0.0`` included, or the name of a picture."""
+    if given is None or PurePosixPath(given).suffix.lower() in _PICTURES:
+        return given
+    number = given.removesuffix(".0")
+    if not (number.isascii() and number.isdecimal() and len(number) < 12):
+        raise HeadwarpError(
+            f"{place}: frame: expected a whole number, 0 or more, or a picture's name, got {given!r}"
+        )
+    return int(number)
 
 
 def find_pairs(listed: list[ListedPair], root: str | os.PathLike[str]) -> tuple[list[Pair], list[str]]:
@@ -133,15 +147,15 @@ def find_pairs(listed: list[ListedPair], root: str | os.PathLike[str]) -> tuple[
     if not base.is_dir():
         raise HeadwarpError(f"--root: expected the folder of the list's files, found none at {base}")
     known: dict[str, Found | None] = {}
-    for pair in listed:
-        for text in (pair.source, pair.driving):
+    pairs = []
+    for row in listed:
+        named = [row.source, row.driving, *([row.reference] if isinstance(row.reference, str) else [])]
+        for text in named:
             if text not in known:
                 known[text] = find_entry(text, base)
-    pairs = [
-        Pair(row, source, driving)
-        for row in listed
-        if (source := known[row.source]) is not None and (driving := known[row.driving]) is not None
-    ]
+        places = [place for text in named if (place := known[text]) is not None]
+        if len(places) == len(named):
+            pairs.append(Pair(row, *places))
     return pairs, [text for text, found in known.items() if found is None]
 
 
@@ -152,7 +166,8 @@ def find_entry(text: str, root: Path) -> Found | None:
     then it is that frame, counted from 0. A numbered picture is never found by its number alone.
     """
     parts = [part for part in PurePosixPath(text.replace("\\", "/")).parts if part not in ("/", ".", "..")]
-    numbered = bool(parts) and PurePosixPath(parts[-1]).stem.isdecimal()
+    last = PurePosixPath(parts[-1] if parts else "")
+    numbered = last.stem.isdecimal() and last.suffix.lower() in _PICTURES
     for first in range(len(parts)):
         tail = parts[first:]
         if numbered and len(tail) == 1 and len(parts) > 1:
