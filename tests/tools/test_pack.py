@@ -2,6 +2,9 @@
 
 import dataclasses
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -192,3 +195,33 @@ def test_the_astronaut_without_a_fit_is_fitted_and_a_clip_without_a_face_left_ou
     (tmp_path / "clips" / "wall.mp4").unlink()
     _, report = prepare_packs(tmp_path / "clips", tmp_path / "cache", head, config=PackConfig(size=96))
     assert report["made"] == 1
+
+
+WITHOUT = """
+import sys
+from pathlib import Path
+for name in ("mediapipe", "av", "cv2"):
+    sys.modules[name] = None  # importing it fails
+sys.path.insert(0, sys.argv[1])
+from toy_head import toy_head
+from headwarp.tools.pack import prepare_packs
+from headwarp.training.data.pairs.loader import PairLoader
+from headwarp.training.data.pairs.pack import PackConfig
+from headwarp.training.data.pairs.sampler import PairSampler
+head = toy_head()
+packs, _ = prepare_packs(Path(sys.argv[2]), Path(sys.argv[2]) / "cache", head, config=PackConfig(size=64))
+batch = next(iter(PairLoader(packs, head, PairSampler([p.index for p in packs]), batch_size=1)))
+assert batch.source.shape == (1, 3, 64, 64)
+"""
+
+
+def test_a_folder_of_packs_needs_neither_a_detector_nor_a_decoder(head, tmp_path):
+    toy_pack(tmp_path, head)
+    helpers = Path(toy_head.__code__.co_filename).parent
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT, str(helpers), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr

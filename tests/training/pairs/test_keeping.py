@@ -104,6 +104,19 @@ def test_a_pack_that_is_made_again_forgets_what_was_kept(packs, head, tmp_path):
     assert not list(packs[0].folder.glob("guidance-*"))
 
 
+def test_elsewhere_an_older_pack_is_told_from_a_new_one(packs, head, tmp_path):
+    elsewhere = tmp_path / "kept"
+    first = maker(packs, head, kept_in=elsewhere).make(PAIRS[0])
+    assert not list(packs[0].folder.glob("guidance-*"))
+    assert len(list(elsewhere.glob("walk-*/guidance-*/*.shard"))) == 1
+    same(maker(packs, head, kept_in=elsewhere).make(PAIRS[0]), first)
+    again = [toy_pack(tmp_path, head, seed=9), packs[1]]
+    changed = maker(again, head, kept_in=elsewhere).make(PAIRS[0])
+    fresh = PairMaker(again, head).make(PAIRS[0])
+    torch.testing.assert_close(changed.layers.flow, fresh.layers.flow, rtol=0, atol=1e-3)
+    assert len(list(elsewhere.glob("walk-*"))) == 2
+
+
 def test_damage_is_mended(packs, head):
     before = maker(packs, head).make(PAIRS[0])
     for path in packs[0].folder.glob("guidance-*/*.shard"):
