@@ -30,6 +30,7 @@ FLOW_UNIT = 8.0  # flow in the guidance map is in eighths of the frame's side
 UNSEEN = (
     2.0  # logit of the paint's opacity before training: 0.88 where the source shows nothing, 0.12 elsewhere
 )
+EDGE = 4  # pixels over which trust begins: flow must not tear
 GUIDANCE_CHANNELS = 12
 PAINTED_ON = 6  # picture, matte, known, hollow
 
@@ -48,6 +49,9 @@ class ResidualConfig:
             codes), ``"both"``, or ``"none"`` (nothing, for ablations).
         code_channels: of the neural codes, where they guide.
         move: whether the heads of flow and matte act; without them the network only paints.
+        trust: how far geometry is trusted where the source is seen, 0..1: there the learned change of flow
+            and matte is multiplied by 1 - trust. With 1 the face moves as the driver's fit says, and the
+            network moves only what was filled in. Pixels alone teach faces to hover between likely places.
         shade: where the source is seen, paint is smoothed over so many pixels, so that it may shade but the
             detail stays the source's own: pictures keep their sharpness where pixels alone are compared. 0:
             paint is free everywhere, which one person's own footage can teach.
@@ -60,6 +64,7 @@ class ResidualConfig:
     guidance: Literal["displacement", "codes", "both", "none"] = "displacement"
     code_channels: int = 16
     move: bool = True
+    trust: float = 0.0
     shade: int = 0
 
     def __post_init__(self) -> None:
@@ -182,6 +187,8 @@ class ResidualWarping(nn.Module):
         flow, moved = base, before
         if self.config.move:
             change = _doubled(change, self.config.stem)[:, :, : base.shape[2], : base.shape[3]]
+            if self.config.trust:
+                change = change * (1 - self.config.trust * _smoothed(layers.known, EDGE))
             flow = base + change[:, :2]
             moved = compose(layers, flow=flow, matte_change=change[:, 2:])
         image, paint = self._painted(top, layers, moved)

@@ -208,3 +208,13 @@ def test_shading_keeps_the_detail_of_what_is_seen():
         for shade in (8, 0)
     )
     assert torch.equal(shaded, loose)
+
+
+def test_trusted_geometry_is_moved_only_where_it_was_filled_in():
+    image, layers = posed()
+    made = network(dataclasses.replace(SMALL, trust=1.0), trained=0.1)(image.expand(3, -1, -1, -1), layers)
+    change = (made.flow - layers.flow).abs().amax(1, keepdim=True)
+    inside = 1 - torch.nn.functional.max_pool2d(1 - layers.known, 13, 1, 6)  # well within what is known
+    assert bool(inside.any())
+    assert float((change * inside).max()) < 1e-4
+    assert float(change.max()) > 0.1
