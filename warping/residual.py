@@ -64,8 +64,8 @@ class ResidualConfig:
     guidance: Literal["displacement", "codes", "both", "none"] = "displacement"
     code_channels: int = 16
     move: bool = True
-    trust: float = 0.0
-    shade: int = 0
+    trust: float = 1.0
+    shade: int = 8
 
     def __post_init__(self) -> None:
         levels = round(math.log2(DEEPEST / self.stem)) + 1 if self.stem in (1, 2, 4, 8) else 0

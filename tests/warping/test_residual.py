@@ -13,7 +13,7 @@ from headwarp.warping.animators.geometry import GeometryAnimator, GeometryConfig
 from headwarp.warping.posed_layers import compose, stack_layers
 from headwarp.warping.residual import ResidualConfig, ResidualWarping, base_flow
 
-SMALL = ResidualConfig(channels=(8, 8, 12, 16), detail=4)
+SMALL = ResidualConfig(channels=(8, 8, 12, 16), detail=4, trust=0.0, shade=0)
 SHIFTS = torch.tensor([[0.0, 0], [3, -1], [-6, 4]])
 
 
@@ -216,5 +216,5 @@ def test_trusted_geometry_is_moved_only_where_it_was_filled_in():
     change = (made.flow - layers.flow).abs().amax(1, keepdim=True)
     inside = 1 - torch.nn.functional.max_pool2d(1 - layers.known, 13, 1, 6)  # well within what is known
     assert bool(inside.any())
-    assert float((change * inside).max()) < 1e-4
-    assert float(change.max()) > 0.1
+    assert float((change * inside).detach().max()) < 1e-4
+    assert float(change.detach().max()) > 0.1
