@@ -34,10 +34,10 @@ def convert_checkpoint(source: Path, output: Path) -> dict[str, Any]:
     """Read a checkpoint of another project key by key, and write it as ours if nothing is amiss.
 
     Returns:
-        ``ok`` (False: nothing was written), ``input``, ``output`` (None if not written), ``name``, ``config``
-        (fields of our config), ``step``, ``table`` (for a person), ``loaded`` (our key -> key in the file),
-        ``missing``, ``unexpected``, ``mismatched`` (key -> expected and got), ``dropped`` (key -> reason),
-        ``messages``.
+        ``ok`` (False: nothing was written), ``input``, ``output`` (None if not written), ``name`` of the
+        animator, ``config`` (of its network), ``step``, ``table`` (for a person), ``loaded`` (key of our
+        network -> key in the file), ``missing``, ``unexpected``, ``mismatched`` (key -> expected and got),
+        ``dropped`` (key -> reason), ``messages``.
 
     Raises:
         ModelFileError: the file is not of a kind that is known.
@@ -53,14 +53,8 @@ def convert_checkpoint(source: Path, output: Path) -> dict[str, Any]:
     report = imported.report
     written = None
     if report.complete:
-        written = save_checkpoint(
-            output,
-            imported.tensors(),
-            config=imported.config,
-            name="pwm",
-            kind="network",
-            step=imported.step,
-        )
+        weights, config = imported.animator_weights(), imported.animator_config()
+        written = save_checkpoint(output, weights, config=config, name="pwm", step=imported.step)
     return {
         "ok": report.complete,
         "input": str(source),

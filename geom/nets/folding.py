@@ -22,8 +22,9 @@ from .upsampling import doubling_kernel
 def fold_norms_(network: nn.Module) -> nn.Module:
     """Replace every block of `geom.nets.blocks` in a network by a plain one, in place, for inference only.
 
-    Layer by layer, so that the memory holds the weights once. The network is put into evaluation mode; its
-    state dict is no longer that of a checkpoint. To go on with training, fold a ``copy.deepcopy``.
+    Layer by layer, so that the memory holds the weights once: a block that is folded is of no more use. The
+    network is put into evaluation mode; its state dict is no longer that of a checkpoint. To go on with
+    training, fold a ``copy.deepcopy``.
 
     Args:
         network: anything that is made of these blocks; other layers stay, without their parametrisations.
@@ -62,7 +63,7 @@ class FoldedBlock(nn.Module):
 
     def __init__(self, block: SameBlock) -> None:
         super().__init__()
-        (weight, bias), (scale, shift) = _linear(block.conv), _affine(block.norm)
+        (weight, bias), (scale, shift) = _taken(block.conv), _affine(block.norm)
         weight, bias = weight * scale[:, None, None, None], bias * scale + shift
         self.down = isinstance(block, DownBlock)
         self.conv: nn.Module = (
@@ -83,12 +84,18 @@ class FoldedSpade(nn.Module):
 
     def __init__(self, spade: Spade) -> None:
         super().__init__()
-        scale, shift = _affine(spade.norm)  # norm(x) = scale x + shift
-        (gamma, gamma_bias), (beta, beta_bias) = _linear(spade.gamma_conv), _linear(spade.beta_conv)
-        weight = torch.cat([gamma * scale[:, None, None, None], beta + gamma * shift[:, None, None, None]])
-        bias = torch.cat([(1 + gamma_bias) * scale, beta_bias + (1 + gamma_bias) * shift])
-        self.shared = _convolution(*_linear(spade.shared_conv[0]), spade.shared_conv[0])
-        self.modulation = _convolution(weight, bias, spade.beta_conv)
+        a, b = _affine(spade.norm)
+        channels, like = len(a), spade.beta_conv
+        gamma, gamma_bias = _taken(spade.gamma_conv)
+        weight = gamma.new_empty(2 * channels, *gamma.shape[1:])
+        torch.mul(gamma, a[:, None, None, None], out=weight[:channels])
+        torch.mul(gamma, b[:, None, None, None], out=weight[channels:])
+        del gamma  # the largest weights of the network: none is held twice for long
+        beta, beta_bias = _taken(spade.beta_conv)
+        weight[channels:] += beta
+        bias = torch.cat([(1 + gamma_bias) * a, beta_bias + (1 + gamma_bias) * b])
+        self.shared = _convolution(*_taken(spade.shared_conv[0]), like)
+        self.modulation = _convolution(weight, bias, like)
 
     def forward(
         self, features: Float[Tensor, "B C H W"], guidance: Float[Tensor, "B G H W"]
@@ -117,10 +124,13 @@ class FoldedSpadeResBlock(nn.Module):
         return inner.add_(features if self.shortcut is None else self.shortcut(features))
 
 
-def _linear(layer: Any) -> tuple[Tensor, Tensor]:
-    """Weight, its spectral norm divided out, and bias of a convolution."""
-    weight = layer.weight
-    return weight, weight.new_zeros(len(weight)) if layer.bias is None else layer.bias
+def _taken(layer: Any) -> tuple[Tensor, Tensor]:
+    """Weight, its spectral norm divided out, and bias of a convolution, which lets go of its own."""
+    weight = layer.weight.detach()
+    bias = weight.new_zeros(len(weight)) if layer.bias is None else layer.bias.detach()
+    for parameter in layer.parameters():
+        parameter.data = parameter.new_empty(0)
+    return weight, bias
 
 
 def _affine(norm: Any) -> tuple[Tensor, Tensor]:
@@ -149,10 +159,9 @@ def _doubling(weight: Tensor, bias: Tensor) -> nn.ConvTranspose2d:
 
 
 def _with(layer: Any, weight: Tensor, bias: Tensor) -> Any:
-    """The layer with these fixed numbers, in memory of their own."""
-    contiguous = torch.contiguous_format
-    layer.weight = nn.Parameter(weight.detach().clone(memory_format=contiguous), requires_grad=False)
-    layer.bias = nn.Parameter(bias.detach().clone(), requires_grad=False)
+    """The layer with these fixed numbers."""
+    layer.weight = nn.Parameter(weight.detach().contiguous(), requires_grad=False)
+    layer.bias = nn.Parameter(bias.detach(), requires_grad=False)
     return layer
 
 

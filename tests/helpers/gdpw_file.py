@@ -14,14 +14,20 @@ Shapes = dict[str, tuple[int, ...]]
 
 
 def generator_shapes(
-    kind: str, *, width: int = 32, cap: int = 1024, levels: int = 6, embedding: int = EMBEDDING
+    kind: str,
+    *,
+    width: int = 32,
+    cap: int = 1024,
+    levels: int = 6,
+    embedding: int = EMBEDDING,
+    vertices: int = VERTICES,
 ) -> Shapes:
     """Names and shapes of a generator's state dict, in the public code's order."""
     codes = 0 if kind == "geom_disp" else embedding
     guidance = codes + (0 if kind == "neural_codes" else 2)
     strides = [2**level for level in range(levels)]
     channels = {stride: min(cap, width * stride) for stride in strides}
-    shapes: Shapes = {"embeds": (VERTICES, embedding)} if codes else {}
+    shapes: Shapes = {"embeds": (vertices, embedding)} if codes else {}
     shapes["mesh_renderer.tri"] = (FACES, 3)
     for stride in strides:
         inputs = 3 + codes if stride == 1 else channels[stride // 2]

@@ -24,6 +24,7 @@ from torch import Tensor
 from ...geom.errors import HeadwarpError, ModelFileError
 from ...geom.pyramid import blur_kernel
 from ..progressive import GuidanceKind, ProgressiveConfig, ProgressiveWarping, official
+from ..pwm import CodesConfig, PwmConfig
 from .key_table import SPECTRAL_NORM, Drop, KeyReport, match_keys
 from .torch_files import state_dict
 
@@ -61,10 +62,15 @@ class ImportedProgressive:
     report: KeyReport
     notes: tuple[str, ...]
 
-    def tensors(self) -> dict[str, Tensor]:
-        """Network and codes under the keys of one module that holds them as ``network`` and ``codes``."""
-        weights = {f"network.{key}": value for key, value in self.weights.items()}
-        return weights if self.codes is None else {**weights, "codes.codes": self.codes}
+    def animator_config(self) -> PwmConfig:
+        """The config of the animator `pwm` that holds this network and its codes."""
+        codes = None if self.codes is None else CodesConfig(kind="vertex", count=len(self.codes))
+        return PwmConfig(network=self.config, codes=codes)
+
+    def animator_weights(self) -> dict[str, Tensor]:
+        """Network and codes under the keys of the animator `pwm`."""
+        weights = {f"network.network.{key}": value for key, value in self.weights.items()}
+        return weights if self.codes is None else {**weights, "network.codes.codes": self.codes}
 
 
 def is_gdpw(content: Mapping[str, Any]) -> bool:
@@ -107,6 +113,10 @@ def import_gdpw(content: Mapping[str, Any], *, name: str) -> ImportedProgressive
     codes = taken.pop(_CODES, None)
     step = content.get("global_step", 0)
     notes = ["the discriminator is left out: it is not an animator's"] * ("discriminator" in content)
+    if codes is not None:
+        notes.append(
+            f"its codes lie on {len(codes)} vertices: pose the head model that has them (FLAME: 5023)"
+        )
     return ImportedProgressive(
         config=config,
         weights=taken,

@@ -92,13 +92,16 @@ def test_what_is_read_off_the_file(kind):
     assert (imported.config.guidance, imported.config.width, imported.step) == (OURS[kind], 4, 70)
     assert imported.config.legacy_grid
     assert not imported.config.align_corners
-    assert imported.notes == ("the discriminator is left out: it is not an animator's",)
+    assert imported.notes[0] == "the discriminator is left out: it is not an animator's"
     dropped = {key for key, _ in imported.report.dropped}
     assert {key.split(".")[0] for key in dropped} == {"downsamples", "mesh_renderer", "shortcut_layers"}
     assert len(imported.report.loaded) + len(dropped) == len(weights)
     assert (imported.codes is None) == (kind == "geom_disp")
     if imported.codes is not None:
-        assert torch.equal(imported.tensors()["codes.codes"], weights["embeds"])
+        assert torch.equal(imported.animator_weights()["network.codes.codes"], weights["embeds"])
+        assert imported.notes[1:] == (
+            "its codes lie on 5023 vertices: pose the head model that has them (FLAME: 5023)",
+        )
 
 
 @pytest.mark.parametrize("kind", KINDS)
