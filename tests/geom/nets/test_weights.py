@@ -230,6 +230,15 @@ def test_safetensors_give_the_same_network(folder, state, tmp_path):
     assert all(torch.equal(loaded[key], value) for key, value in state.items())
 
 
+def test_the_format_of_old_files_loads_too(folder, state, tmp_path):
+    """torchvision's VGG-19 is of 2017: a row of pickles, no zip."""
+    path = tmp_path / "old.pth"
+    torch.save(state, path, _use_new_zipfile_serialization=False)
+    assert not path.read_bytes().startswith(b"PK")
+    loaded = load_backbone("tiny", path, sha256=sha256_of(path)).network.state_dict()
+    assert all(torch.equal(loaded[key], value) for key, value in state.items())
+
+
 def test_half_weights_become_float32_and_missing_counters_zero(folder, state, tmp_path):
     half = {k: v.half() for k, v in state.items() if not k.endswith("num_batches_tracked")}
     path = saved(tmp_path / "half.pth", half)
