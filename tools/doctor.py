@@ -190,6 +190,21 @@ def check_named_head() -> Check:
         return Check("HEADWARP_HEAD", "broken", str(error), "correct or unset HEADWARP_HEAD")
 
 
+def check_weights() -> Check:
+    """Files of pretrained networks in the folders of HEADWARP_WEIGHTS; they are not read."""
+    from ..geom.nets.weights import KNOWN, VARIABLE, find_weights, places
+
+    folders, remedy = places(), "headwarp weights list"
+    if not folders:
+        return Check(VARIABLE, "absent", "not set: losses and metrics take files by their options", remedy)
+    gone = [str(folder) for folder in folders if not folder.is_dir()]
+    if gone:
+        return Check(VARIABLE, "broken", f"no such folder: {', '.join(gone)}", f"correct or unset {VARIABLE}")
+    found = [known.name for known in KNOWN if find_weights(known) is not None]
+    detail = f"found {', '.join(found) or 'none'} of {len(KNOWN)} known files"
+    return Check(VARIABLE, "works" if found else "absent", detail, "" if found else remedy)
+
+
 def check_mediapipe() -> Check:
     """The default landmark detector, run on an empty picture in a process of its own."""
     if importlib.util.find_spec("mediapipe") is None:
@@ -287,6 +302,7 @@ CHECKS: dict[str, Callable[[], Check]] = {
     "video files": check_media,
     "built-in head": check_builtin_head,
     "HEADWARP_HEAD": check_named_head,
+    "HEADWARP_WEIGHTS": check_weights,
     "mediapipe": check_mediapipe,
     "face-alignment": check_face_alignment,
     "pytorch3d": check_pytorch3d,

@@ -123,3 +123,18 @@ def test_mediapipe_detects_where_it_is_installed():
     if importlib.util.find_spec("mediapipe") is None:
         pytest.skip("mediapipe is not installed: pip install 'mediapipe==0.10.21'")
     assert doctor.check_mediapipe().state == "works"
+
+
+def test_folders_of_weights(monkeypatch, tmp_path):
+    monkeypatch.delenv("HEADWARP_WEIGHTS", raising=False)
+    assert doctor.check_weights().state == "absent"
+    monkeypatch.setenv("HEADWARP_WEIGHTS", str(tmp_path))
+    assert doctor.check_weights().detail.startswith("found none of")
+    (tmp_path / "vgg19-dcbb9e9d.pth").write_bytes(b"")
+    outcome = doctor.check_weights()
+    assert outcome.state == "works"
+    assert outcome.detail.startswith("found vgg19 of")
+    monkeypatch.setenv("HEADWARP_WEIGHTS", f"{tmp_path}:{tmp_path / 'gone'}")
+    outcome = doctor.check_weights()
+    assert outcome.state == "broken"
+    assert outcome.detail == f"no such folder: {tmp_path / 'gone'}"
