@@ -63,10 +63,11 @@ def run(config: WeightsFetch) -> dict[str, Any]:
 
 def describe(report: Mapping[str, Any]) -> str:
     """A line for each file; failures are printed by themselves."""
-    rows = report["weights"].items()
-    return "\n".join(
-        f"{name}: {row['state']}" + (f"; {row['path']}" if row["path"] else "") for name, row in rows
-    )
+    lines = [
+        f"{name}: {row['state']}" + (f"; {row['path']}" if row["path"] else "")
+        for name, row in report["weights"].items()
+    ]
+    return "\n".join(lines) or "nothing was fetched"
 
 
 def _fetch(known: KnownWeights, folder: Path, config: WeightsFetch) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from ...flame.driving import Driven, Transfer, transfer_motion
 from ...flame.model import HeadModel, landmark_points
 from ...flame.params import DETECTED, HeadFit
 from ...geom.crops import crop_image
-from ...geom.errors import HeadwarpError, MediaError
+from ...geom.errors import HeadwarpError, MediaError, NoFaceError
 from ...training.data.pair_lists import Found, Pair
 from ...training.data.portrait import Frame, Portrait, to_image
 from ..faces import find_face, fit_face
