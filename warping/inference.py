@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..geom.errors import HeadwarpError
 from ..geom.nets.folding import fold_norms_
@@ -34,10 +34,15 @@ def prepare_(network: ProgressiveWarping, *, pack: bool = True) -> ProgressiveWa
     fold_norms_(network).requires_grad_(False)
     if pack:
         pack_convolutions_(network)
-    for parameter in network.parameters():  # what is not packed
+    lay_channels_last_(network)  # what is not packed
+    return network
+
+
+def lay_channels_last_(network: nn.Module) -> None:
+    """Weights of convolutions in the layout that convolutions compute with, in place, one after the other."""
+    for parameter in network.parameters():
         if parameter.ndim == 4:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
-    return network
 
 
 def bfloat16_pays() -> bool:

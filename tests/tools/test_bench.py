@@ -139,3 +139,40 @@ def test_threads_are_given_back(small):
 def test_nonsense_is_refused(config, text):
     with pytest.raises(HeadwarpError, match=text):
         run(config)
+
+
+def test_networks_are_made_one_at_a_time_and_only_when_they_run(monkeypatch):
+    """With networks of a few channels; nothing is compiled."""
+    import dataclasses
+
+    from headwarp.geom.nets import vgg
+    from headwarp.tools.bench import networks
+    from headwarp.warping import inference, progressive
+
+    made = []
+
+    def narrow(kind="displacement"):
+        return dataclasses.replace(progressive.paper(kind), width=2, max_channels=8, min_channels=4)
+
+    def counted(config):
+        made.append(config)
+        torch.manual_seed(0)
+        return progressive.ProgressiveWarping(config).eval()
+
+    monkeypatch.setattr(progressive, "official", narrow)
+    monkeypatch.setattr(progressive, "tiny", narrow)
+    monkeypatch.setattr(networks, "_network", counted)
+    monkeypatch.setattr(networks, "_SIZE", 64)
+    monkeypatch.setattr(inference.torch, "compile", lambda function, **_: function)
+    monkeypatch.setattr(vgg.Vgg19, "taps", lambda self, image, names: (image,))
+    cases = {case.name: case for case in networks.network_cases()}
+    assert not made
+    tiny, frame = cases["networks/pwm_tiny"], cases["networks/pwm_official"]
+    for case in (tiny, tiny, frame, frame, tiny):
+        case.function()
+    assert len(made) == 3
+    assert frame.function().image.shape == (1, 3, 64, 64)
+    compiled = cases["networks/pwm_official_compiled"]
+    expected = compiled.rival[1]()
+    torch.testing.assert_close(compiled.function().image, expected.image, rtol=0, atol=1e-5)
+    assert float(cases["networks/pwm_official_step"].function()) > 0

@@ -18,6 +18,7 @@ from .clips import clip_cases
 from .device import device_cases
 from .fitting import fit_cases, pose_cases
 from .losses import loss_cases
+from .networks import network_cases
 from .pairs import pair_cases
 
 _VERTICES = 5000
@@ -149,6 +150,7 @@ SUITES: dict[str, Callable[[], Sequence[Case]]] = {
     "pose": pose_cases,
     "pairs": pair_cases,
     "losses": loss_cases,
+    "networks": network_cases,
     "clips": clip_cases,
     "device": device_cases,
 }
