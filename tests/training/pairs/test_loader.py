@@ -11,7 +11,7 @@ from toy_head import toy_head
 from toy_packs import toy_pack
 
 from headwarp.geom.errors import HeadwarpError, ModelFileError
-from headwarp.training.data.pairs.flat import ALIGNMENT, flattened, unflattened
+from headwarp.training.data.pairs.flat import ALIGNMENT, FlatBatch, flattened, unflattened
 from headwarp.training.data.pairs.guidance import PairMaker
 from headwarp.training.data.pairs.loader import LoaderConfig, PairLoader
 from headwarp.training.data.pairs.sampler import PairIndex, PairSampler
@@ -146,6 +146,30 @@ def test_a_batch_comes_back_from_one_block(packs, head, sampler):
     places = [tensor.data_ptr() - start for tensor in parts]
     assert all(place % ALIGNMENT == 0 for place in places)
     assert 0 <= min(places) <= max(places) < len(flat.data)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_for_a_cuda_device_one_pinned_block_is_copied_without_waiting(
+    packs, head, sampler, device, monkeypatch
+):
+    """Told from a stand-in: what is called, not what a device does."""
+    calls = []
+    monkeypatch.setattr(FlatBatch, "pin_memory", lambda flat: calls.append("pinned") or flat)
+    monkeypatch.setattr(FlatBatch, "to", lambda flat, device: calls.append(device.type) or flat)
+    first(PairLoader(packs, head, sampler, batch_size=2, config=LoaderConfig(device)), 2)
+    assert calls == ["pinned", "cuda"] * 2 * (device == "cuda")
+
+
+def test_a_block_moves_whole_and_does_not_wait(packs, head, sampler, monkeypatch):
+    (batch,) = first(PairLoader(packs, head, sampler, batch_size=1), 1)
+    options = {}
+    whole = torch.Tensor.to
+    monkeypatch.setattr(
+        torch.Tensor, "to", lambda data, *where, **how: options.update(how) or whole(data, *where)
+    )
+    moved = unflattened(flattened(batch).to(torch.device("meta")))
+    assert options == {"non_blocking": True}
+    assert (moved.source.device.type, moved.layers.flow.shape) == ("meta", batch.layers.flow.shape)
 
 
 # How long it was waited

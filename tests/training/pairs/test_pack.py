@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import os
 import shutil
 
 import numpy as np
@@ -174,6 +175,17 @@ def test_an_older_pack_gives_way_only_to_a_whole_one(clip, head, tmp_path):
     packed(short, head, tmp_path)
     assert len(open_pack(tmp_path / "walk")) == 3
     assert [path.name for path in tmp_path.iterdir()] == ["walk"]
+
+
+def test_what_killed_makings_left_hidden_goes_once_it_is_old(clip, head, tmp_path):
+    old, young, other = (tmp_path / name for name in (".walk.0123abcd", ".walk.ffff0000", ".walker.0123abcd"))
+    for folder in (old, young, other):
+        folder.mkdir()
+    for folder in (old, other):
+        os.utime(folder, (0, 0))
+    packed(clip, head, tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [young.name, other.name, "walk"]
+    assert len(open_packs(tmp_path)) == 1
 
 
 @pytest.mark.parametrize("name", ["../walk", ".walk", "", "a/b"])

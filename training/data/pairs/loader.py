@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import multiprocessing
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -121,6 +122,7 @@ class PairLoader:
             pin_memory=device.type == "cuda",
             multiprocessing_context=context,
             generator=torch.Generator(),
+            worker_init_fn=_quiet_worker,
         )
         try:
             yield from loader
@@ -171,6 +173,15 @@ class _CountFrom:
 
     def __iter__(self) -> Iterator[int]:
         return itertools.count(self.start)
+
+
+def _quiet_worker(_: int) -> None:
+    """One thread, also where numpy would take more; an interrupt is the main process's to answer."""
+    from threadpoolctl import threadpool_limits
+
+    threadpool_limits(1)
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @contextlib.contextmanager

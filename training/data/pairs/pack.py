@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +29,7 @@ from .frame_store import check_codec, check_frames, read_frame, read_mask, write
 from .index import FILE, PackIndex, index_json, read_index
 
 Segment = Callable[[Frame], NDArray[np.floating]]
+ABANDONED = 6 * 3600.0  # seconds without a change
 LEAST_FRAMES = 2  # a source and a frame to be made
 
 
@@ -210,9 +213,15 @@ def _pictures(
 
 @contextlib.contextmanager
 def _appearing(target: Path) -> Iterator[Path]:
-    """A hidden folder that becomes ``target`` when the block ends well; an older one gives way."""
+    """A hidden folder that becomes ``target`` when the block ends well; an older one gives way.
+
+    What a process that was killed left hidden is removed, once it is too old to be of one that runs.
+    """
     hidden = target.with_name(f".{target.name[:80]}.{secrets.token_hex(4)}")
     try:
+        for left in target.parent.glob(f".{glob.escape(target.name[:80])}.????????"):
+            if time.time() - left.stat().st_mtime > ABANDONED:
+                shutil.rmtree(left, ignore_errors=True)
         hidden.mkdir(parents=True)
         yield hidden
         if target.exists():
