@@ -108,9 +108,10 @@ class Painter:
         if traits.makeup:
             shade = torch.exp(-((lids / (0.006 * scale)) ** 2)) * 0.35 * traits.makeup
             colour = _mix(colour, _linear((0.25, 0.16, 0.17)), shade)
-        colour = _mix(colour, hair * 0.8, self._brows(place, pores, fine))
+        brow = 0.8 * hair + (1.2 * hair.mean()).clamp(max=0.6) * (_linear((0.32, 0.26, 0.22)) - hair)
+        colour = _mix(colour, brow.clamp(min=0.004), self._brows(place, fine))
         under = torch.zeros_like(scalp)
-        if traits.hair_style != "bald":
+        if traits.hair_style not in ("bald", "scarf"):
             under = smoothstep(scalp + 0.004 * scale * fine, -0.004 * scale, 0.006 * scale)
             colour = _mix(colour, hair * 0.55, 0.97 * under)
         gloss = (
@@ -178,7 +179,7 @@ class Painter:
             * grain
         )
 
-    def _brows(self, place: Tensor, pores: Tensor, fine: Tensor) -> Tensor:
+    def _brows(self, place: Tensor, fine: Tensor) -> Tensor:
         traits, anatomy = self.person.traits, self.person.anatomy
         strength = torch.zeros(len(place))
         for stroke in anatomy.brows:

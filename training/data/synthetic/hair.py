@@ -136,7 +136,7 @@ def beard_part(
     faces = head.faces.cpu().numpy()[anatomy.parts.skin]
     inside = np.minimum(anatomy.beard - 0.004 * scale, -anatomy.lips - 0.003 * scale)
     chosen, roots, normals = _roots(verts, faces, inside, BEARD_COUNT, rng)
-    length = scale * (0.007 + 0.03 * (traits.beard - FULL_BEARD)) * rng.uniform(0.6, 1.0, (BEARD_COUNT, 1))
+    length = scale * (0.006 + 0.02 * (traits.beard - FULL_BEARD)) * rng.uniform(0.6, 1.0, (BEARD_COUNT, 1))
     low = np.clip((anatomy.point(2)[1] - roots[:, 1:2]) / (0.07 * scale), 0.35, 1.2)
     down = np.array([0.0, -1.0, 0.0]) + 0.35 * rng.standard_normal((BEARD_COUNT, 3))
     steps = [roots - 0.0008 * scale * normals]

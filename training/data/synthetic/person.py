@@ -141,8 +141,9 @@ def with_ambient(person: Person) -> Person:
 def _parts(
     head: HeadModel, verts: np.ndarray, anatomy: Anatomy, traits: Traits, rng: np.random.Generator
 ) -> list[Part]:
-    torso = torso_of(verts, skin_vertices(head, anatomy.parts), traits)
     points = _shaped_points(head, verts, anatomy)
+    skin = skin_vertices(head, anatomy.parts)
+    torso = torso_of(verts, skin, points[152, 1], anatomy.scale, traits=traits)
     parts = [torso_part(head, anatomy, torso, traits)]
     if not anatomy.parts.teeth.any():
         parts += teeth(points, head.joint_names, anatomy.scale)

@@ -38,15 +38,25 @@ class Torso:
         return self.across * grown, self.deep * np.interp(down, _DOWN, _DEEP)
 
 
-def torso_of(verts: Float[np.ndarray, "V 3"], skin: Bool[np.ndarray, " V"], traits: Traits) -> Torso:
-    """Measured on the neck of the person's own head, between the jaw and the lower end of its mesh."""
+def torso_of(
+    verts: Float[np.ndarray, "V 3"],
+    skin: Bool[np.ndarray, " V"],
+    chin: float,
+    scale: float,
+    *,
+    traits: Traits,
+) -> Torso:
+    """Measured on the neck of the person's own head: where it is narrowest below the chin."""
     low = verts[skin, 1].min()
-    nose = verts[skin][verts[skin, 2].argmax(), 1]
-    top = low + 0.42 * (nose - low)
-    ring = verts[skin & (np.abs(verts[:, 1] - (top - 0.12 * (nose - low))) < 0.012)]
-    low_corner, high_corner = ring.min(0), ring.max(0)
-    half = (high_corner - low_corner) / 2
-    return Torso(top, float(low_corner[2] + half[2]), float(half[0]), float(half[2]), traits.build)
+    heights = np.linspace(chin - 0.018 * scale, low + 0.02 * scale, 12)
+    rings = [verts[skin & (np.abs(verts[:, 1] - y) < 0.009 * scale)] for y in heights]
+    widths = [np.ptp(ring[:, 0]) if len(ring) else np.inf for ring in rings]
+    narrow = int(np.argmin(widths))
+    top = heights[narrow] - 0.006 * scale
+    below = verts[skin & (np.abs(verts[:, 1] - (top - 0.014 * scale)) < 0.009 * scale)]
+    ring = rings[narrow] if len(below) == 0 else below
+    depth = np.ptp(rings[narrow][:, 2]) / 2
+    return Torso(top, float(ring[:, 2].min() + depth), widths[narrow] / 2, float(depth), traits.build)
 
 
 def torso_part(head: HeadModel, anatomy: Anatomy, torso: Torso, traits: Traits) -> Part:
