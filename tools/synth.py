@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..flame.model import HeadModel
 from ..geom.errors import HeadwarpError
@@ -62,7 +63,7 @@ class Synth:
     check: bool = False
     """Make nothing: measure on 20 frames of every person how often and how well a face detector finds it."""
     sheet: Path | None = None
-    """Write a contact sheet of the people here."""
+    """Write a sheet of the people, at half their size, here."""
     retry_failed: bool = False
     """Try people again that failed in an earlier run."""
     restart: bool = False
@@ -235,18 +236,27 @@ def _checked(config: Synth, recipes: list[Recipe], model: HeadModel) -> dict[str
 
 
 def write_people(path: Path, recipes: list[Recipe], model: HeadModel, *, columns: int = 8) -> None:
-    """A sheet of one frame of every person, each from another moment of its clip.
+    """A sheet of one frame of every person at half its size, each from another moment of its clip.
 
     Raises:
         HeadwarpError: it cannot be written.
     """
     from ..training.data.media import write_image
 
-    pictures = [synthesise(model, recipe).picture(recipe.number * 7 % recipe.frames) for recipe in recipes]
+    pictures = [
+        _halved(synthesise(model, recipe).picture(recipe.number * 7 % recipe.frames)) for recipe in recipes
+    ]
     pictures += [np.zeros_like(pictures[0])] * (-len(pictures) % min(columns, len(pictures)))
     width = min(columns, len(pictures))
     rows = [np.concatenate(pictures[k : k + width], axis=1) for k in range(0, len(pictures), width)]
     write_image(path, np.concatenate(rows, axis=0))
+
+
+def _halved(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Means of two by two pixels."""
+    height, width = (extent // 2 for extent in picture.shape[:2])
+    blocks = picture[: 2 * height, : 2 * width].reshape(height, 2, width, 2, 3)
+    return blocks.mean((1, 3)).round().astype(np.uint8)
 
 
 def describe(report: Mapping[str, Any]) -> str:

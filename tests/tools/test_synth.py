@@ -66,7 +66,7 @@ def test_a_sheet_of_people(tmp_path):
     words = ["synth", "--identities", "2", "--size", "48", "--frames", "4", "--sheet", str(sheet)]
     assert main(words) == 0
     picture = read_image(sheet)
-    assert picture.shape == (48, 96, 3)
+    assert picture.shape == (24, 48, 3)
     assert np.std(picture) > 10
 
 

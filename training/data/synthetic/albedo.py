@@ -64,7 +64,6 @@ class Painter:
         material: Int[Tensor, " P"],
         place: Float[Tensor, "P 3"],
         coords: Float[Tensor, "P 4"],
-        ambient: Float[Tensor, " P"],
     ) -> Look:
         """Looks of points by their material."""
         count = len(material)
@@ -83,12 +82,12 @@ class Painter:
         for kind, painted in paint.items():
             rows = (material == int(kind)).nonzero()[:, 0]
             if len(rows):
-                own = painted(place[rows], coords[rows], ambient[rows])
+                own = painted(place[rows], coords[rows])
                 for name in ("albedo", "gloss", "sharp", "wrap"):
                     getattr(result, name)[rows] = getattr(own, name)
         return result
 
-    def _skin(self, place: Tensor, coords: Tensor, ambient: Tensor) -> Look:
+    def _skin(self, place: Tensor, coords: Tensor) -> Look:
         traits, scale = self.person.traits, self.person.anatomy.scale
         lips, lids, beard, scalp = coords.unbind(1)
         broad, fine, pores, _ = self._noises(place)
@@ -197,7 +196,7 @@ class Painter:
             strength[rows] = torch.maximum(strength[rows], soft * (0.80 + 0.22 * hairs).clamp(0.3, 1))
         return strength
 
-    def _eye(self, place: Tensor, coords: Tensor, ambient: Tensor) -> Look:
+    def _eye(self, place: Tensor, coords: Tensor) -> Look:
         traits, anatomy = self.person.traits, self.person.anatomy
         radius, turn = self._from_pupil(place)
         radius = radius / anatomy.scale
@@ -228,14 +227,14 @@ class Painter:
         own = off[near, torch.arange(len(place))]
         return own[:, :2].norm(dim=1) + (own[:, 2] < -0.006) * 0.02, torch.atan2(own[:, 1], own[:, 0])
 
-    def _mouth(self, place: Tensor, coords: Tensor, ambient: Tensor) -> Look:
+    def _mouth(self, place: Tensor, coords: Tensor) -> Look:
         deep = smoothstep(place[:, 2], 0.02, 0.055)
         colour = _linear((0.42, 0.16, 0.15)) * (0.25 + 0.75 * deep)[:, None]
         return Look(
             colour, 0.03 * torch.ones_like(deep), 20 * torch.ones_like(deep), 0.5 * torch.ones_like(deep)
         )
 
-    def _teeth(self, place: Tensor, coords: Tensor, ambient: Tensor) -> Look:
+    def _teeth(self, place: Tensor, coords: Tensor) -> Look:
         across, up = coords[:, 0] / self.person.anatomy.scale, coords[:, 1] / self.person.anatomy.scale
         width = 0.0072
         between = torch.remainder(across + 0.0 * up, width) / width
@@ -247,7 +246,7 @@ class Painter:
         colour = _mix(enamel, _linear((0.62, 0.30, 0.30)), gum)
         return Look(colour, 0.12 * torch.ones_like(up), 60 * torch.ones_like(up), 0.4 * torch.ones_like(up))
 
-    def _hair(self, place: Tensor, coords: Tensor, ambient: Tensor) -> Look:
+    def _hair(self, place: Tensor, coords: Tensor) -> Look:
         across, along, number, dark = coords.unbind(1)
         row = number.round().long() % len(self.strands)
         waves = self.strands[row]
@@ -260,7 +259,7 @@ class Painter:
         gloss = (0.10 + 0.12 * base.mean()) * (0.7 + 0.6 * fibre.clamp(-0.5, 1))
         return Look(colour, gloss, torch.full_like(gloss, 40.0), torch.full_like(gloss, 0.8))
 
-    def _cloth(self, place: Tensor, coords: Tensor, ambient: Tensor) -> Look:
+    def _cloth(self, place: Tensor, coords: Tensor) -> Look:
         traits, scale = self.person.traits, self.person.anatomy.scale
         below, _, height, accent = coords.unbind(1)
         broad, fine, pores, _ = self._noises(place)
@@ -278,13 +277,13 @@ class Painter:
         gloss = 0.045 * (1 - covered) + 0.008
         return Look(colour, gloss, torch.full_like(gloss, 12.0), 1 - 0.8 * covered)
 
-    def _hand(self, place: Tensor, coords: Tensor, ambient: Tensor) -> Look:
+    def _hand(self, place: Tensor, coords: Tensor) -> Look:
         broad, fine, pores, _ = self._noises(place)
         one = torch.ones_like(broad)
         tone = 1 + self.person.traits.uneven * (0.07 * broad + 0.04 * fine + 0.03 * pores)
         return Look(_linear(self.person.traits.skin) * tone[:, None], 0.05 * one, 14 * one, one)
 
-    def _frame(self, place: Tensor, coords: Tensor, ambient: Tensor) -> Look:
+    def _frame(self, place: Tensor, coords: Tensor) -> Look:
         dark = torch.full((len(place), 3), 0.012)
         one = torch.ones(len(place))
         return Look(dark, 0.3 * one, 50 * one, 0 * one)

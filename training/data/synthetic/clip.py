@@ -22,7 +22,7 @@ from .person import Person, make_person
 from .render import Studio, make_studio, render, see
 from .truth import View
 
-VERSION = 1  # of what a recipe stands for: it changes when the same numbers make other pictures
+VERSION = 2  # of what a recipe stands for: it changes when the same numbers make other pictures
 SIZES = (32, 2048)
 
 
@@ -122,7 +122,7 @@ def synthesise(head: HeadModel, recipe: Recipe) -> SyntheticClip:
     motion = clip_motion(
         head,
         person.anatomy,
-        person.traits,
+        traits=person.traits,
         seed=recipe.seed,
         frames=recipe.frames,
         fps=recipe.fps,

@@ -14,7 +14,7 @@ RIM_POINTS = 40
 
 
 def glasses_parts(
-    head: HeadModel, points: Float[np.ndarray, "478 3"], anatomy: Anatomy, *, traits: Traits
+    head: HeadModel, points: Float[np.ndarray, "478 3"], *, anatomy: Anatomy, traits: Traits
 ) -> list[Part]:
     """Before the eyes of those who wear them; they turn with the head."""
     if not traits.glasses:
@@ -41,7 +41,7 @@ def glasses_parts(
             points,
             normals,
             faces,
-            joint_weights(head.joint_names, len(points), "neck"),
+            joint_weights(head.joint_names, len(points), joint="neck"),
             np.zeros((len(points), 4)),
             Material.FRAME,
         )

@@ -97,9 +97,9 @@ def surface_of(verts: Float[np.ndarray, "V 3"], skin: Bool[np.ndarray, " V"], ce
 def hair_part(
     head: HeadModel,
     verts: Float[np.ndarray, "V 3"],
+    *,
     anatomy: Anatomy,
     torso: Torso,
-    *,
     traits: Traits,
     rng: np.random.Generator,
 ) -> Part | None:
@@ -116,7 +116,9 @@ def hair_part(
     skin &= verts[:, 1] > anatomy.point(152)[1]  # below the jaw hair hangs free of it
     surface = surface_of(verts, skin, anatomy.skull)
     chosen, roots, normals = _roots(verts, faces, anatomy.scalp - traits.hairline, style.count, rng)
-    strands = _grown(roots, normals, surface, torso, style, traits, anatomy, rng)
+    strands = _grown(
+        roots, normals, surface=surface, torso=torso, style=style, traits=traits, anatomy=anatomy, rng=rng
+    )
     make = _Ribbons(style.width * anatomy.scale, chosen, surface.centre)
     return make.part(strands, lambda points: _hair_weights(head, points, anatomy), rng)
 
@@ -124,8 +126,8 @@ def hair_part(
 def beard_part(
     head: HeadModel,
     verts: Float[np.ndarray, "V 3"],
-    anatomy: Anatomy,
     *,
+    anatomy: Anatomy,
     traits: Traits,
     rng: np.random.Generator,
 ) -> Part | None:
@@ -167,6 +169,7 @@ def _roots(
 def _grown(
     roots: np.ndarray,
     normals: np.ndarray,
+    *,
     surface: Surface,
     torso: Torso,
     style: HairStyle,

@@ -16,7 +16,7 @@ _PEAK = (9, 25)  # rows and columns of a cap's peak
 
 
 def headwear_parts(
-    head: HeadModel, verts: Float[np.ndarray, "V 3"], anatomy: Anatomy, *, traits: Traits
+    head: HeadModel, verts: Float[np.ndarray, "V 3"], *, anatomy: Anatomy, traits: Traits
 ) -> list[Part]:
     """A cap or a headscarf, where the person wears one; coords as those of the torso, the last 1."""
     if traits.hair_style == "cap":
@@ -85,7 +85,7 @@ def _peak(head: HeadModel, verts: Float[np.ndarray, "V 3"], anatomy: Anatomy) ->
     """The peak before a cap's front, bent down at its sides."""
     scale, skull = anatomy.scale, anatomy.skull
     rows, columns = _PEAK
-    turn = np.radians(np.linspace(-58, 58, columns))
+    turn = np.radians(np.linspace(-52, 52, columns))
     height = anatomy.point(33)[1] + 0.038 * scale
     ring = verts[(np.abs(verts[:, 1] - height) < 0.01 * scale) & (verts[:, 2] > skull[2] - 0.01)]
     around = np.arctan2(ring[:, 0], ring[:, 2] - skull[2])
@@ -94,7 +94,7 @@ def _peak(head: HeadModel, verts: Float[np.ndarray, "V 3"], anatomy: Anatomy) ->
         np.array([reach[np.abs(around - t) < 0.25].max(initial=0.06 * scale) for t in turn]) + 0.006 * scale
     )
     share = np.linspace(0, 1, rows)[:, None]
-    out = base + 0.068 * scale * share * np.cos(turn) ** 0.6
+    out = base + 0.066 * scale * share * np.cos(turn * (0.5 * np.pi / turn[-1])).clip(0) ** 0.6
     net = np.empty((rows, columns, 3))
     net[..., 0], net[..., 2] = out * np.sin(turn), skull[2] + out * np.cos(turn)
     net[..., 1] = height - scale * (0.012 * share + 0.016 * share * np.sin(turn) ** 2)
@@ -106,7 +106,7 @@ def _peak(head: HeadModel, verts: Float[np.ndarray, "V 3"], anatomy: Anatomy) ->
         points,
         np.abs(mesh_normals(points, faces)) * (0.0, 1.0, 0.0) + np.array([0.0, 0.0, 0.2]),
         faces,
-        joint_weights(head.joint_names, len(points), "neck"),
+        joint_weights(head.joint_names, len(points), joint="neck"),
         coords,
         Material.CLOTH,
     )

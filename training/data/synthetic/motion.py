@@ -59,8 +59,8 @@ class Waves:
 def clip_motion(
     head: HeadModel,
     anatomy: Anatomy,
-    traits: Traits,
     *,
+    traits: Traits,
     seed: int,
     frames: int,
     fps: float,

@@ -33,7 +33,7 @@ def occluder_parts(
 
 def _as_part(head: HeadModel, bar: tuple[np.ndarray, np.ndarray], material: Material) -> Part:
     points, normals, faces = tube(*bar, sides=_SIDES)
-    weights = joint_weights(head.joint_names, len(points), "root")
+    weights = joint_weights(head.joint_names, len(points), joint="root")
     return Part(points, normals, faces, weights, np.zeros((len(points), 4)), material)
 
 

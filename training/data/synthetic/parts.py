@@ -53,7 +53,7 @@ class Part:
     follow: Int[np.ndarray, " N"] | None = None
 
 
-def joint_weights(names: tuple[str, ...], count: int, joint: str) -> Float[np.ndarray, "N J"]:
+def joint_weights(names: tuple[str, ...], count: int, *, joint: str) -> Float[np.ndarray, "N J"]:
     """Points that move with one joint alone."""
     weights = np.zeros((count, len(names)), np.float32)
     weights[:, names.index(joint)] = 1
@@ -98,7 +98,7 @@ def tube(
     return net.reshape(-1, 3), ring.reshape(-1, 3), faces
 
 
-def teeth(points: Float[np.ndarray, "478 3"], joints: tuple[str, ...], scale: float) -> list[Part]:
+def teeth(points: Float[np.ndarray, "478 3"], joints: tuple[str, ...], *, scale: float) -> list[Part]:
     """An upper row of teeth that stays with the skull and a lower one that goes with the jaw.
 
     Each is a bow behind the lips' rim; coords: metres from the middle along the bow, from the biting edge.
@@ -127,7 +127,7 @@ def teeth(points: Float[np.ndarray, "478 3"], joints: tuple[str, ...], scale: fl
                 flat,
                 normals,
                 faces,
-                joint_weights(joints, len(flat), joint),
+                joint_weights(joints, len(flat), joint=joint),
                 coords.reshape(-1, 4),
                 Material.TEETH,
             )

@@ -143,15 +143,15 @@ def _parts(
 ) -> list[Part]:
     points = _shaped_points(head, verts, anatomy)
     skin = skin_vertices(head, anatomy.parts)
-    torso = torso_of(verts, skin, points[152, 1], anatomy.scale, traits=traits)
-    parts = [torso_part(head, anatomy, torso, traits)]
+    torso = torso_of(verts, skin, chin=points[152, 1], scale=anatomy.scale, traits=traits)
+    parts = [torso_part(head, anatomy, torso=torso, traits=traits)]
     if not anatomy.parts.teeth.any():
-        parts += teeth(points, head.joint_names, anatomy.scale)
-    hair = hair_part(head, verts, anatomy, torso, traits=traits, rng=rng)
-    beard = beard_part(head, verts, anatomy, traits=traits, rng=rng)
+        parts += teeth(points, head.joint_names, scale=anatomy.scale)
+    hair = hair_part(head, verts, anatomy=anatomy, torso=torso, traits=traits, rng=rng)
+    beard = beard_part(head, verts, anatomy=anatomy, traits=traits, rng=rng)
     parts += [part for part in (hair, beard) if part is not None]
-    parts += headwear_parts(head, verts, anatomy, traits=traits)
-    parts += glasses_parts(head, points, anatomy, traits=traits)
+    parts += headwear_parts(head, verts, anatomy=anatomy, traits=traits)
+    parts += glasses_parts(head, points, anatomy=anatomy, traits=traits)
     parts += occluder_parts(head, anatomy, traits=traits, rng=rng)
     return parts
 

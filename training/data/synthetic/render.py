@@ -140,7 +140,7 @@ def _lit_pixels(studio: Studio, seen: Seen, fragments: Fragments, covered: Tenso
     material = person.material[fragments.face[0].reshape(-1)[covered].long()]
     view, normals = unit(-points), unit(normals)
     normals = normals * torch.where(dot(normals, view) < 0, -1.0, 1.0)[:, None]
-    look = studio.painter.look(material, place, coords, ambient[:, 0])
+    look = studio.painter.look(material, place, coords)
     near = _shadow_of(studio, posed.points[0])
     shadow = reached(points, near)
     surface = Surface(

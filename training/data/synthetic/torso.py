@@ -41,9 +41,9 @@ class Torso:
 def torso_of(
     verts: Float[np.ndarray, "V 3"],
     skin: Bool[np.ndarray, " V"],
+    *,
     chin: float,
     scale: float,
-    *,
     traits: Traits,
 ) -> Torso:
     """Measured on the neck of the person's own head: where it is narrowest below the chin."""
@@ -59,7 +59,7 @@ def torso_of(
     return Torso(top, float(ring[:, 2].min() + depth), widths[narrow] / 2, float(depth), traits.build)
 
 
-def torso_part(head: HeadModel, anatomy: Anatomy, torso: Torso, traits: Traits) -> Part:
+def torso_part(head: HeadModel, anatomy: Anatomy, *, torso: Torso, traits: Traits) -> Part:
     """The mesh; coords: metres below the neckline (negative above), angle from the front, height, 0."""
     turn = np.linspace(0, 2 * np.pi, COLUMNS, endpoint=False)
     down = np.interp(np.linspace(0, 1, ROWS), np.linspace(0, 1, len(_DOWN)), _DOWN) * anatomy.scale
@@ -82,7 +82,7 @@ def torso_part(head: HeadModel, anatomy: Anatomy, torso: Torso, traits: Traits) 
         points,
         mesh_normals(points, faces),
         faces,
-        joint_weights(head.joint_names, len(points), "root"),
+        joint_weights(head.joint_names, len(points), joint="root"),
         coords.reshape(-1, 4),
         Material.CLOTH,
     )
