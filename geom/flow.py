@@ -278,6 +278,9 @@ def _sample_grid(image: Tensor, grid: Tensor, padding_mode: str, mode: str) -> T
         low = _pair(grid, 2 * margin / padded_width - 1, 2 * margin / padded_height - 1)
         high = _pair(grid, 2 * (width - margin) / padded_width - 1, 2 * (height - margin) / padded_height - 1)
         grid = torch.clamp(grid, low, high)
+    if torch.is_grad_enabled() and (grid.requires_grad or source.requires_grad):
+        # torch's CPU kernel walks out of memory in its backward pass where a position is NaN
+        grid = torch.nan_to_num(grid, nan=0.0, posinf=float("inf"), neginf=float("-inf"))
     batch = max(len(source), len(grid))
     return F.grid_sample(
         source.expand(batch, -1, -1, -1),

@@ -152,6 +152,19 @@ def test_flow_beyond_all_bounds_is_finite(padding_mode, size):
             assert torch.equal(warped, image if padding_mode == "border" else torch.zeros_like(image))
 
 
+@pytest.mark.parametrize("padding_mode", ["border", "zeros"])
+@pytest.mark.parametrize("mode", ["bilinear", "bicubic", "nearest"])
+def test_nan_flow_has_a_backward_pass(mode, padding_mode):
+    image = torch.rand(2, 7, 16, 16, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    flow = torch.zeros(2, 2, 16, 16)
+    flow[0, :, 3, 3] = float("nan")
+    flow.requires_grad_()
+    for _ in range(5):  # without care it is a matter of luck whether the process survives
+        warp(image, flow, mode=mode, padding_mode=padding_mode).sum().backward()
+    assert torch.isfinite(image.grad).all()
+    assert flow.grad is None or torch.isfinite(flow.grad).all()
+
+
 def test_nan_flow_shows_some_pixel():
     warped = warp(torch.ones(1, 1, 6, 5), torch.full((1, 2, 6, 5), float("nan")))
     assert torch.equal(warped, torch.ones(1, 1, 6, 5))
