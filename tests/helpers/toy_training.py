@@ -158,7 +158,7 @@ def toy_batch(seed: int, number: int, slots: range) -> PairBatch:
 
 @dataclass(frozen=True)
 class ToyBatches:
-    """Endless numbered batches; in the batches of ``poison`` a driving frame holds NaN."""
+    """Endless numbered batches; in the batches of ``poison`` both frames of a pair hold NaN."""
 
     size: int = 2
     seed: int = 0
@@ -171,7 +171,7 @@ class ToyBatches:
             time.sleep(self.pace)
             batch = toy_batch(self.seed, number, range(rank * self.size, (rank + 1) * self.size))
             if number in self.poison:
-                batch.driving[0, 0, 0, 0] = float("nan")
+                batch.source[0, 0, 0, 0] = batch.driving[0, 0, 0, 0] = float("nan")
             yield batch
             number += 1
 

@@ -254,9 +254,10 @@ def test_pictures_log_and_report(tmp_path):
     assert json.loads((tmp_path / "report.json").read_text())["steps"] == 12
 
 
-def test_pictures_do_not_change_what_is_learned(tmp_path):
-    run(tmp_path / "a", 8, recipe=ToyRecipe(), held_out=[toy_batch(9, 0, range(2))])
-    run(tmp_path / "b", 8, recipe=ToyRecipe(), first_pictures=0, pictures_every=100)
+@pytest.mark.parametrize("ema", [0.9, None])
+def test_pictures_do_not_change_what_is_learned(tmp_path, ema):
+    run(tmp_path / "a", 8, recipe=ToyRecipe(), held_out=[toy_batch(9, 0, range(2))], ema=ema)
+    run(tmp_path / "b", 8, recipe=ToyRecipe(), first_pictures=0, pictures_every=100, ema=ema)
     one, other = weights(tmp_path / "a"), weights(tmp_path / "b")
     assert all(torch.equal(one[key], other[key]) for key in one)
 
@@ -362,6 +363,14 @@ def test_compiled_networks_learn_the_same(tmp_path, monkeypatch):
     compiled, eager = weights(tmp_path / "compiled"), weights(tmp_path / "eager")
     assert compiled.keys() == eager.keys()
     assert all(torch.allclose(compiled[key], eager[key], atol=1e-5) for key in eager)
+
+
+def test_a_network_in_low_precision_gives_full_precision_back():
+    network = torch.nn.Conv2d(3, 4, 1)
+    wrapped = InPrecision(network, lambda: torch.autocast("cpu", dtype=torch.bfloat16))
+    made = wrapped(torch.rand(1, 3, 2, 2))
+    assert made.dtype == torch.float32
+    assert torch.equal(made, made.bfloat16().float())  # it was computed in low precision
 
 
 def test_in_full_reaches_into_structures():
