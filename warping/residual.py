@@ -298,7 +298,7 @@ def _smoothed(image: Float[Tensor, "B C H W"], pixels: int) -> Float[Tensor, "B 
     return large[:, :, : image.shape[2], : image.shape[3]]
 
 
-def _in_float32(head: nn.Conv2d, features: Tensor) -> Tensor:
+def _in_float32(head: nn.Module, features: Tensor) -> Tensor:
     """A head outside autocast: bfloat16 has steps of half a pixel at 100 pixels."""
     with torch.autocast(features.device.type, enabled=False):
         return head(features.float())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -40,7 +41,7 @@ class PairBatch:
 
     def map(self, change: Callable[[Tensor], Tensor]) -> PairBatch:
         """Every tensor changed in the same way, such as moved to a device."""
-        changed = {
+        changed: dict[str, Any] = {
             field.name: change(value)
             for field in dataclasses.fields(self)
             if isinstance(value := getattr(self, field.name), Tensor)

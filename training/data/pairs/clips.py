@@ -50,10 +50,8 @@ def find_clips(data: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) 
     several = [data] if isinstance(data, (str, os.PathLike)) else list(data)
     inputs = [found for one in several for found in _inputs(os.fspath(one))]
     if not inputs:
-        raise MediaError(
-            f"{', '.join(map(os.fspath, several))}: expected clips ({', '.join(sorted(CLIPS))}) or folders "
-            "of numbered frames, found none"
-        )
+        given, kinds = ", ".join(os.fspath(one) for one in several), ", ".join(sorted(CLIPS))
+        raise MediaError(f"{given}: expected clips ({kinds}) or folders of numbered frames, found none")
     names = output_names(inputs)
     plain = _plain(names)
     clips = [

@@ -117,12 +117,12 @@ def read_source(block: bytes, image: Float[Tensor, "1 3 H W"]) -> KeptSource:
     Raises:
         ModelFileError: it is something else.
     """
-    matte, colours, background, verts, numbers = _arrays(block, 5)
-    whole = [torch.from_numpy(part).float() / 255 for part in (matte, colours, background)]
-    residual = image - (whole[0] * whole[1] + (1 - whole[0]) * whole[2])
+    *parts, verts, numbers = _arrays(block, 5)
+    matte, colours, background = (torch.from_numpy(part).float() / 255 for part in parts)
+    residual = image - (matte * colours + (1 - matte) * background)
     values = torch.from_numpy(numbers)
     return KeptSource(
-        layers=Layers(*whole, residual),
+        layers=Layers(matte, colours, background, residual),
         verts=torch.from_numpy(verts)[None],
         dark=values[:3].reshape(1, 3, 1, 1),
         reach=values[3].reshape(1, 1, 1, 1),

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -50,7 +51,9 @@ def thinned(pack: Pack, positions: Sequence[int]) -> ThinPack:
     if not kept or sorted(set(kept)) != list(kept) or kept[0] < 0 or kept[-1] >= len(pack):
         raise HeadwarpError(f"thinned: expected rising positions of {len(pack)} frames, got {kept[:8]}")
     index = pack.index
-    own = {name: tuple(getattr(index, name)[k] for k in kept) for name in ("frames", "scale", "centre")}
+    own: dict[str, Any] = {
+        name: tuple(getattr(index, name)[k] for k in kept) for name in ("frames", "scale", "centre")
+    }
     digest = hashlib.sha256(repr(kept).encode()).hexdigest()[:12]
     folder = pack.folder / f"thin-{digest}"  # what is kept of its pairs goes by positions, which are its own
     return ThinPack(folder, dataclasses.replace(index, **own), whole=pack, kept=kept)
