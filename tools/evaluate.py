@@ -25,6 +25,9 @@ from .performance import check_device, check_window
 
 __all__ = ["Evaluate", "describe", "evaluate", "run"]
 
+OF_PAIRS = ("root", "relative", "absolute", "same_person", "per_pair", "size")
+OF_CLIPS = ("stride", "frames")
+
 
 @dataclass(frozen=True)
 class Evaluate:
@@ -120,6 +123,7 @@ def _evaluated(config: Evaluate, head: str | Path | HeadModel) -> dict[str, Any]
     if (config.clips is None) == (config.pairs is None):
         got = "neither" if config.clips is None else "both"
         raise HeadwarpError(f"evaluate: expected --clips or --pairs, got {got}")
+    _check_unused(config)
     parse_share(config.frames)
     if config.stride < 1:
         raise HeadwarpError(f"--stride: expected 1 or more, got {config.stride}")
@@ -138,6 +142,17 @@ def _evaluated(config: Evaluate, head: str | Path | HeadModel) -> dict[str, Any]
     facts = open_list(_pair_options(config))
     shown = int(config.sheet is not None)
     return _evaluate_pairs(config, facts, Setting(animators, ready_head(head), networks, device, shown))
+
+
+def _check_unused(config: Evaluate) -> None:
+    """Refuse options that the protocol does not read, rather than drop them."""
+    if config.pairs is None:
+        unread, other = OF_PAIRS, "--pairs"
+    else:
+        unread, other = OF_CLIPS if config.same_person else (*OF_CLIPS, "still_camera"), "--clips"
+    for field in fields(config):
+        if field.name in unread and getattr(config, field.name) != field.default:
+            raise HeadwarpError(f"--{field.name.replace('_', '-')}: belongs to {other}; leave it out")
 
 
 def _pair_options(config: Evaluate) -> PairOptions:
