@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from ..training.data.jobs import Job, JobConfig, Manifest, open_manifest, publis
 from ..training.data.synthetic import Recipe, clip_name, synthesise, write_clip
 from ..training.data.synthetic.check import LEAST_FOUND, MOST_PERCENT, FrameCheck, check_clip, summary
 from ..training.data.synthetic.clip import VERSION
+from ..training.data.synthetic.files import Kind
 from .heads import head_notes, ready_head
 from .inputs import check_folder
 
@@ -54,8 +55,8 @@ class Synth:
     """Share of the people whose clips go to test."""
     occluders: float = Recipe.occluders
     """Share of the people with something before them, such as a hand."""
-    kind: Literal["mp4", "png"] = "mp4"
-    """Clips, or folders of pictures without loss."""
+    kind: Kind = "mp4"
+    """Clips, folders of pictures without loss, or packs: what training makes of clips, masks exact."""
     crf: int = 12
     """Quality of the clips: 0 (near lossless, large) to 51."""
     workers: int | None = None
@@ -75,7 +76,7 @@ class SynthWork:
     """Makes one clip after the other; sent to the workers."""
 
     head: HeadModel
-    kind: Literal["mp4", "png"]
+    kind: Kind
     crf: int
 
     def open(self) -> Callable[[tuple[Recipe, str], Path], dict[str, Any]]:

@@ -13,6 +13,7 @@ from headwarp.flame.params import HeadFit
 from headwarp.flame.posing import head_pose, posed_vertices
 from headwarp.geom.errors import HeadwarpError, ModelFileError
 from headwarp.training.data.media import VideoReader
+from headwarp.training.data.pairs.pack import open_packs
 from headwarp.training.data.synthetic import (
     Recipe,
     clip_name,
@@ -97,6 +98,17 @@ def test_pictures_without_loss(clip, tmp_path):
     assert len(list(found.path.glob("*.png"))) == 6
     frames = list(VideoReader(found.path))
     assert np.array_equal(frames[3], clip.picture(3))
+
+
+def test_a_pack_is_ready_to_train_on(head, clip, tmp_path):
+    name = write_clip(clip, tmp_path, partition="train", kind="pack")
+    (pack,) = open_packs(tmp_path / "train", head=head)
+    assert (pack.index.clip, pack.index.person, len(pack)) == (name, "syn0003-00001", 6)
+    assert np.abs(pack.frame(3).astype(float) - clip.picture(3)).mean() < 3
+    person = truth_of(clip.view(3)).person.numpy()
+    assert ((pack.mask(3) > 127) == person).mean() > 0.99
+    assert not np.array_equal(pack.mask(0), pack.mask(5))
+    assert torch.equal(pack.fit().params.rotation, true_fit(clip).params.rotation)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """Synthetic clips on disk: a clip in VoxCeleb's layout, its fit beside it, its truth in a folder of its own.
 
 ``{train,test}/synSSSS-NNNNN#clip#000000#000050.mp4`` (or a folder of PNG frames), ``NAME.npz`` (a `HeadFit`)
-beside it, and ``truth/NAME.npz``.
+beside it, and ``truth/NAME.npz``. Or a pack of that name, ready to train on, with the true person mask.
 """
 
 from __future__ import annotations
@@ -16,12 +16,15 @@ import torch
 from ....flame._files import read_npz, write_npz
 from ....flame.model import HeadModel
 from ....geom.errors import ModelFileError
+from ....warping.posed_layers import soft_edge
 from ..media import VideoWriter, write_image
+from ..pairs.pack import ClipLabel, PackConfig, pack_clip
 from ..vox import ClipName, format_name
 from .clip import Recipe, SyntheticClip, recipe_from_json, synthesise, true_fit
 from .truth import truth_of, visible_vertices
 
 TRUTH = "truth"
+Kind = Literal["mp4", "png", "pack"]
 _KEYS = ("recipe", "depth", "label", "visible", "window")
 
 
@@ -51,9 +54,11 @@ class TruthFile:
 
 
 def write_clip(
-    clip: SyntheticClip, folder: Path, *, partition: str, kind: Literal["mp4", "png"] = "mp4", crf: int = 12
+    clip: SyntheticClip, folder: Path, *, partition: str, kind: Kind = "mp4", crf: int = 12
 ) -> str:
     """Draw and write a clip, its fit and its truth; returns its name.
+
+    A ``pack`` holds the fit itself, and the true person mask in place of a network's.
 
     Raises:
         HeadwarpError: a file cannot be written.
@@ -61,17 +66,35 @@ def write_clip(
     name = clip_name(clip.recipe)
     frames = range(clip.recipe.frames)
     place = folder / partition / name
-    if kind == "mp4":
+    if kind == "pack":
+        _pack(clip, folder / partition, name)
+    elif kind == "mp4":
         with VideoWriter(place.with_name(f"{name}.mp4"), clip.recipe.fps, crf=crf) as writer:
             for frame in frames:
                 writer.write(clip.picture(frame))
     else:
         for frame in frames:
             write_image(place / f"{frame:06d}.png", clip.picture(frame))
-    true_fit(clip).save(folder / partition / f"{name}.npz")
+    if kind != "pack":
+        true_fit(clip).save(folder / partition / f"{name}.npz")
     (folder / TRUTH).mkdir(parents=True, exist_ok=True)
     write_npz(folder / TRUTH / f"{name}.npz", truth_arrays(clip))
     return name
+
+
+def _pack(clip: SyntheticClip, folder: Path, name: str) -> None:
+    """All frames are packed, in order: so come their masks."""
+    frames = range(clip.recipe.frames)
+    masks = (truth_of(clip.view(frame)).person.float() for frame in frames)
+    pack_clip(
+        (clip.picture(frame) for frame in frames),
+        true_fit(clip),
+        head=clip.person.head,
+        folder=folder,
+        label=ClipLabel(person=name.split("#")[0], clip=name, source=name),
+        config=PackConfig(size=clip.recipe.size, codec="jpeg"),
+        segment=lambda frame: soft_edge(next(masks)[None, None])[0, 0].numpy(),
+    )
 
 
 def truth_arrays(clip: SyntheticClip) -> dict[str, np.ndarray]:
