@@ -113,7 +113,7 @@ class PairLoader:
         context = multiprocessing.get_context("forkserver" if forks else "spawn")
         if forks:
             context.set_forkserver_preload([__name__])  # imported once, not by each worker
-        loader = DataLoader(
+        loader: DataLoader[FlatBatch | HeadwarpError] = DataLoader(
             self.steps,  # type: ignore[arg-type]  # what has __getitem__ is a data set
             batch_size=None,
             sampler=_CountFrom(self.start_step),
