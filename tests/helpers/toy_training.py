@@ -188,7 +188,7 @@ def main() -> int:
     parser.add_argument("--plain", action="store_true", help="no dropout, no batch norm, no noise")
     options = parser.parse_args()
     config = ToyConfig(noise=0.0, dropout=0.0) if options.plain else ToyConfig()
-    train(
+    report = train(
         ToyRecipe(config),
         ToyBatches(options.size, pace=options.pace),
         output=options.output,
@@ -196,6 +196,7 @@ def main() -> int:
         held_out=[toy_batch(99, 0, range(3))],
         say=lambda text: sys.stdout.write(text + "\n"),
     )
+    sys.stdout.write(f"{report['recipe']}: {report['steps']} steps\n")
     return 0
 
 

@@ -13,7 +13,7 @@ import importlib.util
 import os
 import random
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from .config import EngineConfig
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
+Said = TypeVar("Said")
 BUCKET = 1 << 24
 """Elements of a flat buffer of gradients: 64 MiB."""
 
@@ -105,7 +106,7 @@ def on_any_rank(fabric: Fabric, happened: bool) -> bool:
     return bool(fabric.all_reduce(torch.tensor(float(happened), device=fabric.device), reduce_op="sum"))
 
 
-def broadcast(fabric: Fabric, value: str | None) -> str | None:
+def broadcast(fabric: Fabric, value: Said) -> Said:
     """What rank 0 says, on every rank."""
     return value if fabric.world_size == 1 else fabric.broadcast(value)
 

@@ -21,6 +21,7 @@ from . import store
 from .config import EngineConfig
 from .guard import NonFiniteError
 from .journal import LOG, Journal, read_log
+from .parallel import broadcast
 from .pictures import HeldOut, measure, sheet_of
 from .session import Clock
 from .state import Machinery, Progress, captured
@@ -93,10 +94,12 @@ class Recorder:
     def finish(self, done: Progress, clock: Clock, *, why: str, ok: bool = True) -> dict[str, Any]:
         """The last checkpoint, the animator and the report; after an error the report alone.
 
-        The report's keys are in docs/training.md.
+        The report's keys are in docs/training.md; every rank returns it.
         """
-        if not self._main:
-            return {"ok": ok, "stopped": why}
+        report = self._finished(done, clock, why, ok) if self._main else {}
+        return broadcast(self._machinery.fabric, report)
+
+    def _finished(self, done: Progress, clock: Clock, why: str, ok: bool) -> dict[str, Any]:
         if ok and done.step > self._saved_step:
             self._save(done)
         if ok:

@@ -27,6 +27,7 @@ def launched(output, *, processes, size):
     environment |= {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("toy/plain: 9 steps") == processes  # each knows the report
 
 
 @pytest.mark.slow
