@@ -25,7 +25,8 @@ STILL = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
 
 @pytest.fixture(scope="module")
 def clip():
-    return synthesise(load_head("builtin"), Recipe(seed=4, number=2, frames=30, size=64))
+    """Someone with long hair before a camera that moves."""
+    return synthesise(load_head("builtin"), Recipe(seed=4, number=5, frames=30, size=64))
 
 
 def square(left: float, depth: float, *, size: float = 4.0) -> torch.Tensor:

@@ -121,8 +121,8 @@ def _beard(verts: np.ndarray, points: np.ndarray, scale: float) -> np.ndarray:
     """Cheeks below the line from ear to upper lip, chin, throat; as a distance to its nearest bound."""
     x, y, z = np.abs(verts[:, 0]), verts[:, 1], verts[:, 2]
     nose, ear, chin = points[2], points[234], points[152]
-    lip = nose[1] - 0.004 * scale
-    top = np.interp(x, [0.0, 0.03 * scale, abs(ear[0])], [lip, lip - 0.006 * scale, ear[1] + 0.012 * scale])
+    lip = nose[1] - 0.002 * scale
+    top = np.interp(x, [0.0, 0.03 * scale, abs(ear[0])], [lip, lip - 0.014 * scale, ear[1] - 0.004 * scale])
     front = z - (ear[2] - 0.002 * scale)
     throat = y - (chin[1] - 0.028 * scale)
     return np.minimum(np.minimum(top - y, front), throat)

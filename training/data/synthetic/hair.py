@@ -136,7 +136,7 @@ def beard_part(
         return None
     scale = anatomy.scale
     faces = head.faces.cpu().numpy()[anatomy.parts.skin]
-    inside = np.minimum(anatomy.beard - 0.004 * scale, -anatomy.lips - 0.003 * scale)
+    inside = np.minimum(anatomy.beard - 0.002 * scale, -anatomy.lips - 0.0015 * scale)
     chosen, roots, normals = _roots(verts, faces, inside, BEARD_COUNT, rng)
     length = scale * (0.006 + 0.02 * (traits.beard - FULL_BEARD)) * rng.uniform(0.6, 1.0, (BEARD_COUNT, 1))
     low = np.clip((anatomy.point(2)[1] - roots[:, 1:2]) / (0.07 * scale), 0.35, 1.2)
