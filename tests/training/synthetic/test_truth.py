@@ -8,17 +8,21 @@ import torch
 
 from headwarp.flame.io import load_head
 from headwarp.flame.model import pose_vertices
+from headwarp.flame.residual import field_of
 from headwarp.geom.errors import ShapeError
 from headwarp.geom.rasterizer import interpolate, rasterize
+from headwarp.training.data.portrait import Portrait, to_image
 from headwarp.training.data.synthetic import (
     Material,
     Recipe,
     View,
     synthesise,
+    true_fit,
     true_flow,
     truth_of,
     visible_vertices,
 )
+from headwarp.warping.animators import load_animator
 
 STILL = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
 
@@ -144,3 +148,21 @@ def test_the_head_of_a_view_is_the_posed_head_model(clip):
 def test_views_of_two_meshes_are_refused(clip):
     with pytest.raises(ShapeError, match="two views of one mesh"):
         true_flow(two_squares(4.0), clip.view(0))
+
+
+def test_the_animator_given_true_fits_moves_visible_skin_as_the_truth_does(clip):
+    head, fit = clip.person.head, true_fit(clip)
+    mask = truth_of(clip.view(0)).person[None, None].float()
+    portrait = Portrait(
+        head, to_image(clip.picture(0)), fit.select([0]), mask, field_of(head, fit.select([0]))
+    )
+    animator = load_animator("geometry")
+    flow = animator.animate(animator.encode([portrait.source()]), portrait.driving(fit.select([29]))).flow
+    found = true_flow(clip.view(0), clip.view(29))
+    skin = truth_of(clip.view(29)).label == Material.SKIN
+    rows = skin & (found.visible[0, 0] > 0)
+    error = (flow - found.flow).norm(dim=1)[0][rows]
+    assert rows.sum() > 300
+    assert found.flow.norm(dim=1)[0][rows].median() > 2
+    assert error.median() < 0.1
+    assert error.mean() < 0.5

@@ -22,7 +22,7 @@ from .person import Person, make_person
 from .render import Studio, make_studio, render, see
 from .truth import View
 
-VERSION = 3  # of what a recipe stands for: it changes when the same numbers make other pictures
+VERSION = 4  # of what a recipe stands for: it changes when the same numbers make other pictures
 SIZES = (32, 2048)
 
 

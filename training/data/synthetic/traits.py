@@ -112,7 +112,7 @@ def draw_traits(shape_count: int, *, seed: int, number: int, occluders: float = 
     skin = _between(SKINS, tone + 0.06 * rng.standard_normal())
     hair = _hair_colour(rng, tone, age)
     young = age < 60
-    bearded = masculine and rng.random() < 0.4
+    bearded = masculine and rng.random() < 0.25
     makeup = 0.0 if masculine or rng.random() < 0.35 else float(rng.uniform(0.3, 1.0))
     return Traits(
         number=number,
@@ -129,7 +129,7 @@ def draw_traits(shape_count: int, *, seed: int, number: int, occluders: float = 
         freckles=float(rng.uniform(0.3, 1.0)) if tone < 0.4 and rng.random() < 0.3 else 0.0,
         makeup=makeup,
         stubble=float(rng.uniform(0.0, 0.9)) if masculine else 0.0,
-        beard=float(rng.uniform(0.4, 1.0)) if bearded else 0.0,
+        beard=float(rng.uniform(0.3, 1.0)) if bearded else 0.0,
         hair_style=_style(rng, masculine, age),
         hair_length=float(rng.uniform(0.75, 1.3)),
         parting=float(rng.uniform(-0.8, 0.8)),
