@@ -25,6 +25,7 @@ from headwarp.training.data.synthetic import (
     write_clip,
 )
 from headwarp.training.data.synthetic.clip import recipe_from_json
+from headwarp.training.data.synthetic.files import truth_arrays
 from headwarp.training.data.synthetic.traits import STYLES, draw_traits
 from headwarp.training.data.vox import list_clips, parse_name
 
@@ -103,7 +104,7 @@ def test_pictures_without_loss(clip, tmp_path):
 def test_a_pack_is_ready_to_train_on(head, clip, tmp_path):
     name = write_clip(clip, tmp_path, partition="train", kind="pack")
     (pack,) = open_packs(tmp_path / "train", head=head)
-    assert (pack.index.clip, pack.index.person, len(pack)) == (name, "syn0003-00001", 6)
+    assert (pack.index.clip, pack.index.person, len(pack)) == (name, "syn0003-00011", 6)
     assert np.abs(pack.frame(3).astype(float) - clip.picture(3)).mean() < 3
     person = truth_of(clip.view(3)).person.numpy()
     assert ((pack.mask(3) > 127) == person).mean() > 0.99
@@ -124,6 +125,31 @@ def test_a_pack_is_ready_to_train_on(head, clip, tmp_path):
 def test_recipes_that_make_no_sense(change, named):
     with pytest.raises(HeadwarpError, match=named):
         dataclasses.replace(RECIPE, **change)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "named"),
+    [
+        ("recipe", np.array("{"), "expected a JSON object, got '{'"),
+        ("recipe", np.array("{}"), "recipe: expected version"),
+        ("depth", np.zeros((6, 8, 8), np.float16), r"depth: expected \(6, 48, 48\), got float16 \(6, 8, 8\)"),
+        ("visible", np.zeros((6, 677), np.int64), "visible: expected"),
+        ("window", None, "expected a truth file with keys window"),
+    ],
+)
+def test_damaged_truth_is_refused_with_its_name(head, clip, tmp_path, key, value, named):
+    arrays = truth_arrays(clip) | {key: value}
+    path = tmp_path / "truth.npz"
+    np.savez(path, **{name: array for name, array in arrays.items() if array is not None})
+    with pytest.raises(ModelFileError, match=f"truth.npz: .*{named}"):
+        load_truth(path, head)
+
+
+def test_a_recipe_of_odd_numbers_is_refused(head):
+    text = RECIPE.as_json(head.model_id)
+    for other in (text.replace('"frames": 6', '"frames": 0'), text.replace('"frames": 6', '"frames": "x"')):
+        with pytest.raises(ModelFileError, match="expected the numbers of a clip"):
+            recipe_from_json(other, head.model_id)
 
 
 def test_a_recipe_of_another_head_is_refused():

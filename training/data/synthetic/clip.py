@@ -69,16 +69,31 @@ def recipe_from_json(text: str, model_id: str) -> Recipe:
     """The recipe in a truth file.
 
     Raises:
-        ModelFileError: it is for another head model or of another version of this module.
+        ModelFileError: it is none, for another head model, or of another version of this module.
     """
-    content: Mapping[str, Any] = json.loads(text)
+    content = _parsed(text)
     for key, wanted in (("version", VERSION), ("model_id", model_id)):
         if content.get(key) != wanted:
             raise ModelFileError(
                 f"recipe: expected {key} {wanted}, got {content.get(key)}; make the clips again "
                 "(`headwarp synth`) or give the head model they were made with"
             )
-    return Recipe(**{f.name: content[f.name] for f in dataclasses.fields(Recipe)})
+    try:
+        return Recipe(**{f.name: content[f.name] for f in dataclasses.fields(Recipe)})
+    except (KeyError, TypeError, HeadwarpError) as error:
+        raise ModelFileError(
+            f"recipe: expected the numbers of a clip, got {text[:200]!r} ({error})"
+        ) from error
+
+
+def _parsed(text: str) -> Mapping[str, Any]:
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        content = None
+    if not isinstance(content, Mapping):
+        raise ModelFileError(f"recipe: expected a JSON object, got {text[:80]!r}; make the clips again")
+    return content
 
 
 @dataclass(frozen=True)

@@ -125,8 +125,24 @@ def load_truth(path: str | Path, head: HeadModel) -> TruthFile:
             f"{path}: expected a truth file with keys {', '.join(missing)}, they are missing; "
             "make the clips again with `headwarp synth`"
         )
-    recipe = recipe_from_json(str(arrays["recipe"]), head.model_id)
-    visible = np.unpackbits(arrays["visible"], axis=1, count=len(head.template)).astype(bool)
+    try:
+        recipe = recipe_from_json(str(arrays["recipe"]), head.model_id)
+    except ModelFileError as error:
+        raise ModelFileError(f"{path}: {error}") from error
+    frames, size, count = recipe.frames, recipe.size, len(head.template)
+    shapes = {
+        "depth": (frames, size, size),
+        "label": (frames, size, size),
+        "visible": (frames, -(-count // 8)),
+        "window": (frames, 2, 3),
+    }
+    for name, shape in shapes.items():
+        if arrays[name].shape != shape or (name in ("label", "visible") and arrays[name].dtype != np.uint8):
+            raise ModelFileError(
+                f"{path}: {name}: expected {shape}, got {arrays[name].dtype} {arrays[name].shape}; "
+                "make the clips again with `headwarp synth`"
+            )
+    visible = np.unpackbits(arrays["visible"], axis=1, count=count).astype(bool)
     return TruthFile(recipe, arrays["depth"], arrays["label"], visible, arrays["window"])
 
 
