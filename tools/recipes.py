@@ -24,7 +24,8 @@ class RecipeOptions:
 
     Attributes:
         name: ``FILE/MODE``.
-        model_size: of the networks; None: ``tiny`` for ``pwm/residual``, else the paper's.
+        model_size: of the networks; None: ``tiny`` for ``pwm/residual`` and ``pwm/personal``, else
+            the paper's.
         guidance: what guides the network.
         vgg: file of VGG-19's weights.
     """
@@ -62,7 +63,7 @@ def recipe_of(
             f"--vgg {options.vgg}: no such file; `headwarp weights list` says where the weights are to be had"
         )
     if options.name.startswith("pwm/"):
-        size = options.model_size or ("tiny" if options.name == "pwm/residual" else "paper")
+        size = options.model_size or ("tiny" if options.name in ("pwm/residual", "pwm/personal") else "paper")
         coded = options.guidance != "displacement"
         codes = CodesConfig(count=len(head.template)) if coded else None
         config = sized(config, size, guidance=options.guidance, codes=codes)

@@ -45,7 +45,7 @@ class Train:
     """
 
     recipe: Positional[str]
-    """pwm/residual, pwm/paper or pwm/official."""
+    """pwm/residual, pwm/personal (one person's clips), pwm/paper or pwm/official."""
     data: tuple[Path, ...]
     """Clips, folders of them, a VoxCeleb tree, a .csv list, or a folder of packs."""
     output: Path
@@ -86,7 +86,7 @@ class Train:
     still_camera: bool = False
     """Do not measure the background's motion."""
     model_size: ModelSize | None = None
-    """Size of the networks; without it, tiny for pwm/residual and the paper's for the others."""
+    """Size of the networks; without it, tiny for pwm/residual and personal, the paper's for the others."""
     guidance: Guides = "displacement"
     """What guides the network: rendered displacement, posed neural codes, or both."""
     vgg: Path | None = None

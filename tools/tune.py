@@ -48,7 +48,7 @@ LEAST_TRAINED = 2
 class Tune:
     """Tune a network to one person from a clip of them, measured on the clip's end.
 
-    Starts from --checkpoint, or from the untrained pwm/residual, which makes the geometry animator's
+    Starts from --checkpoint, or from the untrained pwm/personal, which makes the geometry animator's
     pictures. Frames of the clip's first part are trained on, the rest is only measured. OUTPUT is for
     --animator pwm --checkpoint OUTPUT; OUTPUT.json says what was gained, and the folder OUTPUT.run holds
     pictures, log and checkpoints: run again, the command goes on from there. A single photo is refused: it
@@ -60,7 +60,7 @@ class Tune:
     output: Path
     """The tuned checkpoint, NAME.safetensors."""
     checkpoint: Path | None = None
-    """Where to start; without it, the untrained pwm/residual."""
+    """Where to start; without it, the untrained pwm/personal."""
     frames: int | None = None
     """Train on so many frames of each clip, evenly spread; without it, all of its first part."""
     held_out: float = 0.2
@@ -179,11 +179,11 @@ def tuned_recipe(config: Tune, head: HeadModel) -> TunedRecipe:
         ModelFileError: the checkpoint is of another animator, or damaged.
     """
     if config.checkpoint is None:
-        plain = recipe_of(RecipeOptions("pwm/residual", config.model_size), head)
+        plain = recipe_of(RecipeOptions("pwm/personal", config.model_size), head)
         return TunedRecipe(plain.config, None)
     start = load_checkpoint(config.checkpoint, name="pwm", kind="animator")
     network = config_from_json(PwmConfig, start.config)
-    mode = MODES["official" if isinstance(network.network, ProgressiveConfig) else "residual"]
+    mode = MODES["official" if isinstance(network.network, ProgressiveConfig) else "personal"]
     gentle = dataclasses.replace(
         mode, network=network, adversarial=None, learning_rate=GENTLE * mode.learning_rate
     )

@@ -1,9 +1,9 @@
 """`pwm`: geometry driven progressive warping [PWM].
 
 Modes: ``pwm/paper`` is the paper as written, ``pwm/official`` its public code, ``pwm/residual`` our own
-network over geometry's picture. Each difference is a field of `PwmRecipeConfig`. Without VGG-19's weights the
-perceptual loss is not to be had: the fixed `losses.structure` stands in, and the recipe's name ends in
-``+structure``.
+network over geometry's picture, ``pwm/personal`` the same for one person's footage, where nothing needs to be
+held back. Each difference is a field of `PwmRecipeConfig`. Without VGG-19's weights the perceptual loss is
+not to be had: the fixed `losses.structure` stands in, and the recipe's name ends in ``+structure``.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class PwmRecipeConfig:
     """What is trained and on what; the defaults are ``pwm/residual``'s.
 
     Attributes:
-        mode: which of the three this is; it stands in the recipe's name.
+        mode: which of the four this is; it stands in the recipe's name.
         network: the animator's config.
         vgg: file of VGG-19's weights; None: ``structure`` stands in for the perceptual loss.
         learning_rate: of Adam. 2e-4 in the public code; the paper gives no optimizer.
@@ -67,7 +67,7 @@ class PwmRecipeConfig:
             and the others at full size alone (public code); ``"none"``.
     """
 
-    mode: Literal["residual", "paper", "official"] = "residual"
+    mode: Literal["residual", "personal", "paper", "official"] = "residual"
     network: PwmConfig = field(default_factory=PwmConfig)
     vgg: Path | None = None
     learning_rate: float = 1e-3
@@ -86,6 +86,7 @@ class PwmRecipeConfig:
 _PUBLISHED: dict[str, Any] = {"learning_rate": 2e-4, "betas": (0.9, 0.999), "weight_decay": 0.0}
 MODES = {
     "residual": PwmRecipeConfig(),
+    "personal": PwmRecipeConfig(mode="personal", network=PwmConfig(ResidualConfig(trust=0.0, shade=0))),
     "paper": PwmRecipeConfig(
         mode="paper",
         network=PwmConfig(paper()),
@@ -127,8 +128,12 @@ def sized(
     if size not in SIZES:
         raise HeadwarpError(f"size: expected one of {', '.join(SIZES)}, got {size!r}")
     network: ResidualConfig | ProgressiveConfig
-    if config.mode == "residual":
-        network = dataclasses.replace(RESIDUAL_SIZES[size], guidance=guidance)
+    own = config.network.network
+    if isinstance(own, ResidualConfig):
+        like = RESIDUAL_SIZES[size]
+        network = dataclasses.replace(
+            own, channels=like.channels, stem=like.stem, detail=like.detail, guidance=guidance
+        )
     else:
         whole = official(guidance) if config.mode == "official" else paper(guidance)
         narrow = {"tiny": tiny(guidance), "small": dataclasses.replace(whole, width=16, max_channels=256)}

@@ -22,7 +22,7 @@ from headwarp.warping.progressive import ProgressiveConfig
 from headwarp.warping.pwm import CodesConfig
 from headwarp.warping.residual import ResidualConfig
 
-MODES = ("pwm/residual", "pwm/paper", "pwm/official")
+MODES = ("pwm/residual", "pwm/personal", "pwm/paper", "pwm/official")
 SHIFTS = torch.tensor([[3.0, -1], [-5, 2]])
 CODES = CodesConfig(count=VERTS.shape[1])
 
@@ -92,6 +92,7 @@ def descended(recipe, steps=1, seed=0):
     ("name", "terms"),
     [
         ("pwm/residual", {"pixel", "structure"}),
+        ("pwm/personal", {"pixel", "structure"}),
         (
             "pwm/paper",
             {"structure", "structure_warped", "adversarial", "adversarial_warped"}
@@ -190,6 +191,15 @@ def test_sizes_grow(name):
         counts.append(sum(width * width for width in widths))
     assert counts == sorted(counts)
     assert counts[0] < counts[-1]
+
+
+def test_one_persons_footage_may_teach_everything_strangers_may_not():
+    held, free = (
+        sized(recipe_entry(f"pwm/{mode}").config, "small").network.network
+        for mode in ("residual", "personal")
+    )
+    assert (held.trust, held.shade, free.trust, free.shade) == (1.0, 8, 0.0, 0)
+    assert held.channels == free.channels == RESIDUAL_SIZES["small"].channels
 
 
 def test_official_keeps_its_grids_in_every_size():
