@@ -8,7 +8,7 @@ from toy_mesh import texture
 from toy_scene import SIZE, driving, source
 
 from headwarp.geom.errors import HeadwarpError
-from headwarp.warping.animators import load_animator
+from headwarp.warping.animators import load_animator, registration
 from headwarp.warping.animators.geometry import GeometryAnimator, GeometryConfig
 from headwarp.warping.posed_layers import compose, stack_layers
 from headwarp.warping.residual import ResidualConfig, ResidualWarping, base_flow
@@ -38,7 +38,7 @@ def test_the_untrained_animator_is_geometry_bit_for_bit(masked):
     fields = {} if masked else {"mask": None}
     pictures, flows = [], []
     for name in ("geometry", "pwm"):
-        animator = load_animator(name)
+        animator = load_animator(name, config=registration(name).config())
         made = animator.animate(animator.encode([source(**fields)]), driving(SHIFTS))
         pictures.append(made.image)
         flows.append(made.flow)

@@ -100,8 +100,9 @@ def load_animator(
 
     Args:
         name: one of `animator_names`.
-        checkpoint: a file of ``warping.checkpoints`` that holds the animator's weights and config.
-        config: an instance of the animator's config class; its defaults otherwise.
+        checkpoint: a file of ``warping.checkpoints`` that holds the animator's weights and config; without
+            it, and without a config, the weights that the package ships for it, if it does.
+        config: an instance of the animator's config class, for an untrained one; its defaults otherwise.
 
     Raises:
         HeadwarpError: unknown name, foreign config, or a checkpoint of another animator.
@@ -111,6 +112,8 @@ def load_animator(
         ('image',)
     """
     entry = registration(name)
+    if checkpoint is None and config is None:
+        checkpoint = shipped_weights(name)
     if checkpoint is not None:
         from ..checkpoints import load_checkpoint
 
@@ -122,6 +125,12 @@ def load_animator(
             f"got {type(chosen).__name__}"
         )
     return entry.build(chosen)
+
+
+def shipped_weights(name: str) -> Path | None:
+    """The checkpoint of an animator that comes with the package: ``NAME.safetensors`` beside its file."""
+    path = Path(__file__).parent / f"{name}.safetensors"
+    return path if path.is_file() else None
 
 
 def frame_multiple(animator: Animator) -> int:
