@@ -73,7 +73,8 @@ class PwmOutput:
             or the two layers moved by it.
         flow: backward flow at full resolution, in pixels.
         flows: the levels' own flows, coarse to fine, each in pixels of its level.
-        occlusion: 1 where the picture comes from the source, ``(B, 1, H, W)``; None where the mode has none.
+        occlusion: 1 where the picture comes from the source, ``(B, 1, H, W)``; None where the mode does not
+            blend the source with what it paints.
     """
 
     image: Float[Tensor, "B 3 H W"]
@@ -148,7 +149,9 @@ class PwmNetwork(nn.Module):
         assert isinstance(features, ProgressiveFeatures)
         guidance = guidance_maps(self.network.config, displacement=layers.displacement, codes=codes)
         drawn = self.network.decode(features, guidance, layers.displacement)
-        return PwmOutput(drawn.image, drawn.warped, drawn.flows[-1], drawn.flows, drawn.alpha)
+        blended = drawn.alpha is not None and self.network.config.alpha == "blended"
+        occlusion = 1 - drawn.alpha if blended else None
+        return PwmOutput(drawn.image, drawn.warped, drawn.flows[-1], drawn.flows, occlusion)
 
     def forward(
         self,

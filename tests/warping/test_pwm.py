@@ -110,6 +110,19 @@ def test_explain_names_its_maps():
     assert set(maps) == {"animated", "geometry", "warped", "flow", "covered", "known", "occlusion"}
 
 
+@pytest.mark.parametrize("alpha", ["none", "ignored", "blended"])
+def test_occlusion_is_told_only_where_the_source_is_blended_in(alpha):
+    made = animator(PwmConfig(dataclasses.replace(narrow(official()), alpha=alpha)))
+    cache = made.encode([cut(source())])
+    if alpha != "blended":
+        assert made.animate(cache, cut(driving())).occlusion is None
+        return
+    made.network.network.up_layers["x1_out"].bias[3] = -100.0  # nothing is painted
+    shown, maps = made.animate(cache, cut(driving())), made.explain(cache, cut(driving()))
+    torch.testing.assert_close(shown.occlusion, torch.ones(1, 1, *SIZE))
+    torch.testing.assert_close(shown.image, maps["warped"])
+
+
 def test_progressive_modes_say_the_remedy_for_other_sizes():
     made = animator(CONFIGS["paper"])
     with pytest.raises(ShapeError, match="multiples of 32"):
