@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ..geom.codes import NeuralCodes, TexelCodes, VertexCodes
 from ..geom.errors import HeadwarpError
+from ..geom.rasterizer import Fragments
 from .animators.geometry import GeometryConfig
 from .posed_layers import PosedLayers
 from .progressive import ProgressiveConfig, ProgressiveFeatures, ProgressiveWarping, guidance_maps
@@ -133,6 +134,8 @@ class PwmNetwork(nn.Module):
         layers: PosedLayers,
         verts: Float[Tensor, "B V 3"],
         faces: Int[Tensor, "F 3"],
+        *,
+        fragments: Fragments | None = None,
     ) -> PwmOutput:
         """The picture in one driving pose, or a batch of them.
 
@@ -140,8 +143,12 @@ class PwmNetwork(nn.Module):
             features: of `encode`; a batch of 1 serves every driving frame.
             layers: of the same pairs.
             verts, faces: the driving mesh in pixels.
+            fragments: of it where it is rasterised already; only codes need them.
         """
-        codes = self._posed(verts, faces, layers.flow)
+        if fragments is None or self.codes is None:
+            codes = self._posed(verts, faces, layers.flow)
+        else:
+            codes = self.codes.at(fragments, verts, faces)
         if isinstance(self.network, ResidualWarping):
             assert not isinstance(features, ProgressiveFeatures)
             made = self.network.decode(features, layers, codes)

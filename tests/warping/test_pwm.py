@@ -7,6 +7,7 @@ import torch
 from toy_scene import FACES, VERTS, driving, source
 
 from headwarp.geom.errors import HeadwarpError, ModelFileError, ShapeError
+from headwarp.geom.rasterizer import rasterize
 from headwarp.warping.animators import load_animator
 from headwarp.warping.animators.geometry import GeometryAnimator, GeometryConfig
 from headwarp.warping.animators.pwm import PwmAnimator
@@ -78,6 +79,24 @@ def test_training_and_animating_make_the_same_picture(name):
     torch.testing.assert_close(trained.image, animated.image, rtol=0, atol=1e-5)
     assert trained.flow.shape == (1, 2, *SIZE)
     assert trained.flows[-1].shape[2] in (SIZE[0], SIZE[0] // 4)
+
+
+@pytest.mark.parametrize("name", ["residual-both", "residual-texels", "official-both"])
+def test_codes_and_flow_share_one_rasterisation_of_the_driving_mesh(name, monkeypatch):
+    made, drive = animator(CONFIGS[name]), cut(driving(torch.tensor([[2.0, 1.0]])))
+    cache = made.encode([cut(source())])
+    layers = made.geometry.layers(cache.geometry, drive)
+    expected = made.network.decode(cache.features, layers, drive.posed_vertices, FACES).image
+    drawn = []
+
+    def counted(*arguments, **options):
+        drawn.append(arguments)
+        return rasterize(*arguments, **options)
+
+    for module in ("codes", "displacement"):
+        monkeypatch.setattr(f"headwarp.geom.{module}.rasterize", counted)
+    assert torch.equal(made.animate(cache, drive).image, expected)
+    assert len(drawn) == 1
 
 
 @pytest.mark.parametrize("name", ["residual-both", "residual-texels", "official-codes"])

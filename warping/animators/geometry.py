@@ -117,8 +117,15 @@ class GeometryAnimator:
 
     def layers(self, cache: GeometryCache, driving: Driving) -> PosedLayers:
         """What geometry knows of the source in the driving pose; `compose` makes the picture of it."""
+        return self.layers_of(cache, driving, self.raw(cache, driving))
+
+    def raw(self, cache: GeometryCache, driving: Driving) -> MeshFlow:
+        """The driving mesh rasterised, with its own displacement."""
         require(driving, self.needs_driving, by="geometry")
-        raw = self.source.flow(cache.mesh, driving)
+        return self.source.flow(cache.mesh, driving)
+
+    def layers_of(self, cache: GeometryCache, driving: Driving, raw: MeshFlow) -> PosedLayers:
+        """`layers` with a displacement that was computed before."""
         camera = motion_flow(driving.camera_motion, cache.image)
         anchors, anchor_flow = _anchors(cache, driving, raw, camera)
         layers, whole = cache.layers, torch.ones_like(raw.known)

@@ -85,5 +85,6 @@ class PwmAnimator(nn.Module):
 
     def _made(self, cache: PwmCache, driving: Driving) -> PwmOutput:
         (verts,) = take(require(driving, self.needs_driving, by="pwm"), ("posed_vertices",), by="pwm")
-        layers = self.geometry.layers(cache.geometry, driving)
-        return self.network.decode(cache.features, layers, verts, cache.faces)
+        raw = self.geometry.raw(cache.geometry, driving)
+        layers = self.geometry.layers_of(cache.geometry, driving, raw)
+        return self.network.decode(cache.features, layers, verts, cache.faces, fragments=raw.fragments)
