@@ -29,7 +29,7 @@ from ..training.engine.parallel import check_device
 from ..training.engine.pictures import HeldOut, measure
 from ..training.recipes.pwm import MODES, PwmRecipe, PwmRecipeConfig
 from ..warping._config_json import config_from_json
-from ..warping.checkpoints import Checkpoint, load_checkpoint, load_weights
+from ..warping.checkpoints import ANIMATOR, Checkpoint, load_checkpoint, load_weights
 from ..warping.progressive import ProgressiveConfig
 from ..warping.pwm import PwmConfig
 from .heads import ready_head
@@ -181,7 +181,7 @@ def tuned_recipe(config: Tune, head: HeadModel) -> TunedRecipe:
     if config.checkpoint is None:
         plain = recipe_of(RecipeOptions("pwm/personal", config.model_size), head)
         return TunedRecipe(plain.config, None)
-    start = load_checkpoint(config.checkpoint, name="pwm", kind="animator")
+    start = load_checkpoint(config.checkpoint, name="pwm", kind=ANIMATOR)
     network = config_from_json(PwmConfig, start.config)
     mode = MODES["official" if isinstance(network.network, ProgressiveConfig) else "personal"]
     gentle = dataclasses.replace(

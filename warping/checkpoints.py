@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 HEADER = "headwarp"
 ANIMATOR = "animator"
+TRAINING = "training"
+ANIMATOR_FILE = "animator.safetensors"
+"""What a training writes in its folder, beside the folder of its own checkpoints."""
 _FIELDS = {"kind": str, "name": str, "config": dict, "step": int, "headwarp_version": str}
 
 
@@ -56,8 +59,7 @@ class Checkpoint:
         Raises:
             ModelFileError: not an animator's checkpoint, or its config or a weight does not fit.
         """
-        if self.kind != ANIMATOR:
-            raise ModelFileError(f"{self.path}: expected a checkpoint of kind {ANIMATOR}, got {self.kind}")
+        _check_kind(self.path, self.kind, ANIMATOR)
         try:
             config: Any = config_from_json(entry.config, self.config)
         except HeadwarpError as error:
@@ -147,9 +149,10 @@ def load_checkpoint(path: str | Path, name: str | None = None, *, kind: str | No
         raise ModelFileError(f"{path}: no such checkpoint; sought in {path.absolute().parent}")
     header, tensors = _read(path)
     _check_version(path, header["headwarp_version"])
-    for what, wanted in (("name", name), ("kind", kind)):
-        if wanted is not None and header[what] != wanted:
-            raise ModelFileError(f"{path}: expected a checkpoint of {what} {wanted!r}, got {header[what]!r}")
+    if kind is not None:
+        _check_kind(path, header["kind"], kind)
+    if name is not None and header["name"] != name:
+        raise ModelFileError(f"{path}: expected a checkpoint of name {name!r}, got {header['name']!r}")
     own = {key: header[key] for key in ("kind", "name", "config", "step")}
     return Checkpoint(path=path, version=header["headwarp_version"], tensors=tensors, **own)
 
@@ -182,6 +185,18 @@ def load_weights(target: Any, tensors: Mapping[str, Tensor], *, name: str) -> No
         raise ModelFileError(f"{name}: expected the weights of {type(target).__name__}; {'; '.join(found)}")
     if isinstance(target, nn.Module):
         target.load_state_dict(dict(tensors), strict=True)
+
+
+def _check_kind(path: Path, found: str, wanted: str) -> None:
+    """Refuse another kind; where a training goes on from is not what it made, which lies one folder above."""
+    if found == wanted:
+        return
+    remedy = ""
+    if (found, wanted) == (TRAINING, ANIMATOR):
+        made = path.absolute().parent.parent / ANIMATOR_FILE
+        where = str(made) if made.is_file() else f"{ANIMATOR_FILE} in the folder of its run"
+        remedy = f"; a training goes on from this file, what it made is {where}"
+    raise ModelFileError(f"{path}: expected a checkpoint of kind {wanted!r}, got {found!r}{remedy}")
 
 
 def _detached(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

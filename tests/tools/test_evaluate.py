@@ -377,5 +377,5 @@ def test_a_checkpoint_belongs_to_the_animator_that_it_names(tmp_path):
 def test_a_checkpoint_of_another_kind_is_refused(tmp_path):
     config = TpsConfig()
     file = save_checkpoint(tmp_path / "o.safetensors", {}, config=config, name="tps", kind="optimizer")
-    with pytest.raises(ModelFileError, match="expected a checkpoint of kind animator, got optimizer"):
+    with pytest.raises(ModelFileError, match="expected a checkpoint of kind 'animator', got 'optimizer'"):
         load_animators(("tps",), [file])

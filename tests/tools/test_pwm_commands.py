@@ -100,7 +100,10 @@ def test_a_clip_of_a_size_that_the_network_does_not_take_fails_with_the_remedy(f
     [
         ({"checkpoint": "nothing.safetensors"}, "nothing.safetensors: no such checkpoint"),
         ({"checkpoint": "photo.png"}, "expected a checkpoint of headwarp (.safetensors)"),
-        ({"checkpoint": "other.safetensors"}, "expected a checkpoint of kind animator, got discriminator"),
+        (
+            {"checkpoint": "other.safetensors"},
+            "expected a checkpoint of kind 'animator', got 'discriminator'",
+        ),
         ({"animator": "geometry"}, "expected a checkpoint of name 'geometry', got 'pwm'"),
         (
             {"checkpoint": "progressive.safetensors", "size": "250"},

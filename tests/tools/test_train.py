@@ -13,7 +13,7 @@ from toy_head import toy_head
 from toy_packs import oval, write_toy_footage
 
 import headwarp.flame.detect
-from headwarp.geom.errors import HeadwarpError
+from headwarp.geom.errors import HeadwarpError, ModelFileError
 from headwarp.tools import train as tool
 from headwarp.tools.cli import main
 from headwarp.tools.recipes import RecipeOptions, recipe_of, with_changes
@@ -55,6 +55,9 @@ def test_clips_become_an_animator(footage, tmp_path):
     assert {"animator.safetensors", "checkpoints", "log.jsonl", "report.json"} <= names
     animator = load_animator("pwm", tmp_path / "animator.safetensors")
     assert any(float(p.abs().sum()) > 0 for p in animator.network.network.paint.parameters())  # learned
+    (step,) = (tmp_path / "checkpoints").glob("step_*.safetensors")
+    with pytest.raises(ModelFileError, match=f"what it made is {tmp_path / 'animator.safetensors'}"):
+        load_animator("pwm", step)
     assert "3 steps" in tool.describe(report)
     assert "held out: L1" in tool.describe(report)
 

@@ -117,10 +117,22 @@ def test_tied_and_strided_tensors_are_stored(tmp_path):
 
 def test_another_kind_is_refused(tmp_path):
     _, path = toy(tmp_path, kind="discriminator")
-    with pytest.raises(ModelFileError, match="of kind animator, got discriminator"):
+    with pytest.raises(ModelFileError, match="of kind 'animator', got 'discriminator'"):
         load_checkpoint(path).build(TOY)
     with pytest.raises(ModelFileError, match="of kind 'optimizer', got 'discriminator'"):
         load_checkpoint(path, kind="optimizer")
+
+
+def test_where_a_training_goes_on_from_is_no_animator_and_says_what_is(tmp_path):
+    _, path = toy(tmp_path / "run" / "checkpoints", kind="training")
+    with pytest.raises(
+        ModelFileError, match=r"what it made is animator.safetensors in the folder of its run"
+    ):
+        load_animator("pwm", path)
+    made = tmp_path / "run" / "animator.safetensors"
+    made.touch()
+    with pytest.raises(ModelFileError, match=f"got 'training'; a training goes on from .* is {made}$"):
+        load_checkpoint(path).build(TOY)
 
 
 @pytest.mark.parametrize("version", ["0.2.0", "1.0", "10.0.0.dev1"])

@@ -9,7 +9,7 @@ import torch
 
 from ...geom.errors import HeadwarpError
 from ...warping.animators import Animator, load_animator, registration
-from ...warping.checkpoints import Checkpoint, load_checkpoint
+from ...warping.checkpoints import ANIMATOR, Checkpoint, load_checkpoint
 from ..performance import ready
 
 BASELINES = ("copy", "similarity", "tps")
@@ -49,7 +49,7 @@ def load_animators(
     device = torch.device(device)
     found: dict[str, list[Checkpoint]] = {}
     for path in checkpoints:
-        checkpoint = load_checkpoint(path)
+        checkpoint = load_checkpoint(path, kind=ANIMATOR)
         if checkpoint.name not in names:
             raise HeadwarpError(
                 f"--checkpoint {path}: holds weights of {checkpoint.name!r}, but measured are "

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from ... import __version__
-from ...warping.checkpoints import save_checkpoint
+from ...warping.checkpoints import ANIMATOR_FILE, save_checkpoint
 from ..data.atomic import write_json
 from ..data.media import write_image
 from ..data.pairs.batch import PairBatch
@@ -27,7 +27,6 @@ from .session import Clock
 from .state import Machinery, Progress, captured
 from .step import Update
 
-ANIMATOR = "animator.safetensors"
 REPORT = "report.json"
 
 
@@ -157,7 +156,7 @@ class Recorder:
 
     def _write_animator(self, done: Progress) -> None:
         name, config, module = self._machinery.recipe.checkpoint(self._machinery.shown)
-        save_checkpoint(self.output / ANIMATOR, module, config=config, name=name, step=done.step)
+        save_checkpoint(self.output / ANIMATOR_FILE, module, config=config, name=name, step=done.step)
 
     def _report(self, done: Progress, clock: Clock, why: str, ok: bool) -> dict[str, Any]:
         recipe, lines = self._machinery.recipe, read_log(self.output / LOG)
@@ -181,7 +180,7 @@ class Recorder:
             "losses": next((line["losses"] for line in reversed(lines) if "losses" in line), {}),
             "held_out": held_out,
             "final": None,
-            "animator": str(self.output / ANIMATOR) if ok else None,
+            "animator": str(self.output / ANIMATOR_FILE) if ok else None,
             "versions": {"headwarp": __version__, "torch": torch.__version__},
         }
 

@@ -10,10 +10,8 @@ from torch import Tensor
 
 from ...geom.errors import HeadwarpError, ModelFileError
 from ...warping._config_json import config_from_json
-from ...warping.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
+from ...warping.checkpoints import TRAINING, Checkpoint, load_checkpoint, save_checkpoint
 from .state import RunRecord, differences
-
-KIND = "training"
 
 
 def checkpoint_paths(folder: Path) -> list[Path]:
@@ -26,7 +24,7 @@ def write(
 ) -> Path:
     """Write ``step_NNNNNNNN.safetensors`` and remove all but the last ``keep``, in this order."""
     path = folder / f"step_{step:08d}.safetensors"
-    save_checkpoint(path, tensors, config=record, name=name, step=step, kind=KIND)
+    save_checkpoint(path, tensors, config=record, name=name, step=step, kind=TRAINING)
     for old in checkpoint_paths(folder)[:-keep]:
         old.unlink(missing_ok=True)
     return path
@@ -46,7 +44,7 @@ def newest(folder: Path, *, say: Callable[[str], None]) -> tuple[Checkpoint, Run
     problems = []
     for path in reversed(checkpoint_paths(folder)):
         try:
-            found = load_checkpoint(path, kind=KIND)
+            found = load_checkpoint(path, kind=TRAINING)
             return found, config_from_json(RunRecord, found.config)
         except HeadwarpError as error:
             problems.append(error)

@@ -115,9 +115,9 @@ def load_animator(
     if checkpoint is None and config is None:
         checkpoint = shipped_weights(name)
     if checkpoint is not None:
-        from ..checkpoints import load_checkpoint
+        from ..checkpoints import ANIMATOR, load_checkpoint
 
-        return load_checkpoint(checkpoint, name=name).build(entry)
+        return load_checkpoint(checkpoint, name=name, kind=ANIMATOR).build(entry)
     chosen = entry.config() if config is None else config
     if not isinstance(chosen, entry.config):
         raise HeadwarpError(
