@@ -74,6 +74,7 @@ class PwmOutput:
             or the two layers moved by it.
         flow: backward flow at full resolution, in pixels.
         flows: the levels' own flows, coarse to fine, each in pixels of its level.
+        matte: opacity of the person, ``(B, 1, H, W)``; None where the mode makes one picture of everything.
         occlusion: 1 where the picture comes from the source, ``(B, 1, H, W)``; None where the mode does not
             blend the source with what it paints.
     """
@@ -82,6 +83,7 @@ class PwmOutput:
     warped: Float[Tensor, "B 3 H W"]
     flow: Float[Tensor, "B 2 H W"]
     flows: tuple[Float[Tensor, "B 2 _ _"], ...]
+    matte: Float[Tensor, "B 1 H W"] | None
     occlusion: Float[Tensor, "B 1 H W"] | None
 
 
@@ -152,13 +154,13 @@ class PwmNetwork(nn.Module):
         if isinstance(self.network, ResidualWarping):
             assert not isinstance(features, ProgressiveFeatures)
             made = self.network.decode(features, layers, codes)
-            return PwmOutput(made.image, made.warped, made.flow, made.flows, 1 - made.paint)
+            return PwmOutput(made.image, made.warped, made.flow, made.flows, made.matte, 1 - made.paint)
         assert isinstance(features, ProgressiveFeatures)
         guidance = guidance_maps(self.network.config, displacement=layers.displacement, codes=codes)
         drawn = self.network.decode(features, guidance, layers.displacement)
         blended = drawn.alpha is not None and self.network.config.alpha == "blended"
         occlusion = 1 - drawn.alpha if blended else None
-        return PwmOutput(drawn.image, drawn.warped, drawn.flows[-1], drawn.flows, occlusion)
+        return PwmOutput(drawn.image, drawn.warped, drawn.flows[-1], drawn.flows, None, occlusion)
 
     def forward(
         self,

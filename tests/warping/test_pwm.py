@@ -133,13 +133,14 @@ def test_explain_names_its_maps():
 def test_occlusion_is_told_only_where_the_source_is_blended_in(alpha):
     made = animator(PwmConfig(dataclasses.replace(narrow(official()), alpha=alpha)))
     cache = made.encode([cut(source())])
+    assert made.animate(cache, cut(driving())).occlusion is None  # all of the window is the network's
     if alpha != "blended":
-        assert made.animate(cache, cut(driving())).occlusion is None
+        assert "occlusion" not in made.explain(cache, cut(driving()))
         return
     made.network.network.up_layers["x1_out"].bias[3] = -100.0  # nothing is painted
-    shown, maps = made.animate(cache, cut(driving())), made.explain(cache, cut(driving()))
-    torch.testing.assert_close(shown.occlusion, torch.ones(1, 1, *SIZE))
-    torch.testing.assert_close(shown.image, maps["warped"])
+    maps = made.explain(cache, cut(driving()))
+    torch.testing.assert_close(maps["occlusion"], torch.ones(1, 1, *SIZE))
+    torch.testing.assert_close(maps["animated"], maps["warped"])
 
 
 def test_progressive_modes_say_the_remedy_for_other_sizes():

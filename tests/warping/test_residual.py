@@ -36,14 +36,16 @@ def network(config=SMALL, *, trained=0.0):
 @pytest.mark.parametrize("masked", [True, False])
 def test_the_untrained_animator_is_geometry_bit_for_bit(masked):
     fields = {} if masked else {"mask": None}
-    pictures, flows = [], []
+    pictures, flows, shown = [], [], []
     for name in ("geometry", "pwm"):
         animator = load_animator(name, config=registration(name).config())
         made = animator.animate(animator.encode([source(**fields)]), driving(SHIFTS))
         pictures.append(made.image)
         flows.append(made.flow)
+        shown.append(made.occlusion)
     assert torch.equal(*pictures)
     assert torch.equal(*flows)
+    assert torch.equal(*shown)  # or a photo would not keep its bits around the person
 
 
 @pytest.mark.parametrize(

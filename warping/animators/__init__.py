@@ -29,8 +29,9 @@ class Animation:
     Attributes:
         image: RGB in [0, 1], ``(B, 3, H, W)``.
         flow: backward flow of the person layer in pixels, ``(B, 2, H, W)``, or None.
-        occlusion: 1 where the picture comes from the source, 0 where it is made up or background,
-            ``(B, 1, H, W)``, or None.
+        occlusion: 1 where the picture shows the person, 0 where it shows background, ``(B, 1, H, W)``: what
+            a larger picture takes of this one; without a person mask, 1 where the picture comes from the
+            source. None: nothing is told apart, all of it counts.
     """
 
     image: Float[Tensor, "B 3 H W"]

@@ -155,7 +155,7 @@ class GeometryAnimator:
         """The source in the driving pose."""
         layers = self.layers(cache, driving)
         made = compose(layers)
-        occlusion = layers.known if cache.layers is None else made.matte
+        occlusion = shown_of(cache, layers, made.matte)
         return Animation(image=made.image.clamp(0, 1), flow=layers.flow, occlusion=occlusion)
 
     def explain(self, cache: GeometryCache, driving: Driving) -> Mapping[str, Tensor]:
@@ -175,6 +175,13 @@ class GeometryAnimator:
                 "carried": carried_mask(matte, result.flow),
             }
         return maps
+
+
+def shown_of(
+    cache: GeometryCache, layers: PosedLayers, matte: Float[Tensor, "B 1 H W"]
+) -> Float[Tensor, "B 1 H W"]:
+    """`Animation.occlusion` of two layers: the person's matte; of one layer: where the source is seen."""
+    return layers.known if cache.layers is None else matte
 
 
 def motion_flow(

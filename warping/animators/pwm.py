@@ -12,11 +12,11 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from ...geom.guidance import Driving, Source, require, take
-from ..posed_layers import compose
+from ..posed_layers import PosedLayers, compose
 from ..progressive import ProgressiveConfig
 from ..pwm import Features, PwmConfig, PwmNetwork, PwmOutput
 from . import Animation, register, single
-from .geometry import GeometryAnimator, GeometryCache
+from .geometry import GeometryAnimator, GeometryCache, shown_of
 
 
 @dataclass(frozen=True)
@@ -64,15 +64,15 @@ class PwmAnimator(nn.Module):
 
     def animate(self, cache: PwmCache, driving: Driving) -> Animation:
         """The source in the driving pose."""
-        made = self._made(cache, driving)
-        return Animation(image=made.image, flow=made.flow, occlusion=made.occlusion)
+        layers, made = self._made(cache, driving)
+        occlusion = None if made.matte is None else shown_of(cache.geometry, layers, made.matte)
+        return Animation(image=made.image, flow=made.flow, occlusion=occlusion)
 
     def explain(self, cache: PwmCache, driving: Driving) -> Mapping[str, Tensor]:
         """The picture, geometry's own, the warped source, the flow, what the mesh covers and what of that the
-        source shows, and what comes from the source.
+        source shows, and what comes from the source and is not made up, where the mode tells.
         """
-        made = self._made(cache, driving)
-        layers = self.geometry.layers(cache.geometry, driving)
+        layers, made = self._made(cache, driving)
         maps = {
             "animated": made.image,
             "geometry": compose(layers).image.clamp(0, 1),
@@ -83,8 +83,9 @@ class PwmAnimator(nn.Module):
         }
         return maps if made.occlusion is None else {**maps, "occlusion": made.occlusion}
 
-    def _made(self, cache: PwmCache, driving: Driving) -> PwmOutput:
+    def _made(self, cache: PwmCache, driving: Driving) -> tuple[PosedLayers, PwmOutput]:
         (verts,) = take(require(driving, self.needs_driving, by="pwm"), ("posed_vertices",), by="pwm")
         raw = self.geometry.raw(cache.geometry, driving)
         layers = self.geometry.layers_of(cache.geometry, driving, raw)
-        return self.network.decode(cache.features, layers, verts, cache.faces, fragments=raw.fragments)
+        made = self.network.decode(cache.features, layers, verts, cache.faces, fragments=raw.fragments)
+        return layers, made
