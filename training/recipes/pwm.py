@@ -57,14 +57,15 @@ class PwmRecipeConfig:
         weight_decay: decoupled; 0 in the public code.
         pixel_weight: of the mean absolute difference of pixels: 10 in the public code, none in the paper.
         structure: of the loss that stands in.
-        structure_weight: of it.
+        structure_weight: of it. Where the perceptual loss is a sum over a sample ([PWM] Eq. 1), so is this:
+            its mean times the sample's numbers, or the sums of Eq. 2 and 4 would drown it.
         perceptual: [PWM] Eq. 1.
         adversarial: [PWM] Eq. 2 and 3; None: no discriminator.
         discriminator: its size and scales.
         matching: [PWM] Eq. 4.
         warped: which warped pictures the losses see beside the generated one ([PWM] sec. 1.4): ``"last"``, by
-            the last flow, all losses (paper); ``"every"``, by the flow of every level, the perceptual loss,
-            and the others at full size alone (public code); ``"none"``.
+            the last flow, all losses (paper); ``"every"``, by the flow of every level, the perceptual loss in
+            one size each, and at full size the game and the matching, no pixels (public code); ``"none"``.
     """
 
     mode: Literal["residual", "personal", "paper", "official"] = "residual"
@@ -195,9 +196,9 @@ class PwmRecipe:
             return self._judged(networks["discriminator"], batch, made)
         terms: dict[str, Tensor] = {}
         for suffix, image in self._pictures(made):
-            if self.config.pixel_weight:
-                terms[f"pixel{suffix}"] = self.config.pixel_weight * pixel_l1(image, batch.driving)
             if suffix == "" or self.config.warped == "last":
+                if self.config.pixel_weight:
+                    terms[f"pixel{suffix}"] = self.config.pixel_weight * pixel_l1(image, batch.driving)
                 terms[self._likeness + suffix] = self._alike([WarpedLevel(image, batch.driving)])
             if self.config.adversarial is not None:
                 terms |= self._played(networks["discriminator"], image, batch, suffix)
@@ -245,7 +246,12 @@ class PwmRecipe:
         levels = [level for level in levels if min(level.image.shape[2:]) >= _SMALLEST]
         network = self._vgg
         if network is None:
-            terms = [structure_loss(level.image, level.target, self.config.structure) for level in levels]
+            summed = self.config.perceptual.reduction == "sum"
+            terms = [
+                structure_loss(level.image, level.target, self.config.structure)
+                * (level.image[0].numel() if summed else 1)
+                for level in levels
+            ]
             return self.config.structure_weight * torch.stack(terms).mean()
         config = self.config.perceptual
         network.to(levels[0].image.device)  # a no-op from the second step on
