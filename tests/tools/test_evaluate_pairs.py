@@ -12,7 +12,8 @@ from PIL import Image
 from headwarp.geom.errors import HeadwarpError, ModelFileError
 from headwarp.tools import cli
 from headwarp.tools.evaluate import Evaluate, describe, run
-from headwarp.tools.evaluation.measure import Scores, Setting, measure
+from headwarp.tools.evaluation.clips import prepare_clip
+from headwarp.tools.evaluation.measure import Outcome, Scores, Setting, measure
 from headwarp.tools.evaluation.networks import Networks, load_networks
 from headwarp.tools.evaluation.pair_options import PairOptions, labels, open_list
 from headwarp.tools.evaluation.pairs import open_pair_driver, spread_runs
@@ -130,6 +131,29 @@ def test_frames_of_one_person_are_measured_against_the_truth(root, tmp_path):
 
 
 @needs_mediapipe
+def test_frames_of_a_list_are_no_neighbours(root, builtin):
+    """They are fitted without smoothing, and jitter is not measured from one run to the next."""
+    frames, times = [portrait(), moved(portrait(), 20, 0), portrait()], (0, 40, 80)
+    loose = prepare_clip(frames, builtin, None, stride=1, share=(0.0, 1.0), times=times)
+    tied = prepare_clip(frames, builtin, None, stride=1, share=(0.0, 1.0))
+    wanted = 20.0  # pixels that the head moved
+    loose_by, tied_by = (float(c.fit.camera.center[1, 0] - c.fit.camera.center[0, 0]) for c in (loose, tied))
+    assert abs(loose_by - wanted) < abs(tied_by - wanted)
+    assert [step.time for step in loose.steps()] == [40, 80]
+    outcome = measure(loose, Setting({"copy": load_animator("copy")}, builtin))
+    assert np.isnan(outcome.scores["copy"].means["jitter_driver"])
+
+
+@needs_mediapipe
+def test_frames_beyond_the_end_of_a_clip_are_told(root, tmp_path):
+    table = tmp_path / "self.csv"
+    for row in ("b.mp4/0000099.png,b.mp4/0000001.png", "b.mp4/0000001.png,b.mp4/0000099.png"):
+        table.write_text(f"source,driving\n{row}\n")
+        with pytest.raises(HeadwarpError, match=r"none: .*(expected frame 99|frame 99)"):
+            run(Evaluate(pairs=table, root=root / "clips", animator=("copy",), same_person=True))
+
+
+@needs_mediapipe
 def test_one_driving_frame_drives_absolutely_and_cannot_drive_relatively(root, tmp_path):
     table = tmp_path / "p.csv"
     table.write_text("source,driving\nphotos/a.png,frames/id1#c.mp4/0000003.png\n")
@@ -178,6 +202,7 @@ def test_runs_of_three_are_spread():
     assert spread_runs(range(100), 6) == (0, 1, 2, 97, 98, 99)
     assert spread_runs(range(100), 1) == (0, 1, 2)
     assert len(set(spread_runs(range(25), 24))) <= 24
+    assert spread_runs((4, 9), 1) == (4, 9)  # fewer than a run
 
 
 def test_labels_are_the_columns():
@@ -237,8 +262,6 @@ def mean_colour(pictures):
 
 @needs_mediapipe
 def test_networks_add_their_metrics_and_name_their_weights(root, builtin):
-    from headwarp.tools.evaluation.clips import prepare_clip
-
     clip = prepare_clip(root / "clips" / "b.mp4", builtin, None, stride=1, share=(0.0, 1.0))
     networks = Networks(
         arcface=mean_colour,
@@ -264,12 +287,40 @@ def test_networks_add_their_metrics_and_name_their_weights(root, builtin):
 def test_fid_takes_every_source_once():
     vectors = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
     scores = {"copy": Scores({}, {"apd": 1.0}, 4, tuple(vectors))}
-    from headwarp.tools.evaluation.measure import Outcome
-
     outcomes = {f"p{i}": Outcome(scores, (vectors[i % 2],), []) for i in range(4)}
     networks = Networks(inception=mean_colour, ids={"inception": "pool-02"})
     report = report_of(outcomes, ["copy"], networks, failed={}, protocol={"head": "h", "stride": 1})
     assert report["protocol"]["fid_pictures"] == {"reference": 2, "generated": {"copy": 16}}
+
+
+def test_true_frames_that_are_alike_count_twice_in_fid():
+    vectors = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
+    still = (vectors[0], vectors[0], vectors[1])
+    outcomes = {"still": Outcome({"copy": Scores({}, {"l1": 0.1}, 3, still)}, still, [])}
+    networks = Networks(inception=mean_colour, ids={"inception": "pool-02"})
+    protocol = {"head": "h", "stride": 1, "truth": True}
+    report = report_of(outcomes, ["copy"], networks, failed={}, protocol=protocol)
+    assert report["protocol"]["fid_pictures"]["reference"] == 3
+    assert report["metrics"]["copy"]["fid"] == pytest.approx(0, abs=1e-9)
+
+
+def test_a_trial_without_a_metric_hides_no_difference():
+    """csim is not there in a clip whose generated frames show no face."""
+    line = np.linspace(0.1, 0.3, 30)
+
+    def trial(better, *, seen):
+        one = {"l1": line} | ({"csim": line} if seen else {})
+        other = {"l1": line - better} | ({"csim": line + better} if seen else {})
+        return Outcome({"copy": Scores(one, {}, 30), "pwm": Scores(other, {}, 30)}, (), [])
+
+    outcomes = {"lost": trial(0.01, seen=False), "seen": trial(0.03, seen=True)}
+    protocol = {"head": "h", "stride": 1, "truth": True}
+    networks = Networks(arcface=mean_colour, ids={"arcface": "faces-01"})
+    report = report_of(outcomes, ["copy", "pwm"], networks, failed={}, protocol=protocol, against="copy")
+    found = report["difference"]["pwm"]
+    assert found["l1"]["mean"] == pytest.approx(-0.02)
+    assert (found["csim"]["mean"], found["csim"]["clips"]) == (pytest.approx(0.03), 1)
+    assert found["csim"]["better"] is True
 
 
 def test_files_of_networks_are_checked(tmp_path):
@@ -294,8 +345,6 @@ def test_lpips_of_a_file_is_named_by_its_hash(tmp_path):
 
 @needs_mediapipe
 def test_no_picture_is_kept_without_a_sheet(root, builtin):
-    from headwarp.tools.evaluation.clips import prepare_clip
-
     clip = prepare_clip(root / "clips" / "b.mp4", builtin, None, stride=1, share=(0.0, 1.0))
     setting = Setting({"copy": load_animator("copy")}, builtin, shown=0)
     assert measure(clip, setting).rows == []

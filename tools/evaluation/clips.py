@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ...flame.fitting import fit_landmarks
 from ...flame.model import HeadModel
@@ -19,6 +20,7 @@ from ...training.data.camera_motion import CameraMotion
 from ...training.data.portrait import Portrait, portrait_of, to_image
 from ..portrait import as_frames
 from .flows import TrueMotion, true_motion
+from .measure import HEADS
 from .trials import Place, Step
 
 CLIPS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v")
@@ -37,6 +39,7 @@ class ClipTrial:
         measured: the frames that are measured.
         still_camera: do not follow the background's motion.
         motion: the true flow between frames, of a synthetic clip; None where it is not known.
+        times: number of every frame in the clip that the frames were taken from; None: they are neighbours.
     """
 
     frames: Any
@@ -47,6 +50,7 @@ class ClipTrial:
     measured: tuple[int, ...]
     still_camera: bool = False
     motion: TrueMotion | None = None
+    times: tuple[int, ...] | None = None
 
     @property
     def place(self) -> Place:
@@ -76,10 +80,15 @@ class ClipTrial:
             if t not in wanted:
                 continue
             target = to_image(frame)
-            motion = None if camera is None else camera.follow(target)
+            motion = None if camera is None else self._seen_by(camera, target)
             driving = self.portrait.driving(self.fit.select([t]), image=target, camera_motion=motion)
             known = None if self.motion is None else self.motion(self.first, t)
-            yield Step(t, driving, frame, self.points[t], (self.points[t],), known)
+            time = t if self.times is None else self.times[t]
+            yield Step(time, driving, frame, self.points[t], (self.points[t],), known)
+
+    def _seen_by(self, camera: CameraMotion, target: Tensor) -> Tensor | None:
+        """The background's motion; of frames that are no neighbours each by itself."""
+        return camera.follow(target) if self.times is None else camera.of_frame(target)
 
 
 def parse_share(text: str) -> tuple[float, float]:
@@ -122,6 +131,7 @@ def prepare_clip(
     share: tuple[float, float],
     still_camera: bool = False,
     name: str | None = None,
+    times: Sequence[int] | None = None,
 ) -> ClipTrial:
     """Detect and fit the whole clip; its first frame with the face becomes the source.
 
@@ -133,6 +143,8 @@ def prepare_clip(
         share: of the clip that is measured.
         still_camera: do not follow the background's motion.
         name: of the clip in messages; a path's own by default.
+        times: the frames' numbers in the clip that they were taken from, where they are no neighbours: then
+            heads are fitted without smoothing in time.
 
     Raises:
         NoFaceError: no face, or none in a frame that was asked for.
@@ -145,7 +157,10 @@ def prepare_clip(
     if not tracks:
         raise NoFaceError(f"{name}: no face found")
     track = tracks[0]
-    fit = fit_landmarks(model, track.landmarks, track.size, scores=track.score, family=track.family)
+    config = None if times is None else HEADS
+    fit = fit_landmarks(
+        model, track.landmarks, track.size, scores=track.score, family=track.family, config=config
+    )
     seen = np.flatnonzero((fit.status == DETECTED).numpy())
     first = int(seen[0])
     window = (int(share[0] * fit.frames), int(np.ceil(share[1] * fit.frames)))
@@ -160,4 +175,5 @@ def prepare_clip(
     frame = next(f for t, f in enumerate(as_frames(frames)) if t == first)
     portrait = portrait_of(frame, model, fit.select([first]), field=field)
     known = true_motion(frames, model) if isinstance(frames, Path) else None
-    return ClipTrial(frames, track.landmarks, fit, portrait, first, measured, still_camera, known)
+    numbers = None if times is None else tuple(times)
+    return ClipTrial(frames, track.landmarks, fit, portrait, first, measured, still_camera, known, numbers)

@@ -107,13 +107,13 @@ def spread_runs(seen: Sequence[int], count: int) -> tuple[int, ...]:
 
     Args:
         seen: frames with a face, increasing.
-        count: about how many are wanted; a multiple of three.
+        count: about how many are wanted; rounded down to a multiple of three, at least three.
 
     Example:
         >>> spread_runs(range(100), 9)
         (0, 1, 2, 48, 49, 50, 97, 98, 99)
     """
-    if len(seen) <= count:
+    if len(seen) <= max(count, RUN):
         return tuple(seen)
     starts = np.linspace(0, len(seen) - RUN, max(1, count // RUN)).astype(int)
     return tuple(seen[start + step] for start in starts for step in range(RUN))
@@ -165,11 +165,15 @@ def open_source(found: Found, model: HeadModel, size: int) -> tuple[Portrait, Pl
         NoFaceError: no face in it.
         MediaError: it cannot be read.
     """
+    portrait = open_portrait(_first_frame(found), head=model, size=size)
+    return portrait, face_box(portrait, portrait.source().posed_vertices)
+
+
+def _first_frame(found: Found) -> Frame:
     frame = next(_frames(found), None)
     if frame is None:
         raise MediaError(f"{found.path}: expected frame {found.frame}, the clip is shorter")
-    portrait = open_portrait(frame, head=model, size=size)
-    return portrait, face_box(portrait, portrait.source().posed_vertices)
+    return frame
 
 
 def measure_pairs(
@@ -234,7 +238,7 @@ def _reference(pair: Pair) -> int | None:
 
 def _same_person(name: str, pair: Pair, options: PairOptions, model: HeadModel) -> ClipTrial:
     """The source's frame and the driver's as one clip, whose frames after the first are the truth."""
-    frames = [next(_frames(pair.source)), *_frames(pair.driving)]
+    frames = [_first_frame(pair.source), *_frames(pair.driving)]
     if len({frame.shape for frame in frames}) > 1:
         sizes = " and ".join(str(frame.shape[:2]) for frame in frames[:2])
         raise MediaError(f"expected frames of one clip, all of one size, got {sizes}")
@@ -247,4 +251,5 @@ def _same_person(name: str, pair: Pair, options: PairOptions, model: HeadModel) 
         share=(0.0, 1.0),
         still_camera=options.still_camera,
         name=name,
+        times=kept,
     )

@@ -10,12 +10,14 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from jaxtyping import Float
+from numpy import ndarray
 
 from ...geom.errors import HeadwarpError
 from ...training.metrics.bootstrap import paired_difference
 from ...training.metrics.definitions import DEFINITIONS, HIGHER_IS_BETTER, definition_id, definitions_of
 from ...training.metrics.frechet import feature_statistics, frechet_distance
-from .measure import Outcome
+from .measure import Outcome, Scores
 from .networks import Networks
 
 Item = TypeVar("Item")
@@ -60,7 +62,7 @@ def report_of(
         for clip, values in clips.items()
     }
     metrics = {name: {key: _mean_of(key, clips.values(), name) for key in keys} for name in names}
-    distances, counts = _set_distances(outcomes, names)
+    distances, counts = _set_distances(outcomes, names, truth=bool(protocol.get("truth")))
     for name, distance in distances.items():
         metrics[name]["fid"] = distance
     keys += ["fid"] if distances else []
@@ -101,11 +103,12 @@ def _mean_of(key: str, clips: Iterable[Mapping[str, Mapping[str, float]]], name:
 
 
 def _set_distances(
-    outcomes: Mapping[str, Outcome], names: Sequence[str]
+    outcomes: Mapping[str, Outcome], names: Sequence[str], *, truth: bool
 ) -> tuple[dict[str, float], dict[str, Any]]:
     """FID of every animator over all frames, and the counts of pictures; nothing without features."""
     reference = [vector for outcome in outcomes.values() for vector in outcome.reference]
-    distinct = list({vector.numpy().tobytes(): vector for vector in reference}.values())  # a source once
+    if not truth:  # every source once; of true frames two that are alike count twice, as generated ones do
+        reference = list({vector.numpy().tobytes(): vector for vector in reference}.values())
     generated = {
         name: [
             v
@@ -116,15 +119,15 @@ def _set_distances(
         for name in names
     }
     generated = {name: vectors for name, vectors in generated.items() if len(vectors) > 1}
-    if len(distinct) < 2 or not generated:
+    if len(reference) < 2 or not generated:
         return {}, {}
-    true = feature_statistics([torch.stack(distinct)])
+    true = feature_statistics([torch.stack(reference)])
     found = {
         name: frechet_distance(feature_statistics([torch.stack(vectors)]), true)
         for name, vectors in generated.items()
     }
     counts = {name: len(vectors) for name, vectors in generated.items()}
-    return found, {"fid_pictures": {"reference": len(distinct), "generated": counts}}
+    return found, {"fid_pictures": {"reference": len(reference), "generated": counts}}
 
 
 def _absent(keys: Sequence[str], networks: Networks, protocol: Mapping[str, Any]) -> dict[str, str]:
@@ -145,23 +148,32 @@ def _absent(keys: Sequence[str], networks: Networks, protocol: Mapping[str, Any]
 def _differences(
     outcomes: Mapping[str, Outcome], names: Sequence[str], against: str, *, stride: int
 ) -> dict[str, dict[str, dict[str, Any]]]:
-    """Of every other animator less the one named, metric by metric, with its interval."""
+    """Of every other animator less the one named, metric by metric, with its interval.
+
+    A trial without a metric (its frames are too small, or show no face) counts for nothing in that metric,
+    and keeps no other trial from counting.
+    """
     block = max(1, math.ceil(SECOND / stride))
+    keys = dict.fromkeys(key for o in outcomes.values() for key in o.scores[against].frames)
     found: dict[str, dict[str, dict[str, Any]]] = {}
     for name in (other for other in names if other != against):
-        pairs = [(o.scores[name].frames, o.scores[against].frames) for o in outcomes.values()]
-        keys = [key for key in pairs[0][0] if all(key in mine and key in theirs for mine, theirs in pairs)]
         found[name] = {}
         for key in keys:
-            if not any(bool(np.isfinite(mine[key] - theirs[key]).any()) for mine, theirs in pairs):
-                continue
-            difference = paired_difference(
-                [mine[key] for mine, _ in pairs], [theirs[key] for _, theirs in pairs], block=block
+            mine, theirs = (
+                [_line(o.scores[animator], key) for o in outcomes.values()] for animator in (name, against)
             )
+            if not any(bool(np.isfinite(a - b).any()) for a, b in zip(mine, theirs, strict=True)):
+                continue
+            difference = paired_difference(mine, theirs, block=block)
             better = (difference.mean > 0) == (key in HIGHER_IS_BETTER) and difference.mean != 0
             facts = {"against": against, "block": block, "better": better}
             found[name][key] = {**asdict(difference), "excludes_zero": difference.excludes_zero, **facts}
     return found
+
+
+def _line(scores: Scores, key: str) -> Float[ndarray, " T"]:
+    """A metric frame by frame; NaN where the trial has none."""
+    return scores.frames[key] if key in scores.frames else np.full(scores.count, np.nan)
 
 
 def check_against(against: str | None, names: Sequence[str]) -> None:
