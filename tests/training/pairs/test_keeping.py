@@ -2,6 +2,8 @@
 
 import dataclasses
 import itertools
+import struct
+import zlib
 
 import pytest
 import torch
@@ -205,3 +207,13 @@ def test_a_motion_is_kept_exactly():
 def test_a_block_of_another_layout_is_told(block):
     with pytest.raises(ModelFileError, match="guidance: expected a block of this layout"):
         read_pose(block)
+
+
+def test_a_block_that_would_fill_the_memory_is_told():
+    bomb = zlib.compress(bytes(1 << 24), 9)
+    short = struct.pack("<BBBI1I", 0, 1, 1, len(bomb), 64) + bomb  # says 64 bytes, holds 16 million
+    with pytest.raises(ModelFileError, match="expected 8 arrays, got 1"):
+        read_pose(short)
+    huge = struct.pack("<BBBI2I", 0, 1, 2, len(bomb), 2**31, 2**31) + bomb
+    with pytest.raises(ModelFileError, match="an array of 4611686018427387904 bytes"):
+        read_pose(huge)

@@ -253,6 +253,12 @@ def test_a_cut_off_jpeg_pack_is_told(head, tmp_path):
         ({"codec": "zip"}, "values do not go together"),
         ({"window": {"x": 0}}, "expected the index of a pack"),
         ({"person": 3}, "values do not go together"),
+        ({"window": []}, "expected the index of a pack"),
+        ({"window": {"x": 0, "y": 0, "side": -1}}, "expected the index of a pack"),
+        ({"frames": [0, 1, math.inf]}, "expected the index of a pack"),
+        ({"scale": [1.0, math.nan, 1.0]}, "values do not go together"),
+        ({"scale": [1.0, 0.0, 1.0]}, "values do not go together"),
+        ({"clip": "../../elsewhere"}, "values do not go together"),
     ],
 )
 def test_an_index_that_makes_no_sense_is_told(pack, change, told):
@@ -262,7 +268,41 @@ def test_an_index_that_makes_no_sense_is_told(pack, change, told):
         read_index(pack.folder)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null"])
+def test_pictures_of_another_size_in_a_jpeg_pack_are_told(head, tmp_path):
+    small, large = (
+        toy_pack(tmp_path / str(size), head, config=PackConfig(size=size, codec="jpeg")) for size in (64, 96)
+    )
+    for name in ("frames.bin", "masks.bin", "ends.npy"):
+        shutil.copy(large.folder / name, small.folder / name)
+    pack = open_pack(small.folder)
+    with pytest.raises(
+        ModelFileError, match=r"expected a frame of \(64, 64, 3\) bytes, got uint8 \(96, 96, 3"
+    ):
+        pack.frame(0)
+    with pytest.raises(ModelFileError, match=r"expected a mask of \(64, 64\) bytes, got uint8 \(96, 96\)"):
+        pack.mask(1)
+
+
+def test_an_endless_picture_and_one_that_ends_before_it_begins_are_told(head, tmp_path):
+    pack = toy_pack(tmp_path, head, config=PackConfig(size=64, codec="jpeg"))
+    path = pack.folder / "frames.bin"
+    ends = np.load(pack.folder / "ends.npy")
+    swapped = ends.copy()
+    swapped[0] = swapped[1] + 5
+    np.save(pack.folder / "ends.npy", swapped)
+    with pytest.raises(ModelFileError, match=r"frames\.bin: cannot .*picture 1 ends before it begins"):
+        pack.frame(1)
+    np.save(pack.folder / "ends.npy", ends)
+    frame = bytearray(path.read_bytes())
+    place = frame.index(b"\xff\xc0") + 5  # height and width in the frame header
+    for side, told in ((b"\xff\xff", "limit of"), (b"\x20\x10", "picture 0 has 8208 x 8208 pixels")):
+        frame[place : place + 4] = 2 * side
+        path.write_bytes(frame)
+        with pytest.raises(ModelFileError, match=rf"frames\.bin: cannot be read \(.*{told}"):
+            pack.frame(0)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "[" * 100_000])
 def test_an_index_that_is_no_json_object_is_told(pack, text):
     (pack.folder / "pack.json").write_text(text)
     with pytest.raises(ModelFileError, match=r"pack\.json: .*make the pack again"):

@@ -13,6 +13,7 @@ from ....geom.errors import HeadwarpError, ModelFileError
 
 CODECS = ("raw", "jpeg")
 QUALITY = 95
+LARGEST = 8192  # pixels a side, before anything is decoded
 _SUFFIX = {"raw": "npy", "jpeg": "bin"}
 
 Pictures = Iterable[tuple[UInt8[np.ndarray, "S S 3"], UInt8[np.ndarray, "S S"]]]
@@ -101,7 +102,7 @@ def _read(folder: Path, name: str, codec: str, position: int) -> np.ndarray:
 def _guarded(path: Path, read: Callable[[], np.ndarray]) -> np.ndarray:
     try:
         return read()
-    except (OSError, ValueError, EOFError, IndexError) as error:
+    except (OSError, ValueError, EOFError, IndexError, SyntaxError) as error:  # the last of a broken PNG
         reason = getattr(error, "strerror", None) or str(error)
         raise ModelFileError(
             f"{path}: cannot be read ({reason}); remove the pack {path.parent} and make it again"
@@ -118,9 +119,18 @@ def _decoded(path: Path, name: str, position: int) -> np.ndarray:
     ends = np.load(path.with_name("ends.npy"), mmap_mode="r", allow_pickle=False)
     column = ("frames", "masks").index(name)
     start, end = int(ends[position - 1, column]) if position else 0, int(ends[position, column])
+    if not 0 <= start <= end:
+        raise ValueError(f"picture {position} ends before it begins")
     with open(path, "rb") as file:
         file.seek(start)
-        return np.array(Image.open(io.BytesIO(file.read(end - start))))
+        encoded = io.BytesIO(file.read(end - start))
+    try:
+        picture = Image.open(encoded)
+    except Image.DecompressionBombError as error:
+        raise ValueError(str(error)) from error
+    if max(picture.size) > LARGEST:
+        raise ValueError(f"picture {position} has {picture.size[0]} x {picture.size[1]} pixels")
+    return np.array(picture)
 
 
 def check_frames(folder: Path, codec: str, count: int, size: int) -> None:
@@ -136,7 +146,7 @@ def check_frames(folder: Path, codec: str, count: int, size: int) -> None:
             found = _guarded(path, load)
             good, got = found.shape == shape and found.dtype == np.uint8, f"{found.dtype} {found.shape}"
         else:
-            ends = _guarded(path, lambda: np.load(folder / "ends.npy", allow_pickle=False))
+            ends = _guarded(path, lambda: np.load(folder / "ends.npy", mmap_mode="r", allow_pickle=False))
             length = path.stat().st_size if path.is_file() else 0
             whole = ends.ndim == 2 and len(ends) == count and ends.shape[1] == 2
             good = whole and int(ends[-1, ("frames", "masks").index(name)]) == length

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ....geom.crops import Crop
-from ....geom.errors import ModelFileError
+from ....geom.errors import HeadwarpError, ModelFileError
 from .frame_store import CODECS
 
 KIND = "headwarp-pairs"
@@ -56,6 +57,11 @@ class PackIndex:
     version: int = VERSION
 
 
+def is_plain(name: str) -> bool:
+    """Whether a clip's name is that of a folder, and of none elsewhere."""
+    return bool(name) and not name.startswith(".") and not set(name) & set("/\\\0")
+
+
 def index_json(index: PackIndex) -> dict[str, Any]:
     """The index as JSON."""
     return {"kind": KIND, **dataclasses.asdict(index)}
@@ -72,7 +78,7 @@ def read_index(folder: Path) -> PackIndex:
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ModelFileError(f"{folder}: expected a pack with {FILE}, found none") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelFileError(f"{path}: cannot be read as JSON ({error}); make the pack again") from error
     if not isinstance(found, dict) or found.get("kind") != KIND:
         raise ModelFileError(f"{path}: expected the index of a pack (kind {KIND!r}); make the pack again")
@@ -84,7 +90,7 @@ def read_index(folder: Path) -> PackIndex:
         )
     try:
         index = _built(found)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, HeadwarpError) as error:
         raise ModelFileError(f"{path}: expected the index of a pack, {error}; make it again") from error
     _check(path, index)
     return index
@@ -107,8 +113,10 @@ def _check(path: Path, index: PackIndex) -> None:
     texts = (index.model_id, index.codec, index.person, index.clip, index.source, index.made_of)
     rising = all(a < b for a, b in zip(index.frames, index.frames[1:], strict=False))
     counts = {len(index.frames), len(index.scale), len(index.centre)}
+    finite = all(math.isfinite(number) for row in (index.scale, *index.centre) for number in row)
     good = (
         all(isinstance(text, str) for text in texts)
+        and is_plain(index.clip)
         and index.codec in CODECS
         and isinstance(index.size, int)
         and isinstance(index.clip_frames, int)
@@ -116,6 +124,8 @@ def _check(path: Path, index: PackIndex) -> None:
         and len(counts) == 1
         and len(index.frames) > 0
         and rising
+        and finite
+        and min(index.scale) > 0
         and index.frames[0] >= 0
         and index.frames[-1] < index.clip_frames
     )

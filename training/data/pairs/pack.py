@@ -26,7 +26,7 @@ from ....geom.errors import HeadwarpError, MediaError, ModelFileError, NoFaceErr
 from ..atomic import write_json
 from ..portrait import Frame, to_frame, to_image
 from .frame_store import check_codec, check_frames, read_frame, read_mask, write_frames
-from .index import FILE, PackIndex, index_json, read_index
+from .index import FILE, PackIndex, index_json, is_plain, read_index
 
 Segment = Callable[[Frame], NDArray[np.floating]]
 ABANDONED = 6 * 3600.0  # seconds without a change
@@ -72,7 +72,7 @@ class ClipLabel:
     made_of: str = ""
 
     def __post_init__(self) -> None:
-        if not self.clip or self.clip.startswith(".") or set(self.clip) & set("/\\\0"):
+        if not is_plain(self.clip):
             raise HeadwarpError(f"clip: expected a plain name of a folder, got {self.clip!r}")
 
 
@@ -250,12 +250,30 @@ class Pack:
         return len(self.index.frames)
 
     def frame(self, position: int) -> UInt8[np.ndarray, "S S 3"]:
-        """RGB of the usable frame at this position."""
-        return read_frame(self.folder, self.index.codec, position)
+        """RGB of the usable frame at this position.
+
+        Raises:
+            ModelFileError: damaged, or not of this pack.
+        """
+        return self._of_size(read_frame(self.folder, self.index.codec, position), "frame", 3)
 
     def mask(self, position: int) -> UInt8[np.ndarray, "S S"]:
-        """Its person mask, 255 for certainly a person."""
-        return read_mask(self.folder, self.index.codec, position)
+        """Its person mask, 255 for certainly a person.
+
+        Raises:
+            ModelFileError: damaged, or not of this pack.
+        """
+        return self._of_size(read_mask(self.folder, self.index.codec, position), "mask")
+
+    def _of_size(self, picture: np.ndarray, what: str, *channels: int) -> np.ndarray:
+        """A picture that was encoded may turn out to be any other."""
+        wanted = (self.index.size, self.index.size, *channels)
+        if picture.shape != wanted or picture.dtype != np.uint8:
+            raise ModelFileError(
+                f"{self.folder}: expected a {what} of {wanted} bytes, got {picture.dtype} {picture.shape}; "
+                "remove the pack and make it again"
+            )
+        return picture
 
     def fit(self) -> HeadFit:
         """Of the usable frames, in pixels of the frames.

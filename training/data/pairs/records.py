@@ -9,6 +9,7 @@ in the target from the camera's motion.
 
 from __future__ import annotations
 
+import math
 import struct
 import zlib
 from collections.abc import Sequence
@@ -27,6 +28,7 @@ from ....warping.posed_layers import PosedLayers
 
 VERSION = 1
 STEPS = 32767
+LARGEST = 1 << 28  # bytes of an array
 SHARES = 36  # means of nine, six and four zeros and ones are whole multiples of a 36th
 _TYPES = ("u1", "<i2", "<f4")
 _PACKED, _PLAIN = 1, 0
@@ -218,7 +220,9 @@ def _arrays(block: bytes, count: int) -> list[np.ndarray]:
             kind, packed, dimensions, length = struct.unpack_from("<BBBI", block, at)
             shape = struct.unpack_from(f"<{dimensions}I", block, at + 7)
             at += 7 + 4 * dimensions
-            data = zlib.decompress(block[at : at + length]) if packed else block[at : at + length]
+            data = block[at : at + length]
+            if packed:
+                data = _inflated(data, math.prod(shape) * np.dtype(_TYPES[kind]).itemsize)
             found.append(np.frombuffer(bytearray(data), _TYPES[kind]).reshape(shape))
             at += length
         if len(found) != count:
@@ -226,3 +230,10 @@ def _arrays(block: bytes, count: int) -> list[np.ndarray]:
     except (struct.error, zlib.error, ValueError, IndexError) as error:
         raise ModelFileError(f"guidance: expected a block of this layout ({error}); remove it") from error
     return found
+
+
+def _inflated(data: bytes, length: int) -> bytes:
+    """At most as much as the shape says is ever written."""
+    if length > LARGEST:
+        raise ValueError(f"an array of {length} bytes")
+    return zlib.decompressobj().decompress(data, max(length, 1))
