@@ -39,7 +39,7 @@ class DataConfig:
     """What is trained on.
 
     Attributes:
-        data: clips, folders of them, VoxCeleb trees, lists, or a folder of packs.
+        data: clips, folders of them, VoxCeleb trees, lists; or folders of packs.
         cache: where packs and fits are kept.
         fits: folder of fits that `headwarp fit` made, found by the clips' names.
         persons: CSV list that says who is in the clips.
@@ -101,8 +101,8 @@ def prepare_packs(
 ) -> tuple[list[Pack], dict[str, Any]]:
     """Packs of every clip that can be trained on; see `DataConfig` for the arguments.
 
-    What is packed already is taken as it is; run again after an interrupt, it goes on where it stopped. A
-    folder of packs is opened.
+    What is packed already is taken as it is; run again after an interrupt, it goes on where it stopped.
+    Folders of packs are opened.
 
     Returns:
         The packs, sorted by clip, and a report: ``packs``, ``made``, ``frames``, ``persons``, ``left_out``
@@ -117,10 +117,7 @@ def prepare_packs(
 
     asked = DataConfig(_paths(data), Path(cache), _path(fits), _path(persons), _path(exclude))
     asked = dataclasses.replace(asked, packing=config or PackConfig())
-    ready = packs_at(asked, head)
-    if ready is not None:
-        return ready, _report(ready, made=0, left_out={})
-    plan = plan_packs(asked, head)
+    plan = packs_at(asked, head) or plan_packs(asked, head)
     packs, left_out = list(plan.packed), dict(plan.left_out)
     for clip, fit in tqdm(plan.to_pack, desc="pack", unit="clip", disable=None):
         try:
@@ -133,21 +130,51 @@ def prepare_packs(
     return packs, _report(packs, made=len(packs) - len(plan.packed), left_out=left_out)
 
 
-def packs_at(asked: DataConfig, head: HeadModel) -> list[Pack] | None:
-    """The packs if ``data`` is a folder of them; None if it is something else.
+def packs_at(asked: DataConfig, head: HeadModel) -> PackPlan | None:
+    """A plan without work if ``data`` is a folder of packs, or several; None if it is something else.
 
     Raises:
         ModelFileError: they are damaged, or of another head or size.
+        HeadwarpError: clips and packs together, or none of a person that may be trained on.
     """
-    if not isinstance(asked.data, Path) or not any(asked.data.glob(f"*/{FILE}")):
+    folders = [asked.data] if isinstance(asked.data, Path) else list(asked.data)
+    holding = [any(folder.glob(f"*/{FILE}")) for folder in folders]
+    if not any(holding):
         return None
-    packs = open_packs(asked.data, head=head)
-    if packs[0].index.size != asked.packing.size:
-        raise ModelFileError(
-            f"{asked.data}: expected packs of {asked.packing.size} pixels, got {packs[0].index.size}; pass "
-            "that --size"
+    if not all(holding):
+        with_packs, without = folders[holding.index(True)], folders[holding.index(False)]
+        raise HeadwarpError(
+            f"--data: expected clips or folders of packs, got packs in {with_packs} and none in {without}; "
+            "clips are packed below --cache: name that folder"
         )
-    return packs
+    packs = [pack for folder in folders for pack in open_packs(folder, head=head)]
+    size = asked.packing.size
+    for pack in packs:
+        if pack.index.size != size:
+            raise ModelFileError(
+                f"{pack.folder.parent}: expected packs of {size} pixels, got {pack.index.size}; pass that "
+                "--size"
+            )
+    kept, left_out = _wanted_packs(packs, asked)
+    if not kept:
+        raise HeadwarpError(f"--data: expected a clip to train on, got none: {_reasons(left_out)}")
+    return PackPlan(tuple(kept), (), left_out, 0, 0, 0)
+
+
+def _wanted_packs(packs: Sequence[Pack], asked: DataConfig) -> tuple[list[Pack], dict[str, str]]:
+    """Packs under the persons of the list, without those that are to be left out."""
+    named = None if asked.persons is None else read_persons(asked.persons)
+    excluded = None if asked.exclude is None else read_persons(asked.exclude)
+    kept: list[Pack] = []
+    left_out: dict[str, str] = {}
+    for pack in packs:
+        index = pack.index
+        clips = [FoundClip(Path(index.source or index.clip), index.clip, index.clip, index.person)]
+        clips = clips if named is None else with_persons(clips, named)
+        clips, reasons = (clips, {}) if excluded is None else without_persons(clips, excluded)
+        left_out |= reasons
+        kept += [dataclasses.replace(pack, index=dataclasses.replace(index, person=c.person)) for c in clips]
+    return kept, left_out
 
 
 def plan_packs(asked: DataConfig, head: HeadModel) -> PackPlan:
@@ -208,7 +235,10 @@ def _fit_file(clip: FoundClip, asked: DataConfig, head: HeadModel) -> Path | Non
     own = _own_fit(clip, asked)
     if not own.is_file():
         return None
-    fit = HeadFit.load(own)
+    try:
+        fit = HeadFit.load(own)
+    except ModelFileError:  # a damaged one of ours is made again
+        return None
     return own if (fit.model_id, fit.report.get(STAMP)) == (head.model_id, _stamp(clip.path)) else None
 
 

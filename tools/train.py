@@ -30,7 +30,7 @@ from ..training.recipes import Recipe
 from .evaluation.clips import parse_share
 from .heads import ready_head
 from .inputs import check_folder
-from .pack import DataConfig, PackPlan, packs_at, plan_packs
+from .pack import DataConfig, packs_at, plan_packs
 from .recipes import Guides, ModelSize, RecipeOptions, recipe_of
 from .training_data import BatchOptions, PackedBatches, facts_of, held_out_batches, keep_of, locked_packs
 
@@ -47,7 +47,7 @@ class Train:
     recipe: Positional[str]
     """pwm/residual, pwm/personal (one person's clips), pwm/paper or pwm/official."""
     data: tuple[Path, ...]
-    """Clips, folders of them, a VoxCeleb tree, a .csv list, or a folder of packs."""
+    """Clips, folders of them, a VoxCeleb tree, a .csv list; or folders of packs."""
     output: Path
     """Folder of the run."""
     fits: Path | None = None
@@ -249,7 +249,7 @@ def describe(report: Mapping[str, Any]) -> str:
         to_do = f"{data['to_pack']} to pack ({data['to_fit']} of them to fit: about {data['seconds']} s)"
         disk = f"{data['disk_bytes'] / 1e9:.1f} GB of disk"
         lines.append(f"data: {data['packed']} packed, {to_do}, {len(data['left_out'])} left out; {disk}")
-        lines += [f"  left out: {clip}: {reason}" for clip, reason in list(data["left_out"].items())[:5]]
+        lines += _left_out(data["left_out"])
         if "memory" in report:
             memory = report["memory"]
             lines.append(f"memory: about {memory['needed_gb']:.1f} GB of {memory['free_gb']:.1f} GB free")
@@ -258,7 +258,13 @@ def describe(report: Mapping[str, Any]) -> str:
     lines.append(f"{report['steps']} steps in {report['minutes']:.1f} minutes; ended by {report['stopped']}")
     if report["final"] is not None:
         lines.append(f"held out: {HeldOut(**report['final']).text}")
+    if left_out := report["left_out"]:
+        lines += [f"{len(left_out)} clips were left out", *_left_out(left_out)]
     return "\n".join([*lines, f"animator: {report['animator']}"])
+
+
+def _left_out(reasons: Mapping[str, str]) -> list[str]:
+    return [f"  left out: {clip}: {reason}" for clip, reason in list(reasons.items())[:5]]
 
 
 def _batch(config: Train) -> int:
@@ -292,10 +298,7 @@ def _data(config: Train) -> tuple[DataConfig, DataConfig | None]:
 
 
 def _planned_clips(asked: DataConfig, head: HeadModel) -> dict[str, Any]:
-    ready = packs_at(asked, head)
-    if ready is None:
-        return plan_packs(asked, head).report()
-    return PackPlan(tuple(ready), (), {}, 0, 0, 0).report()
+    return (packs_at(asked, head) or plan_packs(asked, head)).report()
 
 
 def _check_run(config: Train, recipe: Recipe, engine: EngineConfig) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import hashlib
 import math
 import os
@@ -17,6 +16,7 @@ import numpy as np
 
 from ..flame.model import HeadModel
 from ..geom.errors import HeadwarpError
+from ..training.data.jobs._lock import try_lock
 from ..training.data.pairs.augment import AugmentConfig
 from ..training.data.pairs.batch import PairBatch, stack_pairs
 from ..training.data.pairs.guidance import Keep, MakerConfig, PairMaker
@@ -131,8 +131,7 @@ def _alone(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise HeadwarpError(f"--cache {folder}: cannot be written ({error.strerror})") from error
     with file:
-        with contextlib.suppress(OSError):  # a file system without locks
-            fcntl.flock(file, fcntl.LOCK_EX)
+        try_lock(file.fileno(), wait=math.inf)
         yield
 
 

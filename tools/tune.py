@@ -36,7 +36,7 @@ from .heads import ready_head
 from .pack import DataConfig, packs_at, plan_packs
 from .recipes import ModelSize, RecipeOptions, recipe_of
 from .train import say
-from .training_data import BatchOptions, PackedBatches, facts_of, held_out_batches, locked_packs
+from .training_data import BatchOptions, PackedBatches, facts_of, held_out_batches, keep_of, locked_packs
 
 PERSON = "person"
 GENTLE = 0.3
@@ -136,9 +136,9 @@ def run(config: Tune) -> dict[str, Any]:
         config.workers,
         config.seed,
         PairConfig(config.pairs, across=0.2 if len(trained) > 1 else 0.0),
-        keep="pairs" if config.pairs == "first" else "sources",
         device=config.device,
     )
+    options = dataclasses.replace(options, keep=keep_of(packs, options.pairs))
     report = train(
         recipe,
         PackedBatches(trained, head, options),
@@ -205,6 +205,10 @@ def _check(config: Tune, engine: EngineConfig) -> None:
         )
     if config.output.suffix != ".safetensors":
         raise HeadwarpError(f"--output {config.output}: expected a name that ends in .safetensors")
+    if config.batch < 1 or config.workers < 0:
+        raise HeadwarpError(
+            f"--batch, --workers: expected at least 1 and 0, got {config.batch} and {config.workers}"
+        )
     if config.size % 32 or config.size < 32:
         raise HeadwarpError(f"--size: expected a multiple of 32 pixels, got {config.size}")
     if not 0 < config.held_out < 1:

@@ -179,6 +179,32 @@ def test_a_folder_of_packs_is_opened(head, tmp_path):
         prepare_packs(tmp_path / "packs", tmp_path / "cache", head)
 
 
+def test_lists_of_persons_hold_for_packs_too(head, tmp_path):
+    for number, name in enumerate(("walk", "run", "jump")):
+        toy_pack(tmp_path / "packs", head, name, person=name, seed=number)
+    (tmp_path / "persons.csv").write_text("name,person\nrun.mp4,P1\njump.mp4,P2\n")
+    (tmp_path / "test.csv").write_text("name,person\nother.mp4,P2\n")
+    lists = {"persons": tmp_path / "persons.csv", "exclude": tmp_path / "test.csv", "config": SMALL}
+    packs, report = prepare_packs(tmp_path / "packs", tmp_path / "cache", head, **lists)
+    assert [(p.index.clip, p.index.person) for p in packs] == [("run", "P1"), ("walk", "walk")]
+    assert report["left_out"] == {"jump": "test.csv names its person P2"}
+    (tmp_path / "test.csv").write_text("name,person\na.mp4,walk\nb.mp4,P1\nc.mp4,P2\n")
+    with pytest.raises(HeadwarpError, match=r"expected a clip to train on, got none: jump: test\.csv"):
+        prepare_packs(tmp_path / "packs", tmp_path / "cache", head, **lists)
+
+
+def test_several_folders_of_packs_are_one_set_and_clips_among_them_are_told(footage, head, tmp_path):
+    toy_pack(tmp_path / "a", head, "walk")
+    toy_pack(tmp_path / "b", head, "run", seed=1)
+    packs, _ = prepare_packs([tmp_path / "b", tmp_path / "a"], tmp_path / "cache", head, config=SMALL)
+    assert [pack.index.clip for pack in packs] == ["run", "walk"]
+    with pytest.raises(HeadwarpError, match=r"got packs in .*a and none in .*clips; clips are packed below"):
+        prepare_packs([footage / "clips", tmp_path / "a"], tmp_path / "cache", head, config=SMALL)
+    toy_pack(tmp_path / "c", head, "jump", config=PackConfig(size=32))
+    with pytest.raises(ModelFileError, match=r"c: expected packs of 64 pixels, got 32; pass that --size"):
+        prepare_packs([tmp_path / "a", tmp_path / "c"], tmp_path / "cache", head, config=SMALL)
+
+
 @needs_mediapipe
 def test_the_astronaut_without_a_fit_is_fitted_and_a_clip_without_a_face_left_out(tmp_path, monkeypatch):
     head = ready_head("builtin")
@@ -193,6 +219,10 @@ def test_the_astronaut_without_a_fit_is_fitted_and_a_clip_without_a_face_left_ou
     assert np.isfinite(packs[0].fit().landmarks).all()
     monkeypatch.setattr(tool, "fit_frames", lambda *_: pytest.fail("fitted again"))
     (tmp_path / "clips" / "wall.mp4").unlink()
+    _, report = prepare_packs(tmp_path / "clips", tmp_path / "cache", head, config=PackConfig(size=96))
+    assert report["made"] == 1
+    monkeypatch.undo()
+    (tmp_path / "cache" / "fits" / "sway.npz").write_bytes(b"damaged")
     _, report = prepare_packs(tmp_path / "clips", tmp_path / "cache", head, config=PackConfig(size=96))
     assert report["made"] == 1
 

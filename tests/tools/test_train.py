@@ -60,6 +60,8 @@ def test_clips_become_an_animator(footage, tmp_path):
         load_animator("pwm", step)
     assert "3 steps" in tool.describe(report)
     assert "held out: L1" in tool.describe(report)
+    lost = {**report, "left_out": {"wall": "wall: no face found"}}
+    assert "1 clips were left out\n  left out: wall: wall: no face found" in tool.describe(lost)
 
 
 def test_run_again_it_goes_on(footage, tmp_path):
@@ -147,7 +149,7 @@ def test_clips_to_measure_on_may_be_others(footage, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({"recipe": "pwm/best"}, "expected one of pwm/official, pwm/paper, pwm/residual, got 'pwm/best'"),
+        ({"recipe": "pwm/best"}, "pwm/official, pwm/paper, pwm/personal, pwm/residual, got 'pwm/best'"),
         ({"recipe": "pwm"}, "pwm has the modes pwm/official"),
         ({"steps": None}, "--steps, --minutes: expected at least one"),
         ({"size": 100}, "--size: expected a multiple of 32 pixels, got 100"),

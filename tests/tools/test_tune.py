@@ -95,6 +95,8 @@ def test_several_clips_are_one_person(footage, tmp_path):
         ({"size": 100}, "expected a multiple of 32"),
         ({"checkpoint": "none.safetensors"}, "no such checkpoint"),
         ({"steps": 0}, "--steps: expected 1 or more"),
+        ({"batch": 0}, "--batch, --workers: expected at least 1 and 0, got 0 and 0"),
+        ({"workers": -1}, "--batch, --workers: expected at least 1 and 0, got 2 and -1"),
     ],
 )
 def test_mistakes_are_told(footage, tmp_path, changes, text):
@@ -103,6 +105,13 @@ def test_mistakes_are_told(footage, tmp_path, changes, text):
     with pytest.raises(HeadwarpError) as caught:
         run(dataclasses.replace(asked(footage, tmp_path), **changed))
     assert text in str(caught.value)
+
+
+def test_packs_that_cannot_be_written_to_are_trained_on(footage, tuned, tmp_path, monkeypatch):
+    monkeypatch.setattr("headwarp.tools.training_data.os.access", lambda *_: False)
+    report = run(asked(footage, tmp_path, steps=1))
+    assert report["data"]["keep"] == "nothing"
+    assert tuned[1]["data"]["keep"] == "sources"
 
 
 def test_a_checkpoint_of_another_animator_is_refused(footage, tmp_path):
