@@ -260,15 +260,22 @@ def _halved(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return blocks.mean((1, 3)).round().astype(np.uint8)
 
 
+def _found(report: Mapping[str, Any]) -> str:
+    """What the detector found; nobody may look at the camera, and no face may be found."""
+    if not report["found"]:
+        return "no face found"
+    return (
+        f"a face found in {100 * report['found']:.1f} %; "
+        f"{report['percent_68']:.2f} % of the canthal distance off over 68 points, "
+        f"{report['percent_468']:.2f} % over 468"
+    )
+
+
 def describe(report: Mapping[str, Any]) -> str:
     """What was made, or what was measured."""
     lines = []
     if "percent_68" in report:
-        lines.append(
-            f"{report['frames']} frames at |yaw| <= 40: a face found in {100 * report['found']:.1f} %; "
-            f"{report['percent_68']:.2f} % of the canthal distance off over 68 points, "
-            f"{report['percent_468']:.2f} % over 468"
-        )
+        lines.append(f"{report['frames']} frames at |yaw| <= 40: {_found(report)}")
     elif "output" in report:
         lines.append(
             f"{report['output']}: {report['clips']} clip(s), {report['frames']} frames, "

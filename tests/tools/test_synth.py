@@ -7,9 +7,11 @@ import json
 import numpy as np
 import pytest
 
+from headwarp.tools import synth as tool
 from headwarp.tools.cli import main
 from headwarp.tools.synth import Synth, partition_of, recipes_of
 from headwarp.training.data.synthetic import Recipe
+from headwarp.training.data.synthetic.check import FrameCheck, summary
 
 OPTIONS = ("--identities", "2", "--frames", "3", "--size", "48", "--test-share", "0.5", "--occluders", "0")
 
@@ -93,3 +95,11 @@ def test_a_detector_finds_them(tmp_path, capsys):
     assert report["found"] == 1.0
     assert report["percent_68"] < 4
     assert "outer-canthal" in report["definition"]
+
+
+@pytest.mark.parametrize(
+    "checks", [[FrameCheck(10.0, False, np.nan, np.nan)], [FrameCheck(60.0, True, 2.0, 2.0)]]
+)
+def test_nobody_found_or_nobody_facing_is_said(checks):
+    report = {"ok": False, **summary({"syn": checks}), "messages": []}
+    assert "at |yaw| <= 40: no face found" in tool.describe(report)
