@@ -33,49 +33,49 @@ OF_CLIPS = ("stride", "frames")
 class Evaluate:
     """Measure animators beside baselines: clips that drive their own first face, or pairs of persons.
 
-    Attributes:
-        clips: a clip, or a folder of clips: the clip's frames are the truth.
-        pairs: a list (.csv) of source and driving, columns source, driving and frame as wanted.
-        root: folder in which the names of the list are found; that of the list where not given.
-        animator: the animators to measure; copy, similarity and tps stand beside them.
-        checkpoint: weights, each of the animator that its file names; several of one are measured each.
-        head: built-in, or a head file.
-        stride: every how many frames are measured (fits always see the whole clip).
-        frames: share of every clip that is measured, START:END in 0..1; the source stays the first frame.
-        relative: of pairs: add the driver's change to the source's own pose; the default.
-        absolute: of pairs: take the driver's pose and expression themselves; both may be given.
-        same_person: of pairs: both are frames of one clip, and the driving ones are the truth.
-        per_pair: of pairs: driving frames, in runs of three neighbours spread over the clip.
-        size: of pairs: side of the window in pixels.
-        still_camera: do not follow the background's motion.
-        sheet: write a contact sheet here.
-        against: an animator; the others are compared with it, with 95 % intervals.
-        arcface: weights of a face recognition network, for csim and aed_id.
-        inception: weights of Inception-V3, for fid.
-        lpips: weights of LPIPS.
-        device: where animators and networks work: cpu, cuda.
+    Every number is printed with its definition.
     """
 
     clips: Path | None = None
+    """A clip, or a folder of clips: the clip's frames are the truth."""
     pairs: Path | None = None
+    """A list (.csv) of source and driving, columns source, driving and frame as wanted."""
     root: Path | None = None
+    """Folder in which the names of the list are found; that of the list where not given."""
     animator: tuple[str, ...] = ("geometry",)
+    """The animators to measure; copy, similarity and tps stand beside them."""
     checkpoint: tuple[Path, ...] = ()
+    """Weights, each of the animator that its file names; several of one are measured each."""
     head: str = "builtin"
+    """Built-in, or a head file."""
     stride: int = 1
+    """Every how many frames are measured (fits always see the whole clip)."""
     frames: str = "0:1"
+    """Share of every clip that is measured, START:END in 0..1; the source stays the first frame."""
     relative: FlagCreatePairsOff[bool] = False
+    """Of pairs: add the driver's change to the source's own pose; the default for clips."""
     absolute: FlagCreatePairsOff[bool] = False
+    """Of pairs: take the driver's pose and expression themselves; both may be given."""
     same_person: FlagCreatePairsOff[bool] = False
+    """Of pairs: both are frames of one clip, and the driving ones are the truth."""
     per_pair: int = 24
+    """Of pairs: driving frames, in runs of three neighbours spread over the clip."""
     size: int = 256
+    """Of pairs: side of the window in pixels."""
     still_camera: bool = False
+    """Do not follow the background's motion."""
     sheet: Path | None = None
+    """Write a contact sheet here."""
     against: str | None = None
+    """An animator; the others are compared with it, with 95 % intervals."""
     arcface: Path | None = None
+    """Weights of a face recognition network, for csim and aed_id."""
     inception: Path | None = None
+    """Weights of Inception-V3, for fid."""
     lpips: Path | None = None
+    """Weights of LPIPS."""
     device: str = "cpu"
+    """Where animators and networks work: cpu, cuda."""
 
 
 def run(config: Evaluate) -> dict[str, Any]:

@@ -35,7 +35,6 @@ def packs(head, tmp_path_factory):
 def pair(packs, head):
     made = PairMaker(packs, head).make(PairIndex(0, 0, 0, 3))
     assert made.layers.residual.abs().max() > 0.05  # else a wrong residual would not be seen
-    assert made.layers.hollow.max() >= 0
     return made
 
 
