@@ -1,4 +1,8 @@
-"""One step: batches, losses, gradients, and either every network is stepped or none."""
+"""One step: batches, losses, gradients, and either every network is stepped or none.
+
+With the loss scaler of half precision a network whose gradients overflow is not stepped, and the scale falls;
+the others are. That is the scaler's way to its scale, and not counted as skipped.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +56,8 @@ def update(
         left: folder where a batch is left whose losses are not finite.
 
     Raises:
-        NonFiniteError: nothing was stepped and no gradient or buffer has changed.
+        NonFiniteError: nothing was stepped and no gradient is left; with ``on_nonfinite="skip"`` buffers are
+            as they were, too.
         HeadwarpError: the batches ended, or the device's memory.
     """
     buffers = _buffers(machinery) if config.on_nonfinite == "skip" else []

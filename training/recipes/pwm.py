@@ -195,13 +195,14 @@ class PwmRecipe:
         if turn == "discriminator":
             return self._judged(networks["discriminator"], batch, made)
         terms: dict[str, Tensor] = {}
+        real = self._true_features(networks, batch)
         for suffix, image in self._pictures(made):
             if suffix == "" or self.config.warped == "last":
                 if self.config.pixel_weight:
                     terms[f"pixel{suffix}"] = self.config.pixel_weight * pixel_l1(image, batch.driving)
                 terms[self._likeness + suffix] = self._alike([WarpedLevel(image, batch.driving)])
-            if self.config.adversarial is not None:
-                terms |= self._played(networks["discriminator"], image, batch, suffix)
+            if real is not None:
+                terms |= self._played(networks["discriminator"], image, real, suffix)
         if self.config.warped == "every":
             terms[f"{self._likeness}_warped"] = self._alike(
                 warped_levels(batch.source, batch.driving, made.flows)
@@ -264,14 +265,26 @@ class PwmRecipe:
         images, targets = [level.image for level in levels], [level.target for level in levels]
         return perceptual.perceptual_levels(images, targets, features, config)
 
+    def _true_features(self, networks: Mapping[str, nn.Module], batch: PairBatch) -> Judgement | None:
+        """What the discriminator makes of the true pictures, to be matched; None without a game.
+
+        As in the public code it judges in training mode in the generator's turn too: its batch norms take
+        the statistics of the pictures at hand. So every judgement moves running statistics and the vectors
+        of the spectral norms: buffers, which a checkpoint holds, and which are the same on every process or
+        averaged over them.
+        """
+        if self.config.adversarial is None:
+            return None
+        with torch.no_grad():
+            judged: Judgement = networks["discriminator"](batch.driving)
+        return judged
+
     def _played(
-        self, discriminator: nn.Module, image: Tensor, batch: PairBatch, suffix: str
+        self, discriminator: nn.Module, image: Tensor, real: Judgement, suffix: str
     ) -> dict[str, Tensor]:
         """The game from the generator's side, and the discriminator's features as a measure."""
         assert self.config.adversarial is not None
         fake: Judgement = discriminator(image)
-        with torch.no_grad():
-            real: Judgement = discriminator(batch.driving)
         return {
             f"adversarial{suffix}": adversarial.generator_loss(fake.logits, self.config.adversarial),
             f"matching{suffix}": matching.feature_matching(
@@ -282,9 +295,9 @@ class PwmRecipe:
     def _judged(self, discriminator: nn.Module, batch: PairBatch, made: PwmOutput) -> dict[str, Tensor]:
         """The game from the discriminator's side."""
         assert self.config.adversarial is not None
-        terms = {}
+        terms, real = {}, discriminator(batch.driving)
         for suffix, image in self._pictures(made):
-            real, fake = discriminator(batch.driving), discriminator(image.detach())
+            fake = discriminator(image.detach())
             terms[f"judged{suffix}"] = adversarial.discriminator_loss(
                 real.logits, fake.logits, self.config.adversarial
             )

@@ -1,6 +1,7 @@
 """The recipes of PWM: what each mode is made of, that its terms teach the right network, its checkpoint."""
 
 import dataclasses
+import itertools
 
 import pytest
 import torch
@@ -11,6 +12,9 @@ from headwarp.geom.errors import HeadwarpError, ModelFileError
 from headwarp.geom.nets.vgg import Vgg19
 from headwarp.geom.nets.weights import load_backbone
 from headwarp.training.data.pairs.batch import PairBatch
+from headwarp.training.engine.config import EngineConfig
+from headwarp.training.engine.loop import train
+from headwarp.training.engine.store import newest
 from headwarp.training.losses.perceptual import perceptual_loss
 from headwarp.training.losses.warped import WarpedLevel
 from headwarp.training.recipes import load_recipe, recipe_entry
@@ -126,6 +130,16 @@ def test_the_paper_and_its_public_code_differ_where_the_notes_say():
     assert (paper.pixel_weight, official.pixel_weight) == (0.0, 10.0)
     assert (paper.warped, official.warped) == ("last", "every")
     assert (paper.learning_rate, official.learning_rate) == (2e-4, 2e-4)
+    assert (paper.betas, paper.weight_decay) == (official.betas, official.weight_decay) == ((0.9, 0.999), 0.0)
+    assert paper.perceptual.taps == ("relu1_2", "relu2_2", "relu3_4", "relu4_4", "relu5_4")
+    assert official.perceptual.taps == tuple(f"relu{block}_1" for block in range(1, 6))
+    for family in ("perceptual", "matching", "adversarial"):
+        summed, averaged = getattr(paper, family), getattr(official, family)
+        assert (summed.reduction, averaged.reduction) == ("sum", "mean")
+        assert (summed.weight, averaged.weight) == (1.0, 1.0 if family == "adversarial" else 10.0)
+    exact, legacy = paper.network.network, official.network.network
+    assert (exact.alpha, exact.legacy_grid, exact.padding_mode) == ("none", False, "border")
+    assert (legacy.alpha, legacy.legacy_grid, legacy.padding_mode) == ("ignored", True, "zeros")
 
 
 @pytest.mark.parametrize("name", ["pwm/paper", "pwm/official"])
@@ -157,6 +171,25 @@ def test_turns_teach_their_own_network_alone(name):
     assert any(p.grad is not None and bool(p.grad.any()) for p in networks["discriminator"].parameters())
     sum(recipe.losses("generator", networks, batch, made).values()).backward()
     assert any(p.grad is not None and bool(p.grad.any()) for p in networks["generator"].parameters())
+
+
+def test_a_game_that_was_interrupted_goes_on_to_the_same_bits(tmp_path):
+    def batches(first, *, rank, world):
+        for number in itertools.count(first):
+            whole = pairs()
+            yield dataclasses.replace(whole, driving=torch.roll(whole.driving, number, 3))
+
+    states = []
+    for name, ends in (("whole", (2,)), ("parts", (1, 2))):
+        for steps in ends:
+            config = EngineConfig(steps=steps, ema=0.9, pictures_every=1)
+            train(small("pwm/paper", "both"), batches, output=tmp_path / name, config=config)
+        states.append(newest(tmp_path / name / "checkpoints", say=print)[0].tensors)
+    one, other = states
+    assert one.keys() == other.keys()
+    assert [key for key in one if not torch.equal(one[key], other[key])] == []
+    assert any(key.endswith("running_var") for key in one if key.startswith("network/discriminator"))
+    assert any(key.endswith("._v") for key in one if key.startswith("network/discriminator"))
 
 
 @pytest.mark.parametrize("guidance", ["codes", "both"])
