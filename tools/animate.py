@@ -19,16 +19,19 @@ from ..flame.posing import apply_pose
 from ..geom.crops import Crop, crop_image
 from ..geom.errors import HeadwarpError
 from ..training.data.portrait import Frame, Portrait, to_frame, to_image
-from ..warping.animators import Animator, load_animator
+from ..warping.animators import Animator
 from .drivers import Driver, open_driver
 from .heads import ready_head
 from .performance import (
     CLIPS,
     PICTURES,
+    Precision,
     check_device,
     check_output,
     check_window,
     full_frames,
+    inference_of,
+    open_animator,
     perform,
     progress,
     provenance_facts,
@@ -84,6 +87,10 @@ class Animate:
     """Frames per second; the driver's own where not given, 25 where it has none."""
     device: str = "cpu"
     """Where the animator works: cpu, cuda."""
+    compile: bool = False
+    """torch.compile the animator's network: a minute at the first frame, quicker frames from then on."""
+    precision: Precision = "32"
+    """Of a compiled network: bf16 is quicker where the device computes in it."""
     provenance: bool = True
     """Say in the file, and in a JSON beside it, how it was made."""
 
@@ -140,7 +147,7 @@ def animate(
         HeadwarpError: unknown animator, contradictory options, or a file that cannot be read.
     """
     place = check_device(device)
-    maker = load_animator(animator) if isinstance(animator, str) else animator
+    maker = open_animator(animator, device=place) if isinstance(animator, str) else animator
     check_window(maker, size, name=animator if isinstance(animator, str) else type(maker).__name__)
     model = ready_head(head)
     driver = open_driver(driving, model)
@@ -220,7 +227,8 @@ def run(config: Animate) -> dict[str, Any]:
         raise HeadwarpError("--panels: expected --panels or --full-frame, got both")
     check_output(config.output, [*CLIPS, *PICTURES], what="a clip or a picture")
     place = check_device(config.device)
-    animator = load_animator(config.animator, config.checkpoint)
+    chosen = inference_of(compile=config.compile, precision=config.precision)
+    animator = open_animator(config.animator, config.checkpoint, device=place, inference=chosen)
     check_window(animator, config.size, name=config.animator)
     model = ready_head(config.head)
     driver = open_driver(

@@ -20,10 +20,9 @@ from ..flame.posing import apply_pose, posed_vertices
 from ..geom.errors import HeadwarpError
 from ..training.data.portrait import Frame, Portrait, to_frame, to_image
 from ..training.data.provenance import Provenance
-from ..warping.animators import load_animator
 from .draw import blend, shaded, view_of
 from .heads import ready_head
-from .performance import perform, progress, provenance_facts, provenance_of, windows
+from .performance import open_animator, perform, progress, provenance_facts, provenance_of, windows
 from .portrait import as_frames, open_portrait
 
 FPS = 25
@@ -119,7 +118,7 @@ def run(config: Demo) -> dict[str, Any]:
     _check(config)
     clock = _Clock()
     model = ready_head(config.head)
-    animator = load_animator(config.animator, config.checkpoint)
+    animator = open_animator(config.animator, config.checkpoint)
     picture = _photo(config.photo)
     clock.lap("load")
     portrait = open_portrait(picture, head=model, size=config.size)

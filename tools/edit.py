@@ -16,7 +16,7 @@ from ..flame.pose_track import absolute, read_pose_track
 from ..flame.posing import apply_pose, head_pose
 from ..geom.errors import HeadwarpError
 from ..training.data.portrait import Frame, Portrait
-from ..warping.animators import Animation, Animator, load_animator
+from ..warping.animators import Animation, Animator
 from .heads import ready_head
 from .performance import (
     CLIPS,
@@ -25,6 +25,7 @@ from .performance import (
     check_output,
     check_window,
     full_frames,
+    open_animator,
     perform,
     progress,
     provenance_facts,
@@ -140,7 +141,7 @@ def edit_track(
 ) -> Iterator[Frame]:
     """One photo in many poses; arguments as in `edit`, each frame is made when it is asked for."""
     place = check_device(device)
-    maker = load_animator(animator) if isinstance(animator, str) else animator
+    maker = open_animator(animator, device=place) if isinstance(animator, str) else animator
     check_window(maker, size, name=animator if isinstance(animator, str) else type(maker).__name__)
     model = ready_head(head)
     picture = next(iter(as_frames(photo)))
@@ -169,7 +170,7 @@ def run(config: Edit) -> dict[str, Any]:
     began = time.perf_counter()
     _check(config)
     place = check_device(config.device)
-    animator = load_animator(config.animator, config.checkpoint)
+    animator = open_animator(config.animator, config.checkpoint, device=place)
     check_window(animator, config.size, name=config.animator)
     model = ready_head(config.head)
     poses = poses_of(config, model)

@@ -21,12 +21,12 @@ from .evaluation.pair_options import ListFacts, PairOptions, labels, open_list
 from .evaluation.pairs import measure_pairs
 from .evaluation.report import check_against, describe, progress, report_of, write_sheet_of
 from .heads import ready_head
-from .performance import check_device, check_window
+from .performance import Precision, check_device, check_window, inference_of
 
 __all__ = ["Evaluate", "describe", "evaluate", "run"]
 
-OF_PAIRS = ("root", "relative", "absolute", "same_person", "per_pair", "size")
-OF_CLIPS = ("stride", "frames")
+OF_PAIRS: tuple[str, ...] = ("root", "relative", "absolute", "same_person", "per_pair", "size")
+OF_CLIPS: tuple[str, ...] = ("stride", "frames")
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,10 @@ class Evaluate:
     """Weights of LPIPS."""
     device: str = "cpu"
     """Where animators and networks work: cpu, cuda."""
+    compile: bool = False
+    """torch.compile the animators' networks, anew for every size of clip: a minute each."""
+    precision: Precision = "32"
+    """Of compiled networks; bf16 is quicker where the device computes in it."""
 
 
 def run(config: Evaluate) -> dict[str, Any]:
@@ -129,7 +133,8 @@ def _evaluated(config: Evaluate, head: str | Path | HeadModel) -> dict[str, Any]
         raise HeadwarpError(f"--stride: expected 1 or more, got {config.stride}")
     names = names_of(config.animator)
     device = check_device(config.device)
-    animators = load_animators(names, config.checkpoint, device=device)
+    chosen = inference_of(compile=config.compile, precision=config.precision)
+    animators = load_animators(names, config.checkpoint, device=device, inference=chosen)
     networks = load_networks(
         arcface=config.arcface, inception=config.inception, lpips=config.lpips, device=device
     )

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import repeat
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -17,12 +17,14 @@ from ..geom.displacement import dilate
 from ..geom.errors import HeadwarpError
 from ..training.data.portrait import Frame, Portrait, to_frame
 from ..training.data.provenance import COMPOSITE_WITH_TRAINED, ENHANCED, Provenance
-from ..warping.animators import Animation, Animator, frame_multiple
+from ..warping.animators import Animation, Animator, frame_multiple, load_animator
 from ..warping.composite import paste_back
+from ..warping.inference import InferenceConfig, prepare_animator_
 
 PICTURES = (".png", ".jpg", ".jpeg")
 CLIPS = (".mp4", ".m4v", ".mov", ".mkv")
 PERSON_MARGIN = 0.02  # of the window: how far around the person a pasted window reaches
+Precision = Literal["32", "bf16"]
 Kept = TypeVar("Kept")
 Maker = TypeVar("Maker")
 
@@ -85,6 +87,26 @@ def ready(animator: Maker, device: torch.device | str) -> Maker:
     if isinstance(animator, torch.nn.Module):
         animator.to(torch.device(device)).eval().requires_grad_(False)
     return animator
+
+
+def open_animator(
+    name: str,
+    checkpoint: Path | None = None,
+    *,
+    device: torch.device | str = "cpu",
+    inference: InferenceConfig | None = None,
+) -> Animator:
+    """An animator for use alone, on its device, its network prepared: see `prepare_animator_`.
+
+    Raises:
+        HeadwarpError: what `load_animator` and `prepare_animator_` raise.
+    """
+    return prepare_animator_(ready(load_animator(name, checkpoint), device), inference)
+
+
+def inference_of(*, compile: bool, precision: Precision) -> InferenceConfig:
+    """What the options of a command ask for."""
+    return InferenceConfig(compile, bfloat16=precision == "bf16")
 
 
 def perform(

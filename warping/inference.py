@@ -7,8 +7,10 @@ first frame; in float32 it gains nothing over `prepare_` on a CPU, in bfloat16 i
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -17,7 +19,13 @@ from torch import Tensor, nn
 from ..geom.errors import HeadwarpError
 from ..geom.nets.folding import fold_norms_
 from ..geom.nets.packing import pack_convolutions_
+from .posed_layers import PosedLayers
 from .progressive import ProgressiveFeatures, ProgressiveOutput, ProgressiveWarping
+from .residual import ResidualOutput, ResidualWarping
+
+Network = ProgressiveWarping | ResidualWarping
+Made = TypeVar("Made")
+_LOG = logging.getLogger("headwarp")
 
 
 def prepare_(network: ProgressiveWarping, *, pack: bool = True) -> ProgressiveWarping:
@@ -51,10 +59,121 @@ def bfloat16_pays() -> bool:
     return torch.backends.mkldnn.is_available() and bool(operations._is_mkldnn_bf16_supported())
 
 
-class CompiledDecoder:
+@dataclass(frozen=True)
+class InferenceConfig:
+    """How an animator computes once it is trained.
+
+    Attributes:
+        compile: its decoder through ``torch.compile``, for every size of frame at the first one.
+        bfloat16: convolutions in bfloat16, where the device has it; only together with ``compile``.
+    """
+
+    compile: bool = False
+    bfloat16: bool = False
+
+
+def prepare_animator_(animator: Made, config: InferenceConfig | None = None) -> Made:
+    """Make an animator ready to animate and for nothing else, in place, on the device where it is.
+
+    Progressive networks are prepared by `prepare_`: pictures are the same, in about half the time on a CPU,
+    and the weights lie in memory once. Afterwards the animator cannot be saved, trained or moved; load its
+    checkpoint again for that. An animator without a network stays as it is.
+
+    Args:
+        animator: of `load_animator`, moved to its device.
+        config: how; the default compiles nothing.
+
+    Returns:
+        The same animator.
+
+    Raises:
+        HeadwarpError: nothing in it can be compiled, bfloat16 without ``compile``, or a device that does not
+            compute in bfloat16.
+
+    Example:
+        >>> from headwarp import load_animator
+        >>> animator = prepare_animator_(load_animator("pwm"))
+    """
+    config = config or InferenceConfig()
+    prepare = getattr(animator, "prepare_", None)
+    if prepare is not None:
+        prepare(config)
+    elif config.compile or config.bfloat16:
+        raise HeadwarpError(
+            f"compile: expected an animator with a network, such as pwm, got {type(animator).__name__}"
+        )
+    return animator
+
+
+def preparable(animator: object) -> bool:
+    """Whether an animator has a network that `prepare_animator_` can compile."""
+    return hasattr(animator, "prepare_")
+
+
+def prepare_network_(network: Network, config: InferenceConfig) -> CompiledDecoder | CompiledResidual | None:
+    """A network of `PwmNetwork` made ready in place, see `prepare_animator_`.
+
+    Returns:
+        What decodes in its place; None: itself.
+    """
+    if config.bfloat16:
+        _check_bfloat16(config, next(network.parameters()).device)
+    if isinstance(network, ResidualWarping):
+        network.eval().requires_grad_(False)
+        return CompiledResidual(network, bfloat16=config.bfloat16) if config.compile else None
+    prepare_(network, pack=not config.compile)
+    return CompiledDecoder(network, bfloat16=config.bfloat16) if config.compile else None
+
+
+def _check_bfloat16(config: InferenceConfig, device: torch.device) -> None:
+    if not config.compile:
+        raise HeadwarpError(
+            "bfloat16: expected compile with it; alone, weights are converted anew for every frame"
+        )
+    has = torch.cuda.is_bf16_supported() if device.type == "cuda" else bfloat16_pays()
+    if not has:
+        raise HeadwarpError(
+            f"bfloat16: this {device.type} has no instructions for it (a CPU needs avx512_bf16 or amx), and "
+            "would be slower than in float32; leave it out"
+        )
+
+
+class _Compiled:
+    """``decode`` of a network through ``torch.compile``, its weights frozen into the program."""
+
+    def __init__(self, network: Network, *, bfloat16: bool) -> None:
+        if network.training or any(parameter.requires_grad for parameter in network.parameters()):
+            raise HeadwarpError("network: expected one made ready for inference; call prepare_ first")
+        if not any(True for _ in network.parameters()):
+            raise HeadwarpError(
+                "network: expected plain weights, got packed ones; prepare_ it with pack=False"
+            )
+        self.bfloat16 = bfloat16
+        self._decode: Any = torch.compile(network.decode, dynamic=False)
+        self._sizes: set[tuple[int, ...]] = set()
+
+    @contextlib.contextmanager
+    def _context(self, like: Tensor) -> Iterator[None]:
+        """No gradients, the weights frozen while it compiles, bfloat16 if asked for."""
+        from torch._inductor import config as inductor
+
+        batch, _, height, width = like.shape
+        if (batch, height, width) not in self._sizes:
+            self._sizes.add((batch, height, width))
+            _LOG.warning(
+                "compiling for %d frame(s) of %d x %d: the first one takes a minute or so",
+                *(batch, width, height),
+            )
+        half = torch.autocast(like.device.type, dtype=torch.bfloat16, enabled=self.bfloat16)
+        with torch.no_grad(), inductor.patch(freezing=True), half:
+            yield
+
+
+class CompiledDecoder(_Compiled):
     """`ProgressiveWarping.decode` through ``torch.compile``, its weights frozen into the program.
 
-    The first call for every new shape compiles, for about half a minute: `warm` does that beforehand.
+    The first call for every new shape compiles, for about half a minute, and says so in the log: `warm` does
+    that beforehand. After eight shapes the last ones run as they are written.
 
     Args:
         network: of `prepare_` with ``pack=False``; its weights must not change any more.
@@ -70,14 +189,8 @@ class CompiledDecoder:
     """
 
     def __init__(self, network: ProgressiveWarping, *, bfloat16: bool = False) -> None:
-        if network.training or any(parameter.requires_grad for parameter in network.parameters()):
-            raise HeadwarpError("network: expected one made ready for inference; call prepare_ first")
-        if not any(True for _ in network.parameters()):
-            raise HeadwarpError(
-                "network: expected plain weights, got packed ones; prepare_ it with pack=False"
-            )
-        self.network, self.bfloat16 = network, bfloat16
-        self._decode = torch.compile(network.decode, dynamic=False)
+        super().__init__(network, bfloat16=bfloat16)
+        self.network = network
 
     def __call__(
         self,
@@ -86,7 +199,7 @@ class CompiledDecoder:
         flow: Float[Tensor, "#B 2 H W"] | None = None,
     ) -> ProgressiveOutput:
         """As `ProgressiveWarping.decode`, without gradients."""
-        with self._context(guidance.device.type):
+        with self._context(guidance):
             return self._decode(features, guidance, flow)
 
     def warm(self, size: tuple[int, int], *, batch: int = 1) -> CompiledDecoder:
@@ -102,11 +215,24 @@ class CompiledDecoder:
             self(features, guidance, flow)
         return self
 
-    @contextlib.contextmanager
-    def _context(self, device: str) -> Iterator[None]:
-        """No gradients, the weights frozen while it compiles, bfloat16 if asked for."""
-        from torch._inductor import config as inductor
 
-        half = torch.autocast(device, dtype=torch.bfloat16, enabled=self.bfloat16)
-        with torch.no_grad(), inductor.patch(freezing=True), half:
-            yield
+class CompiledResidual(_Compiled):
+    """`ResidualWarping.decode` through ``torch.compile``, as `CompiledDecoder`.
+
+    Args:
+        network: in evaluation mode, without gradients; its weights must not change any more.
+        bfloat16: convolutions in bfloat16; the heads of flow, matte and paint stay in float32.
+    """
+
+    def __init__(self, network: ResidualWarping, *, bfloat16: bool = False) -> None:
+        super().__init__(network, bfloat16=bfloat16)
+
+    def __call__(
+        self,
+        features: tuple[Tensor, ...],
+        layers: PosedLayers,
+        codes: Float[Tensor, "B C H W"] | None = None,
+    ) -> ResidualOutput:
+        """As `ResidualWarping.decode`, without gradients."""
+        with self._context(layers.flow):
+            return self._decode(features, layers, codes)

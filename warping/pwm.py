@@ -7,7 +7,7 @@ geometry knows of a pair (`PosedLayers`, posed meshes) and makes the picture.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -17,6 +17,7 @@ from ..geom.codes import NeuralCodes, TexelCodes, VertexCodes
 from ..geom.errors import HeadwarpError
 from ..geom.rasterizer import Fragments
 from .animators.geometry import GeometryConfig
+from .inference import CompiledDecoder, CompiledResidual
 from .posed_layers import PosedLayers
 from .progressive import ProgressiveConfig, ProgressiveFeatures, ProgressiveWarping, guidance_maps
 from .residual import ResidualConfig, ResidualWarping
@@ -96,6 +97,7 @@ class PwmNetwork(nn.Module):
     Attributes:
         network: of the config's mode.
         codes: posed neural codes, or None.
+        compiled: what decodes in the network's place once it is compiled; see `inference`.
     """
 
     def __init__(self, config: PwmConfig) -> None:
@@ -107,6 +109,7 @@ class PwmNetwork(nn.Module):
             else ProgressiveWarping(config.network)
         )
         self.codes: NeuralCodes | None = _codes(config)
+        self.compiled: CompiledDecoder | CompiledResidual | None = None
 
     def encode(
         self,
@@ -151,13 +154,14 @@ class PwmNetwork(nn.Module):
             codes = self._posed(verts, faces, layers.flow)
         else:
             codes = self.codes.at(fragments, verts, faces)
+        decode: Any = self.compiled or self.network.decode
         if isinstance(self.network, ResidualWarping):
             assert not isinstance(features, ProgressiveFeatures)
-            made = self.network.decode(features, layers, codes)
+            made = decode(features, layers, codes)
             return PwmOutput(made.image, made.warped, made.flow, made.flows, made.matte, 1 - made.paint)
         assert isinstance(features, ProgressiveFeatures)
         guidance = guidance_maps(self.network.config, displacement=layers.displacement, codes=codes)
-        drawn = self.network.decode(features, guidance, layers.displacement)
+        drawn = decode(features, guidance, layers.displacement)
         blended = drawn.alpha is not None and self.network.config.alpha == "blended"
         occlusion = 1 - drawn.alpha if blended else None
         return PwmOutput(drawn.image, drawn.warped, drawn.flows[-1], drawn.flows, None, occlusion)

@@ -9,9 +9,10 @@ from face_pictures import needs_mediapipe, portrait, sway
 from PIL import Image
 
 from headwarp.geom.errors import HeadwarpError
+from headwarp.geom.nets.folding import FoldedSpadeResBlock
 from headwarp.tools import cli
 from headwarp.tools.animate import animate
-from headwarp.tools.performance import check_window, ready
+from headwarp.tools.performance import check_window, open_animator, ready
 from headwarp.training.data.media import VideoReader, VideoWriter
 from headwarp.warping.animators import frame_multiple, load_animator
 from headwarp.warping.animators.pwm import PwmAnimator
@@ -120,6 +121,39 @@ def test_what_cannot_work_is_said_at_once(files, options, text, capsys, monkeypa
     assert text in capsys.readouterr().err
 
 
+@needs_mediapipe
+@pytest.mark.parametrize("name", ["residual", "progressive"])
+def test_compiled_networks_animate_and_are_measured(files, tmp_path, name, monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch, "compile", lambda function, *, dynamic: compiled.append(1) or function)
+    assert cli.main([*words(files, checkpoint=f"{name}.safetensors", size="96"), "--compile"]) == 0
+    assert len(compiled) == 1
+    if name == "residual":
+        made = ["evaluate", "--clips", str(files / "clip.mp4"), "--animator", "geometry,pwm", "--stride", "3"]
+        assert cli.main([*made, "--checkpoint", str(files / "residual.safetensors"), "--compile"]) == 0
+        assert len(compiled) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (["--animator", "geometry", "--compile"], "expected an animator with a network, such as pwm"),
+        (["--animator", "pwm", "--precision", "bf16"], "bfloat16: expected compile with it"),
+        (["--animator", "pwm", "--compile", "--precision", "bf16"], "this cpu has no instructions for it"),
+    ],
+)
+@pytest.mark.parametrize("command", ["animate", "evaluate"])
+def test_what_cannot_be_compiled_is_said_at_once(files, command, options, text, capsys, monkeypatch):
+    monkeypatch.setattr("headwarp.warping.inference.bfloat16_pays", lambda: False)
+    inputs = {
+        "animate": ["--source", "photo.png", "--driving", "clip.mp4", "--output", "out.mp4"],
+        "evaluate": ["--clips", "clip.mp4"],
+    }
+    monkeypatch.chdir(files)
+    assert cli.main([command, *inputs[command], *options]) == 1
+    assert text in capsys.readouterr().err
+
+
 def test_a_newer_checkpoint_asks_for_an_upgrade(files, tmp_path, capsys, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr("headwarp.__version__", "99.0.0")
@@ -140,6 +174,12 @@ def test_multiples_are_those_of_the_network():
     check_window(load_animator("geometry"), 37, name="geometry")
     with pytest.raises(HeadwarpError, match="got 1; take 32"):
         check_window(PwmAnimator(PROGRESSIVE), 1, name="pwm")
+
+
+def test_commands_prepare_the_network_that_they_open(files):
+    made = open_animator("pwm", files / "progressive.safetensors")
+    assert any(isinstance(part, FoldedSpadeResBlock) for part in made.network.network.modules())
+    assert load_animator("pwm", files / "progressive.safetensors").state_dict()  # the library's stays whole
 
 
 def test_ready_sets_a_network_to_inference_on_its_device():

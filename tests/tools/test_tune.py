@@ -15,11 +15,15 @@ import headwarp.flame.detect
 from headwarp.geom.errors import HeadwarpError, ModelFileError
 from headwarp.tools import tune as tool
 from headwarp.tools.cli import main
+from headwarp.tools.performance import open_animator
 from headwarp.tools.tune import Tune, run, tuned_recipe
 from headwarp.training.data.pairs.thin import spread, thinned
 from headwarp.warping.animators import load_animator
 from headwarp.warping.animators.copy import CopyConfig
+from headwarp.warping.animators.pwm import PwmAnimator
 from headwarp.warping.checkpoints import load_checkpoint, save_checkpoint
+from headwarp.warping.progressive import ProgressiveConfig
+from headwarp.warping.pwm import PwmConfig
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +73,17 @@ def test_it_goes_on_from_a_checkpoint(footage, tuned, tmp_path):
     report = run(asked(footage, tmp_path, checkpoint=path))
     assert report["before"]["l1"] == pytest.approx(first["final"]["l1"], rel=1e-5)
     assert report["config"]["learning_rate"] == pytest.approx(3e-4)
+
+
+def test_a_progressive_checkpoint_is_tuned_after_it_has_animated(footage, tmp_path):
+    config = PwmConfig(ProgressiveConfig(width=2, min_channels=4, max_channels=16))
+    path = save_checkpoint(tmp_path / "a.safetensors", PwmAnimator(config), config=config, name="pwm")
+    open_animator("pwm", path)  # which prepares it
+    run(asked(footage, tmp_path, checkpoint=path, steps=1))
+    before, after = (load_checkpoint(tmp_path / f"{name}.safetensors").tensors for name in ("a", "me"))
+    key = "network.network.up_layers.x1_out.weight"
+    assert before.keys() == after.keys()
+    assert not torch.equal(before[key], after[key])
 
 
 def test_nothing_gained_is_said(tuned):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -86,8 +87,35 @@ torch.testing.assert_close(output.flows[-1], expected.flows[-1], rtol=0, atol=1e
 """
 
 
+TRACED_RESIDUAL = """
+import functools
+import sys
+import torch
+sys.path.insert(0, "tests/helpers")
+from toy_scene import driving, source
+from headwarp.warping.animators.pwm import PwmAnimator
+from headwarp.warping.inference import InferenceConfig, prepare_animator_
+from headwarp.warping.pwm import PwmConfig
+from headwarp.warping.residual import ResidualConfig
+animator = PwmAnimator(PwmConfig(ResidualConfig(channels=(4, 4, 4), stem=8, detail=4)))
+for parameter in animator.parameters():
+    torch.nn.init.normal_(parameter, std=0.1)
+drive = driving(torch.tensor([[2.0, 1.0]]))
+expected = animator.animate(animator.encode([source()]), drive)
+torch.compile = functools.partial(torch.compile, backend="eager", fullgraph=True)  # quick: traced alone
+prepare_animator_(animator, InferenceConfig(compile=True))
+shown = animator.animate(animator.encode([source()]), drive)
+torch.testing.assert_close(shown.image, expected.image, rtol=0, atol=1e-4)
+torch.testing.assert_close(shown.flow, expected.flow, rtol=0, atol=1e-3)
+"""
+
+
 @pytest.mark.slow
-def test_compiled_pictures():
+@pytest.mark.parametrize("program", [COMPILED, TRACED_RESIDUAL], ids=["progressive", "residual"])
+def test_compiled_pictures(program):
     """In a process of its own: what checks the shapes here is not to be compiled."""
-    done = subprocess.run([sys.executable, "-c", COMPILED], capture_output=True, text=True, check=False)
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=root
+    )
     assert done.returncode == 0, done.stderr[-2000:]

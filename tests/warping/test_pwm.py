@@ -7,12 +7,16 @@ import torch
 from toy_scene import FACES, VERTS, driving, source
 
 from headwarp.geom.errors import HeadwarpError, ModelFileError, ShapeError
+from headwarp.geom.nets.blocks import SameBlock, SpadeResBlock
+from headwarp.geom.nets.packing import PackedConvolution, packing_works
 from headwarp.geom.rasterizer import rasterize
+from headwarp.warping import inference
 from headwarp.warping.animators import load_animator
 from headwarp.warping.animators.geometry import GeometryAnimator, GeometryConfig
 from headwarp.warping.animators.pwm import PwmAnimator
 from headwarp.warping.checkpoints import save_checkpoint
-from headwarp.warping.progressive import official, paper
+from headwarp.warping.inference import InferenceConfig, prepare_animator_
+from headwarp.warping.progressive import ProgressiveConfig, official, paper
 from headwarp.warping.pwm import CodesConfig, PwmConfig, PwmNetwork, with_texture
 from headwarp.warping.residual import ResidualConfig
 
@@ -66,6 +70,73 @@ def test_a_checkpoint_rebuilds_the_animator(name, tmp_path):
     pictures = [a.animate(a.encode([cut(source())]), cut(driving(shifts))).image for a in (made, again)]
     assert torch.equal(*pictures)
     assert pictures[0].shape == (2, 3, *SIZE)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_prepared_animator_makes_the_same_pictures_and_is_not_saved(name, tmp_path):
+    made, src = animator(CONFIGS[name]), cut(source())
+    drive = cut(driving(torch.tensor([[0.0, 0], [3, -1]])))
+    expected = made.animate(made.encode([src]), drive)
+    assert prepare_animator_(made) is made
+    shown = made.animate(made.encode([src]), drive)
+    torch.testing.assert_close(shown.image, expected.image, rtol=0, atol=1e-4)
+    torch.testing.assert_close(shown.flow, expected.flow, rtol=0, atol=1e-3)
+    if isinstance(CONFIGS[name].network, ProgressiveConfig):  # weights lie in memory once
+        kinds = {type(part) for part in made.network.network.modules()}
+        assert not kinds & {SameBlock, SpadeResBlock, torch.nn.utils.parametrize.ParametrizationList}
+        assert (PackedConvolution in kinds) == packing_works()
+    with pytest.raises(HeadwarpError, match="prepared to animate and cannot be saved or trained"):
+        save_checkpoint(tmp_path / "a.safetensors", made, config=made.config, name="pwm")
+    with pytest.raises(HeadwarpError, match="load its checkpoint again"):
+        made.network.state_dict()
+
+
+@pytest.mark.parametrize("name", ["residual-both", "paper", "official-both"])
+def test_a_compiled_animator_runs_the_compiled_decoder(name, monkeypatch, caplog):
+    made, src, drive = animator(CONFIGS[name]), cut(source()), cut(driving(torch.tensor([[3.0, -1]])))
+    expected = made.animate(made.encode([src]), drive).image
+    called = []
+
+    def compiled(function, *, dynamic):
+        assert not dynamic
+
+        def run(*arguments):
+            called.append((torch.is_grad_enabled(), torch._inductor.config.freezing))
+            return function(*arguments)
+
+        return run
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    prepare_animator_(made, InferenceConfig(compile=True))
+    cache = made.encode([src])
+    for _ in range(2):
+        shown = made.animate(cache, drive).image
+    torch.testing.assert_close(shown, expected, rtol=0, atol=1e-4)
+    assert called == [(False, True)] * 2
+    assert caplog.text.count("compiling for 1 frame(s) of 64 x 64") == 1
+
+
+def test_bfloat16_is_for_compiled_networks_on_devices_that_have_it(monkeypatch):
+    monkeypatch.setattr(torch, "compile", lambda function, *, dynamic: function)
+    with pytest.raises(HeadwarpError, match="bfloat16: expected compile with it"):
+        prepare_animator_(animator(CONFIGS["paper"]), InferenceConfig(bfloat16=True))
+    monkeypatch.setattr(inference, "bfloat16_pays", lambda: False)
+    both = InferenceConfig(compile=True, bfloat16=True)
+    with pytest.raises(HeadwarpError, match="this cpu has no instructions for it"):
+        prepare_animator_(animator(CONFIGS["paper"]), both)
+    monkeypatch.setattr(inference, "bfloat16_pays", lambda: True)
+    for name in ("paper", "residual"):
+        made = prepare_animator_(animator(CONFIGS[name]), both)
+        image = made.animate(made.encode([cut(source())]), cut(driving())).image
+        assert image.dtype == torch.float32
+        assert bool(image.isfinite().all())
+
+
+def test_an_animator_without_a_network_is_prepared_as_it_is():
+    plain = load_animator("geometry")
+    assert prepare_animator_(plain) is plain
+    with pytest.raises(HeadwarpError, match="such as pwm, got GeometryAnimator"):
+        prepare_animator_(plain, InferenceConfig(compile=True))
 
 
 @pytest.mark.parametrize("name", CONFIGS)

@@ -10,6 +10,7 @@ import torch
 from ...geom.errors import HeadwarpError
 from ...warping.animators import Animator, load_animator, registration
 from ...warping.checkpoints import ANIMATOR, Checkpoint, load_checkpoint
+from ...warping.inference import InferenceConfig, preparable, prepare_animator_
 from ..performance import ready
 
 BASELINES = ("copy", "similarity", "tps")
@@ -35,15 +36,20 @@ def names_of(animators: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def load_animators(
-    names: Sequence[str], checkpoints: Sequence[Path] = (), *, device: torch.device | str = "cpu"
+    names: Sequence[str],
+    checkpoints: Sequence[Path] = (),
+    *,
+    device: torch.device | str = "cpu",
+    inference: InferenceConfig | None = None,
 ) -> dict[str, Animator]:
     """The baselines and the animators named, by the name that a report has for them.
 
     A checkpoint belongs to the animator that its header names. With several of one animator each is measured,
-    as ``NAME:STEM`` after its file.
+    as ``NAME:STEM`` after its file. Networks are prepared for use alone, as ``inference`` says.
 
     Raises:
-        HeadwarpError: a checkpoint of an animator that is not measured, or two of one file name.
+        HeadwarpError: a checkpoint of an animator that is not measured, two of one file name, or what
+            `prepare_animator_` raises, also where no animator has a network to compile.
         ModelFileError: a checkpoint that cannot be read.
     """
     device = torch.device(device)
@@ -68,4 +74,7 @@ def load_animators(
                     f"--checkpoint {checkpoint.path}: another one is called {label} too; rename one"
                 )
             animators[label] = ready(checkpoint.build(registration(name)), device)
+    with_network = [each for each in animators.values() if preparable(each)]
+    for animator in with_network or animators.values():
+        prepare_animator_(animator, inference)
     return animators

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from jaxtyping import Int
 from torch import Tensor, nn
 
+from ...geom.errors import HeadwarpError
 from ...geom.guidance import Driving, Source, require, take
+from ..inference import InferenceConfig, prepare_network_
 from ..posed_layers import PosedLayers, compose
 from ..progressive import ProgressiveConfig
 from ..pwm import Features, PwmConfig, PwmNetwork, PwmOutput
@@ -54,6 +56,11 @@ class PwmAnimator(nn.Module):
         network = self.config.network
         return network.multiple if isinstance(network, ProgressiveConfig) else 1
 
+    def prepare_(self, config: InferenceConfig) -> None:
+        """See `inference.prepare_animator_`."""
+        self.network.compiled = prepare_network_(self.network.network, config)
+        self.network.network.register_state_dict_pre_hook(_refuse_to_save)
+
     def encode(self, sources: Sequence[Source]) -> PwmCache:
         """Layers and features of the source."""
         source = single(sources, by="pwm")
@@ -89,3 +96,9 @@ class PwmAnimator(nn.Module):
         layers = self.geometry.layers_of(cache.geometry, driving, raw)
         made = self.network.decode(cache.features, layers, verts, cache.faces, fragments=raw.fragments)
         return layers, made
+
+
+def _refuse_to_save(*_: object) -> None:
+    raise HeadwarpError(
+        "pwm: this animator was prepared to animate and cannot be saved or trained; load its checkpoint again"
+    )
