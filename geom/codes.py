@@ -317,8 +317,17 @@ class TexelCodes(nn.Module):
     def at(
         self, fragments: Fragments, verts: Float[Tensor, "B V 3"], faces: Int[Tensor, "F 3"]
     ) -> Float[Tensor, "B C H W"]:
-        """See `texels_at`; ``faces`` may leave out triangles of the head and add others."""
+        """See `texels_at`; ``faces`` may leave out triangles of the head and add others.
+
+        Raises:
+            ShapeError: no triangle of the head is among them: another head, or codes that lie on none yet.
+        """
         corners = corners_of(faces, known=self.faces, corners=self.corners)
+        if len(faces) and bool(corners.isnan().all()):
+            raise ShapeError(
+                f"faces: expected triangles of the head that the codes lie on, got {len(faces)} others; "
+                "codes belong to one head model, make them with its uv, uv_faces and faces"
+            )
         return texels_at(fragments, self.texture, corners=corners, verts=verts, faces=faces)
 
     def forward(

@@ -241,6 +241,8 @@ def test_triangles_without_texture_coordinates_are_empty_and_those_left_out_do_n
     own = (fragments.face >= 0) & (fragments.face != len(FACES) - 5)
     torch.testing.assert_close(made, whole * own[:, None], atol=1e-6, rtol=0)
     assert corners_of(strip, known=FACES, corners=codes.corners).isnan().all()
+    with pytest.raises(ShapeError, match="expected triangles of the head that the codes lie on, got 1"):
+        codes(SHEET, strip, SIZE)
     assert corners_of(FACES[:0], known=FACES, corners=codes.corners).shape == (0, 3, 2)
     assert corners_of(FACES, known=FACES[:0], corners=codes.corners[:0]).isnan().all()
 

@@ -54,6 +54,8 @@ def cut(observation):
 def animator(config):
     torch.manual_seed(5)
     made = PwmAnimator(config)
+    if config.codes is not None and config.codes.kind == "texel":
+        with_texture(made.network, VERTS[0, :, :2] / 72, FACES, faces=FACES)
     for parameter in made.parameters():
         if not bool(parameter.any()):  # heads that start at zero
             torch.nn.init.normal_(parameter, std=0.02)
@@ -218,6 +220,11 @@ def test_progressive_modes_say_the_remedy_for_other_sizes():
     made = animator(CONFIGS["paper"])
     with pytest.raises(ShapeError, match="multiples of 32"):
         made.encode([source()])
+
+
+def test_texel_codes_that_lie_on_no_head_are_refused():
+    with pytest.raises(ShapeError, match="expected triangles of the head that the codes lie on"):
+        PwmAnimator(CONFIGS["residual-texels"]).encode([cut(source())])
 
 
 def test_codes_belong_to_guidance_by_codes():
