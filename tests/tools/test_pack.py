@@ -149,6 +149,16 @@ def test_a_folder_with_nothing_usable_says_why(head, tmp_path):
     assert not (tmp_path / "cache").exists()
 
 
+def test_clips_whose_fits_are_no_numbers_are_told_before_any_work(footage, head, tmp_path, monkeypatch):
+    monkeypatch.setattr(tool, "pack_clip", lambda *_, **__: pytest.fail("packed"))
+    for seed, name in enumerate(("run", "walk")):
+        fit = without(toy_clip(head, 4, seed=seed)[1], [0, 1, 2, 3], residual=np.nan)
+        (tmp_path / "fits").mkdir(exist_ok=True)
+        fit.save(tmp_path / "fits" / f"{name}.npz")
+    with pytest.raises(HeadwarpError, match=r"none: run: expected .* got 0 of 4 \(4 not finite\); walk: "):
+        prepared(footage, tmp_path / "cache", head, fits=tmp_path / "fits")
+
+
 def test_a_full_disk_is_told_before_any_work(footage, head, tmp_path, monkeypatch):
     monkeypatch.setattr(tool, "_free", lambda _: 1000)
     with pytest.raises(

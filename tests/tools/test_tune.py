@@ -18,6 +18,7 @@ from headwarp.tools.cli import main
 from headwarp.tools.performance import open_animator
 from headwarp.tools.tune import Tune, run, tuned_recipe
 from headwarp.training.data.pairs.thin import spread, thinned
+from headwarp.training.engine import dry_run
 from headwarp.warping.animators import load_animator
 from headwarp.warping.animators.copy import CopyConfig
 from headwarp.warping.animators.pwm import PwmAnimator
@@ -120,6 +121,15 @@ def test_mistakes_are_told(footage, tmp_path, changes, text):
     with pytest.raises(HeadwarpError) as caught:
         run(dataclasses.replace(asked(footage, tmp_path), **changed))
     assert text in str(caught.value)
+
+
+def test_too_little_memory_and_fits_of_another_head_are_told_before_packing(footage, tmp_path, monkeypatch):
+    monkeypatch.setattr(tool, "locked_packs", lambda *_: pytest.fail("packing was begun"))
+    monkeypatch.setattr(dry_run, "free_bytes", lambda _: 1000)
+    with pytest.raises(HeadwarpError, match=r"a batch of 2 needs about .* 0\.0 GB are free"):
+        run(asked(footage, tmp_path))
+    with pytest.raises(ModelFileError, match=r"walk\.npz: expected coefficients of head builtin"):
+        run(asked(footage, tmp_path, head="builtin"))
 
 
 def test_packs_that_cannot_be_written_to_are_trained_on(footage, tuned, tmp_path, monkeypatch):

@@ -17,13 +17,12 @@ from ...flame.params import DETECTED, HeadFit
 from ...flame.residual import ResidualField
 from ...geom.errors import HeadwarpError, NoFaceError
 from ...training.data.camera_motion import CameraMotion
+from ...training.data.inputs import CLIPS
 from ...training.data.portrait import Portrait, portrait_of, to_image
 from ..portrait import as_frames
 from .flows import TrueMotion, true_motion
 from .measure import HEADS
 from .trials import Place, Step
-
-CLIPS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v")
 
 
 @dataclass(frozen=True)
