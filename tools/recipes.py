@@ -11,11 +11,13 @@ from typing import Any, Literal
 
 from ..flame.model import HeadModel
 from ..geom.errors import HeadwarpError
+from ..geom.nets.weights import known_weights, located
 from ..training.recipes import Recipe, load_recipe, recipe_entry
 from ..warping._config_json import config_from_json, config_to_json
 
 ModelSize = Literal["tiny", "small", "paper"]
 Guides = Literal["displacement", "codes", "both"]
+AUTO = Path("auto")
 
 
 @dataclass(frozen=True)
@@ -27,13 +29,15 @@ class RecipeOptions:
         model_size: of the networks; None: ``tiny`` for ``pwm/residual`` and ``pwm/personal``, else
             the paper's.
         guidance: what guides the network.
-        vgg: file of VGG-19's weights.
+        vgg: file of VGG-19's weights; ``auto``: the one in the folders of weights.
+        weights_dir: folder of weights to look in before those of ``$HEADWARP_WEIGHTS``.
     """
 
     name: str
     model_size: ModelSize | None = None
     guidance: Guides = "displacement"
     vgg: Path | None = None
+    weights_dir: Path | None = None
 
 
 def recipe_of(
@@ -58,20 +62,35 @@ def recipe_of(
     from ..warping.pwm import CodesConfig
 
     config = recipe_entry(options.name).config
-    if options.vgg is not None and not options.vgg.is_file():
-        raise HeadwarpError(
-            f"--vgg {options.vgg}: no such file; `headwarp weights list` says where the weights are to be had"
-        )
     if options.name.startswith("pwm/"):
         size = options.model_size or ("tiny" if options.name in ("pwm/residual", "pwm/personal") else "paper")
         coded = options.guidance != "displacement"
         codes = CodesConfig(count=len(head.template)) if coded else None
         config = sized(config, size, guidance=options.guidance, codes=codes)
-    chosen = {"vgg": options.vgg, "learning_rate": learning_rate}
+    chosen = {"vgg": vgg_of(options), "learning_rate": learning_rate}
     config = dataclasses.replace(
         config, **{name: value for name, value in chosen.items() if value is not None}
     )
     return load_recipe(options.name, config=with_changes(config, changes))
+
+
+def vgg_of(options: RecipeOptions) -> Path | None:
+    """The file of VGG-19's weights. What is not asked for is not looked for: it would be another recipe.
+
+    Raises:
+        HeadwarpError: no such file, or a folder to look in that nothing is sought in.
+        ModelFileError: ``auto``, and it is in no folder.
+    """
+    if options.vgg == AUTO:
+        return located(known_weights("vgg19"), weights_dir=options.weights_dir)
+    if options.weights_dir is not None:
+        raise HeadwarpError("--weights-dir: belongs to --vgg auto; leave it out, or add that")
+    if options.vgg is not None and not options.vgg.is_file():
+        raise HeadwarpError(
+            f"--vgg {options.vgg}: no such file; `headwarp weights list` says where the weights are to be "
+            "had, --vgg auto takes them from --weights-dir or $HEADWARP_WEIGHTS"
+        )
+    return options.vgg
 
 
 def with_changes(config: Any, changes: Sequence[str]) -> Any:

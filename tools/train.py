@@ -90,7 +90,10 @@ class Train:
     guidance: Guides = "displacement"
     """What guides the network: rendered displacement, posed neural codes, or both."""
     vgg: Path | None = None
-    """File of VGG-19's weights for the perceptual loss; without it a fixed loss stands in."""
+    """File of VGG-19's weights for the perceptual loss, or auto: the one in the folders of weights; without
+    it a fixed loss stands in."""
+    weights_dir: Path | None = None
+    """Folder that --vgg auto looks in before those of $HEADWARP_WEIGHTS."""
     set: tuple[str, ...] = ()
     """Fields of the recipe's config as KEY=VALUE, such as pixel_weight=2 or network.network.stem=8."""
     learning_rate: float | None = None
@@ -210,7 +213,7 @@ def plan(config: Train) -> Planned:
     if _batch(config) < 1 or config.workers < 0 or config.held_out_pairs < 1:
         raise HeadwarpError("--batch, --workers, --held-out-pairs: expected at least 1, 0 and 1")
     head = ready_head(config.head)
-    choice = RecipeOptions(config.recipe, config.model_size, config.guidance, config.vgg)
+    choice = RecipeOptions(config.recipe, config.model_size, config.guidance, config.vgg, config.weights_dir)
     recipe = recipe_of(choice, head, changes=config.set, learning_rate=config.learning_rate)
     goes_on = _check_run(config, recipe, engine)
     asked, held_out = _data(config)

@@ -33,6 +33,7 @@ __all__ = [
     "known_weights",
     "load_backbone",
     "load_backbone_file",
+    "located",
     "misfits",
     "places",
     "read_weights",
@@ -209,6 +210,15 @@ def _resolved(
             return path
         what = "is a folder; name the file in it" if path.is_dir() else "no such file"
         raise ModelFileError(f"{path}: {what}; expected weights of {known.name}. {how_to_get(known)}")
+    return located(known, weights_dir=weights_dir)
+
+
+def located(known: KnownWeights, *, weights_dir: str | os.PathLike[str] | None = None) -> Path:
+    """`find_weights`, or an error.
+
+    Raises:
+        ModelFileError: in none of `places`; the text says where it was sought and how to get it.
+    """
     found = find_weights(known, weights_dir=weights_dir)
     if found is not None:
         return found

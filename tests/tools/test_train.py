@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ import headwarp.flame.detect
 from headwarp.geom.errors import HeadwarpError, ModelFileError
 from headwarp.tools import train as tool
 from headwarp.tools.cli import main
-from headwarp.tools.recipes import RecipeOptions, recipe_of, with_changes
+from headwarp.tools.recipes import RecipeOptions, recipe_of, vgg_of, with_changes
 from headwarp.tools.train import Train, run
 from headwarp.training.data.pairs.blank import blank_pair
 from headwarp.training.engine import dry_run as dry
@@ -156,6 +157,15 @@ def test_clips_to_measure_on_may_be_others(footage, tmp_path):
         ({"batch": 0}, "expected at least 1, 0 and 1"),
         ({"frames": "0.8"}, "--frames: expected START:END"),
         ({"vgg": "none.pth"}, "no such file; `headwarp weights list`"),
+        (
+            {"vgg": "auto"},
+            "no vgg19-dcbb9e9d.pth; sought in no folder, as $HEADWARP_WEIGHTS is not",
+        ),
+        (
+            {"vgg": "auto", "weights_dir": "empty"},
+            "sought in empty. Get it with `headwarp weights",
+        ),
+        ({"weights_dir": "empty"}, "--weights-dir: belongs to --vgg auto"),
         ({"set": ("nose=3",)}, "--set nose=3: expected KEY=VALUE with a field of the recipe: mode, network"),
         ({"set": ("pixel_weight=big",)}, "--set: config.pixel_weight: expected float, got 'big'"),
         ({"device": "cuda:77"}, "CUDA devices here"),
@@ -169,9 +179,14 @@ def test_clips_to_measure_on_may_be_others(footage, tmp_path):
 def test_mistakes_are_told_before_long_work(footage, tmp_path, monkeypatch, changes, text):
     monkeypatch.setattr(tool, "locked_packs", lambda *a: pytest.fail("packing was begun"))
     paths = {
-        name: tuple(map(Path, value)) if name == "data" else Path(value) if name == "vgg" else value
+        name: tuple(map(Path, value))
+        if name == "data"
+        else Path(value)
+        if name in ("vgg", "weights_dir")
+        else value
         for name, value in changes.items()
     }
+    monkeypatch.delenv("HEADWARP_WEIGHTS", raising=False)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     with pytest.raises(HeadwarpError) as caught:
@@ -230,6 +245,20 @@ def test_memory_of_a_step(name):
     assert all(torch.isfinite(torch.tensor(value)) for value in found.losses.values())
     assert found.fixed_bytes > 4 * 4 * sum(p.numel() for p in recipe.networks()["generator"].parameters())
     assert found.needed(3) - found.needed(2) == found.pair_bytes > 0
+
+
+def test_vgg_is_taken_from_the_folders_of_weights_only_if_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setenv("HEADWARP_WEIGHTS", str(tmp_path / "own"))
+    for folder in ("own", "named"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "vgg19-dcbb9e9d.pth").touch()
+    found = functools.partial(RecipeOptions, "pwm/official")
+    assert vgg_of(found()) is None
+    assert vgg_of(found(vgg=Path("auto"))) == tmp_path / "own" / "vgg19-dcbb9e9d.pth"
+    named = found(vgg=Path("auto"), weights_dir=tmp_path / "named")
+    assert vgg_of(named) == tmp_path / "named" / "vgg19-dcbb9e9d.pth"
+    with pytest.raises(ModelFileError, match="expected sha256 dcbb9e9d"):  # the recipe reads that file
+        recipe_of(named, toy_head())
 
 
 def test_fields_are_set_by_name():
