@@ -177,7 +177,8 @@ def guidance_maps(
     Args:
         config: says which of the two are needed.
         displacement: rendered backward flow in pixels, 0 where the mesh is not. The network sees it in half
-            frames, ``2 d / (W, H)``, as in the public code, so that it does not depend on the size.
+            frames, ``2 d / (W, H)``, as in the public code, so that it does not depend on the size. (There it
+            is 0 also where the nearest surface shows its back, and blended at silhouettes.)
         codes: posed codes rendered in the target's pose.
 
     Raises:
