@@ -100,6 +100,14 @@ def test_a_file_that_goes_away_is_missing(tmp_path):
     assert store.get((0, 0)) is None
 
 
+def test_a_file_that_goes_away_while_it_is_looked_at_hides_no_other(tmp_path, monkeypatch):
+    ShardStore(tmp_path).put((0, 0), b"x")
+    (tmp_path / "0.shard").symlink_to(tmp_path / "gone")
+    assert ShardStore(tmp_path).get((0, 0)) == b"x"
+    monkeypatch.setattr(shards.os.path, "getsize", lambda _: 100)  # there a moment ago
+    assert ShardStore(tmp_path).get((0, 1)) is None
+
+
 def test_a_folder_that_cannot_be_made_is_told(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(HeadwarpError, match=r"what was computed cannot be kept there \(.*\); free some disk"):

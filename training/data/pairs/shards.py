@@ -7,6 +7,7 @@ missing and is made again.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import struct
@@ -89,22 +90,27 @@ class ShardStore:
         self._read_to[str(self._own)] = start + _HEADER.size + len(block)
 
     def _look(self) -> None:
-        """Headers that were appended since the last look."""
+        """Headers that were appended since the last look; files that go away meanwhile hold nothing."""
         try:
             with os.scandir(self.folder) as entries:
-                files = [(e.path, e.stat().st_size) for e in entries if e.name.endswith(SUFFIX)]
+                paths = sorted(entry.path for entry in entries if entry.name.endswith(SUFFIX))
         except FileNotFoundError:
             return
-        for path, size in sorted(files):
-            if size > self._read_to.get(path, 0):
-                self._scan(path, size)
+        for path in paths:
+            with contextlib.suppress(OSError):
+                size = os.path.getsize(path)
+                if size > self._read_to.get(path, 0):
+                    self._scan(path, size)
 
     def _scan(self, path: str, size: int) -> None:
         at = self._read_to.get(path, 0)
         with open(path, "rb") as file:
             while at + _HEADER.size <= size:
                 file.seek(at)
-                magic, first, second, length, checksum = _HEADER.unpack(file.read(_HEADER.size))
+                header = file.read(_HEADER.size)
+                if len(header) < _HEADER.size:  # cut off meanwhile, as a full disk has it
+                    break
+                magic, first, second, length, checksum = _HEADER.unpack(header)
                 end = at + _HEADER.size + length
                 if magic != _MAGIC or end > size:
                     break
