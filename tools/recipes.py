@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,12 +57,14 @@ def recipe_of(
         learning_rate: in place of the recipe's.
 
     Raises:
-        HeadwarpError: no such recipe, field or file.
+        HeadwarpError: no such recipe, field or file, or a learning rate that makes no sense.
     """
     from ..training.recipes.pwm import sized
     from ..warping.pwm import CodesConfig
 
     config = recipe_entry(options.name).config
+    if learning_rate is not None and not 0 < learning_rate < math.inf:
+        raise HeadwarpError(f"--learning-rate: expected a number above 0, got {learning_rate:g}")
     if options.name.startswith("pwm/"):
         size = options.model_size or ("tiny" if options.name in ("pwm/residual", "pwm/personal") else "paper")
         coded = options.guidance != "displacement"

@@ -73,7 +73,8 @@ def _inputs(path: str) -> list[Input]:
     if folder.is_dir():
         clips += [Input(str(below), below.name) for below in sorted(folder.iterdir()) if is_numbered(below)]
     elif found and not clips:
-        raise MediaError(found[0].problem or f"{path}: expected a clip or a folder of clips")
+        what = "another file" if folder.exists() else f"nothing (sought from {Path.cwd()})"
+        raise MediaError(found[0].problem or f"{path}: expected a clip or a folder of clips, found {what}")
     return clips
 
 
