@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...geom.errors import ShapeError
-from ...geom.flow import warp
+from ...geom.flow import Padding, warp
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,8 @@ def warped_levels(
     source: Float[Tensor, "B 3 H W"],
     target: Float[Tensor, "B 3 H W"],
     flows: Sequence[Float[Tensor, "B 2 _ _"]],
+    *,
+    padding_mode: Padding = "border",
 ) -> tuple[WarpedLevel, ...]:
     """The source moved by each displacement at the displacement's own size, beside the target at that size.
 
@@ -42,10 +44,11 @@ def warped_levels(
         source: RGB in [0, 1].
         target: the driving picture, of the same shape.
         flows: backward displacements in pixels of their own sizes, none larger than the picture.
+        padding_mode: beyond the source ``border`` repeats its edge, ``zeros`` blends into black (public
+            code).
 
     Returns:
-        A level a displacement, in their order. Pictures are reduced by the mean over the area of a pixel;
-        beyond the source its edge is repeated (the public code blends into black there).
+        A level a displacement, in their order. Pictures are reduced by the mean over the area of a pixel.
 
     Raises:
         ShapeError: the pictures differ in shape, or a displacement does not fit.
@@ -68,7 +71,8 @@ def warped_levels(
             raise ShapeError(
                 f"warped_levels: flow: expected (B, 2, h, w) within the picture's size, got {got}"
             )
-        levels.append(WarpedLevel(warp(_reduced(source, size), flow), _reduced(target, size)))
+        moved = warp(_reduced(source, size), flow, padding_mode=padding_mode)
+        levels.append(WarpedLevel(moved, _reduced(target, size)))
     return tuple(levels)
 
 

@@ -204,9 +204,10 @@ class PwmRecipe:
             if real is not None:
                 terms |= self._played(networks["discriminator"], image, real, suffix)
         if self.config.warped == "every":
-            terms[f"{self._likeness}_warped"] = self._alike(
-                warped_levels(batch.source, batch.driving, made.flows)
-            )
+            network = self.config.network.network
+            padding = network.padding_mode if isinstance(network, ProgressiveConfig) else "border"
+            levels = warped_levels(batch.source, batch.driving, made.flows, padding_mode=padding)
+            terms[f"{self._likeness}_warped"] = self._alike(levels)
         return terms
 
     def pictures(self, networks: Mapping[str, nn.Module], batch: PairBatch) -> Mapping[str, Tensor]:

@@ -141,6 +141,17 @@ def test_a_whole_pixel_shift_is_found_again(pair):
         torch.testing.assert_close(level.image[..., :inside], level.target[..., :inside])
 
 
+def test_beyond_the_source_is_its_edge_or_black(pair):
+    image, target = pair
+    far = torch.zeros(len(image), 2, *image.shape[2:])
+    far[:, 0] = 1000.0
+    (edge,), (black,) = (
+        warped_levels(image, target, [far], padding_mode=mode) for mode in ("border", "zeros")
+    )
+    assert torch.equal(edge.image, image[..., -1:].expand_as(image))
+    assert not black.image.any()
+
+
 def test_levels_are_area_means(pair):
     source, target = pair
     (level,) = warped_levels(source, target, [torch.zeros(2, 2, 4, 8)])

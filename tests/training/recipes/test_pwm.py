@@ -161,6 +161,15 @@ def test_residual_learns_more_than_geometry():
     assert history[-1]["pixel"] < 0.8 * history[0]["pixel"]
 
 
+def test_the_public_codes_warped_pictures_are_black_beyond_the_source():
+    recipe, batch = small("pwm/official"), pairs()
+    networks, dark = recipe.networks(), dataclasses.replace(batch, driving=torch.zeros_like(batch.driving))
+    made = recipe.generate(networks, batch)
+    away = dataclasses.replace(made, flows=tuple(torch.full_like(flow, 1000.0) for flow in made.flows))
+    terms = recipe.losses("generator", networks, dark, away)
+    assert terms["structure_warped"] == 0
+
+
 @pytest.mark.parametrize("name", ["pwm/paper", "pwm/official"])
 def test_turns_teach_their_own_network_alone(name):
     recipe, batch = small(name), pairs()
