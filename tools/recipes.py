@@ -8,16 +8,21 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..flame.model import HeadModel
 from ..geom.errors import HeadwarpError
 from ..geom.nets.weights import known_weights, located
 from ..training.recipes import Recipe, load_recipe, recipe_entry
 from ..warping._config_json import config_from_json, config_to_json
+from ..warping.pwm import CodesConfig
+
+if TYPE_CHECKING:
+    from ..training.recipes.pwm import TextureLayout
 
 ModelSize = Literal["tiny", "small", "paper"]
 Guides = Literal["displacement", "codes", "both"]
+CodesKind = Literal["vertex", "texel"]
 AUTO = Path("auto")
 
 
@@ -32,6 +37,7 @@ class RecipeOptions:
         guidance: what guides the network.
         vgg: file of VGG-19's weights; ``auto``: the one in the folders of weights.
         weights_dir: folder of weights to look in before those of ``$HEADWARP_WEIGHTS``.
+        codes: where they guide: one a vertex of the head, or one a texel of its texture; None: a vertex.
     """
 
     name: str
@@ -39,6 +45,7 @@ class RecipeOptions:
     guidance: Guides = "displacement"
     vgg: Path | None = None
     weights_dir: Path | None = None
+    codes: CodesKind | None = None
 
 
 def recipe_of(
@@ -59,22 +66,57 @@ def recipe_of(
     Raises:
         HeadwarpError: no such recipe, field or file, or a learning rate that makes no sense.
     """
-    from ..training.recipes.pwm import sized
-    from ..warping.pwm import CodesConfig
+    from ..training.recipes.pwm import PwmRecipe, PwmRecipeConfig, sized
 
     config = recipe_entry(options.name).config
     if learning_rate is not None and not 0 < learning_rate < math.inf:
         raise HeadwarpError(f"--learning-rate: expected a number above 0, got {learning_rate:g}")
     if options.name.startswith("pwm/"):
         size = options.model_size or ("tiny" if options.name in ("pwm/residual", "pwm/personal") else "paper")
-        coded = options.guidance != "displacement"
-        codes = CodesConfig(count=len(head.template)) if coded else None
-        config = sized(config, size, guidance=options.guidance, codes=codes)
+        config = sized(config, size, guidance=options.guidance, codes=codes_of(options, head))
     chosen = {"vgg": vgg_of(options), "learning_rate": learning_rate}
     config = dataclasses.replace(
         config, **{name: value for name, value in chosen.items() if value is not None}
     )
-    return load_recipe(options.name, config=with_changes(config, changes))
+    config = with_changes(config, changes)
+    codes = config.network.codes if isinstance(config, PwmRecipeConfig) else None
+    if codes is None or codes.kind == "vertex":
+        return load_recipe(options.name, config=config)
+    texture = texture_of(head)
+    laid = dataclasses.replace(codes, count=len(texture.faces))  # codes.kind may have been set by name
+    network = dataclasses.replace(config.network, codes=laid)
+    return PwmRecipe(dataclasses.replace(config, network=network), texture)
+
+
+def codes_of(options: RecipeOptions, head: HeadModel) -> CodesConfig | None:
+    """Neural codes that a head carries; None where none guide.
+
+    Raises:
+        HeadwarpError: a kind of codes without guidance by them, or texels for a head that has none.
+    """
+    if options.guidance == "displacement":
+        if options.codes is not None:
+            raise HeadwarpError(f"--codes {options.codes}: belongs to --guidance codes or both; add one")
+        return None
+    if options.codes == "texel":
+        return CodesConfig("texel", len(texture_of(head).faces))
+    return CodesConfig(count=len(head.template))
+
+
+def texture_of(head: HeadModel) -> TextureLayout:
+    """The layout of a head's texture.
+
+    Raises:
+        HeadwarpError: it has none.
+    """
+    from ..training.recipes.pwm import TextureLayout
+
+    if head.uv is None or head.uv_faces is None:
+        raise HeadwarpError(
+            f"--codes texel: head {head.model_id} has no texture coordinates; take --codes vertex, or a head "
+            "that has them, as builtin has"
+        )
+    return TextureLayout(head.uv, head.uv_faces, head.faces)
 
 
 def vgg_of(options: RecipeOptions) -> Path | None:

@@ -31,7 +31,7 @@ from .evaluation.clips import parse_share
 from .heads import ready_head
 from .inputs import check_folder
 from .pack import DataConfig, packs_at, plan_packs
-from .recipes import Guides, ModelSize, RecipeOptions, recipe_of
+from .recipes import CodesKind, Guides, ModelSize, RecipeOptions, recipe_of
 from .training_data import BatchOptions, PackedBatches, facts_of, held_out_batches, keep_of, locked_packs
 
 
@@ -89,6 +89,8 @@ class Train:
     """Size of the networks; without it, tiny for pwm/residual and personal, the paper's for the others."""
     guidance: Guides = "displacement"
     """What guides the network: rendered displacement, posed neural codes, or both."""
+    codes: CodesKind | None = None
+    """Where codes guide: one a vertex of the head, the default, or one a texel of its texture."""
     vgg: Path | None = None
     """File of VGG-19's weights for the perceptual loss, or auto: the one in the folders of weights; without
     it a fixed loss stands in."""
@@ -213,7 +215,14 @@ def plan(config: Train) -> Planned:
     if _batch(config) < 1 or config.workers < 0 or config.held_out_pairs < 1:
         raise HeadwarpError("--batch, --workers, --held-out-pairs: expected at least 1, 0 and 1")
     head = ready_head(config.head)
-    choice = RecipeOptions(config.recipe, config.model_size, config.guidance, config.vgg, config.weights_dir)
+    choice = RecipeOptions(
+        config.recipe,
+        config.model_size,
+        config.guidance,
+        config.vgg,
+        weights_dir=config.weights_dir,
+        codes=config.codes,
+    )
     recipe = recipe_of(choice, head, changes=config.set, learning_rate=config.learning_rate)
     goes_on = _check_run(config, recipe, engine)
     asked, held_out = _data(config)

@@ -14,7 +14,9 @@ from toy_head import toy_head
 from toy_packs import oval, write_toy_footage
 
 import headwarp.flame.detect
+from headwarp.flame.io import save_head_npz
 from headwarp.geom.errors import HeadwarpError, ModelFileError
+from headwarp.geom.guidance import Driving, Source
 from headwarp.tools import train as tool
 from headwarp.tools.cli import main
 from headwarp.tools.recipes import RecipeOptions, recipe_of, vgg_of, with_changes
@@ -24,6 +26,7 @@ from headwarp.training.engine import dry_run as dry
 from headwarp.training.engine.config import EngineConfig
 from headwarp.training.engine.guard import batch_tensors
 from headwarp.warping.animators import load_animator
+from headwarp.warping.checkpoints import save_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +74,64 @@ def test_run_again_it_goes_on(footage, tmp_path):
     assert (report["begun_at_step"], report["steps"]) == (2, 4)
     run(asked(footage, tmp_path / "b", steps=4))
     assert (tmp_path / "a" / "log.jsonl").read_bytes() == (tmp_path / "b" / "log.jsonl").read_bytes()
+
+
+def textured_head():
+    """The toy head with texture coordinates: each vertex lies where it does in the picture."""
+    head = toy_head()
+    across = head.template[:, :2]
+    head.uv = (across - across.amin(0)) / (across.amax(0) - across.amin(0))
+    head.uv_faces = head.faces.clone()
+    return head
+
+
+@pytest.mark.parametrize("name", ["pwm/residual", "pwm/official"])
+@pytest.mark.parametrize("guidance", ["codes", "both"])
+def test_texels_of_the_heads_texture_learn_and_animate(name, guidance, tmp_path):
+    head = textured_head()
+    options = RecipeOptions(name, "tiny", guidance, codes="texel")
+    recipe = recipe_of(options, head, changes=["adversarial=null", "network.codes.resolution=16"])
+    networks, pair = recipe.networks(), blank_pair(head, 64)
+    generator = networks["generator"]
+    before = generator.codes.texture.detach().clone()
+    optimizer = recipe.optimizer("generator", generator)
+    for _ in range(3):  # heads of the residual network begin at zero
+        optimizer.zero_grad()
+        made = recipe.generate(networks, pair)
+        sum(recipe.losses("generator", networks, pair, made).values()).backward()
+        optimizer.step()
+    moved = (generator.codes.texture.detach() - before).abs().amax(0) > 1e-5
+    rows, columns = moved.any(1).float().mean(), moved.any(0).float().mean()
+    assert min(rows, columns) > 0.8  # all over the face
+    generator.eval()
+    animator_name, config, module = recipe.checkpoint(networks)
+    path = save_checkpoint(tmp_path / "a.safetensors", module, config=config, name=animator_name)
+    animator = load_animator("pwm", path)
+    codes = animator.network.codes
+    assert torch.equal(codes.corners, head.uv[head.uv_faces])
+    args = (pair.driving_verts, pair.faces, (64, 64))
+    torch.testing.assert_close(codes(*args), generator.codes(*args))
+    source = Source(image=pair.source, posed_vertices=pair.source_verts, faces=pair.faces)
+    shown = animator.animate(animator.encode([source]), Driving(posed_vertices=pair.driving_verts))
+    assert bool(shown.image.isfinite().all())
+
+
+def test_texels_are_trained_by_the_command(footage, tmp_path):
+    head = save_head_npz(textured_head(), tmp_path / "textured.npz")
+    options = {"guidance": "both", "codes": "texel", "head": str(head), "steps": 1, "ema": 0.5}
+    report = run(asked(footage, tmp_path / "run", **options))
+    codes = load_animator("pwm", report["animator"]).network.codes
+    assert bool((codes.corners > 0.9).any() & (codes.corners < 0.1).any())
+
+
+def test_texels_that_are_set_by_name_lie_on_the_head_too():
+    head = textured_head()
+    changes = ["network.codes.kind=texel", "network.codes.resolution=16"]
+    recipe = recipe_of(RecipeOptions("pwm/residual", guidance="both"), head, changes=changes)
+    codes = recipe.networks()["generator"].codes
+    assert recipe.config.network.codes.count == len(head.faces) != len(head.template)
+    assert codes.texture.shape[1:] == (16, 16)
+    assert torch.equal(codes.corners, head.uv[head.uv_faces])
 
 
 def test_another_run_is_refused_before_anything_is_packed(footage, tmp_path, monkeypatch):
@@ -166,6 +227,8 @@ def test_clips_to_measure_on_may_be_others(footage, tmp_path):
             "sought in empty. Get it with `headwarp weights",
         ),
         ({"weights_dir": "empty"}, "--weights-dir: belongs to --vgg auto"),
+        ({"codes": "texel"}, "--codes texel: belongs to --guidance codes or both"),
+        ({"codes": "texel", "guidance": "both"}, "has no texture coordinates; take --codes vertex"),
         ({"set": ("nose=3",)}, "--set nose=3: expected KEY=VALUE with a field of the recipe: mode, network"),
         ({"set": ("pixel_weight=big",)}, "--set: config.pixel_weight: expected float, got 'big'"),
         ({"learning_rate": -1.0}, "--learning-rate: expected a number above 0, got -1"),

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ...geom.errors import HeadwarpError
@@ -22,7 +23,7 @@ from ...geom.nets.vgg import Vgg19
 from ...geom.nets.weights import load_backbone, require_pretrained
 from ...warping.posed_layers import compose
 from ...warping.progressive import ProgressiveConfig, official, paper, tiny
-from ...warping.pwm import CodesConfig, PwmConfig, PwmNetwork, PwmOutput, coded
+from ...warping.pwm import CodesConfig, PwmConfig, PwmNetwork, PwmOutput, coded, with_texture
 from ...warping.residual import ResidualConfig
 from ..data.pairs.batch import PairBatch
 from ..discriminators import OFFICIAL as ONE_SCALE
@@ -149,12 +150,33 @@ def sized(
     return dataclasses.replace(config, network=made)
 
 
+@dataclass(frozen=True)
+class TextureLayout:
+    """Where the texels of a head's codes lie.
+
+    Attributes:
+        uv: texture coordinates in [0, 1], v up.
+        uv_faces: rows of ``uv`` at each triangle's corners.
+        faces: triangles of the head.
+    """
+
+    uv: Float[Tensor, "N 2"]
+    uv_faces: Int[Tensor, "F 3"]
+    faces: Int[Tensor, "F 3"]
+
+
 @register(MODES)
 class PwmRecipe:
-    """See the module."""
+    """See the module.
 
-    def __init__(self, config: PwmRecipeConfig) -> None:
-        self.config = config
+    Args:
+        config: what is trained and on what.
+        texture: of the head, where the codes are texels. Without it they lie nowhere until weights are loaded
+            that know their layout, as checkpoints do.
+    """
+
+    def __init__(self, config: PwmRecipeConfig, texture: TextureLayout | None = None) -> None:
+        self.config, self._texture = config, texture
         stands_in = config.vgg is None
         self.name = f"pwm/{config.mode}" + "+structure" * stands_in
         self.stand_ins: tuple[str, ...] = (
@@ -168,7 +190,11 @@ class PwmRecipe:
 
     def networks(self) -> Mapping[str, nn.Module]:
         """The generator, and the discriminator if there is a game."""
-        networks: dict[str, nn.Module] = {"generator": PwmNetwork(self.config.network)}
+        generator = PwmNetwork(self.config.network)
+        if self._texture is not None:
+            layout = self._texture
+            with_texture(generator, layout.uv, layout.uv_faces, faces=layout.faces)
+        networks: dict[str, nn.Module] = {"generator": generator}
         if self.config.adversarial is not None:
             networks["discriminator"] = Discriminator(self.config.discriminator)
         return networks
