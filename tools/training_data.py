@@ -131,7 +131,8 @@ def _alone(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise HeadwarpError(f"--cache {folder}: cannot be written ({error.strerror})") from error
     with file:
-        try_lock(file.fileno(), wait=math.inf)
+        with contextlib.suppress(OSError):  # a file system that cannot lock
+            try_lock(file.fileno(), wait=math.inf)
         yield
 
 

@@ -16,6 +16,7 @@ from headwarp.training.data.pairs.guidance import MakerConfig, PairMaker
 from headwarp.training.data.pairs.loader import LoaderConfig, PairLoader
 from headwarp.training.data.pairs.records import KeptPose, read_pose, write_pose
 from headwarp.training.data.pairs.sampler import PairConfig, PairIndex, PairSampler
+from headwarp.training.data.pairs.thin import thinned
 from headwarp.warping.animators.geometry import GeometryAnimator, GeometryConfig
 from headwarp.warping.posed_layers import PosedLayers, compose
 
@@ -116,6 +117,16 @@ def test_elsewhere_an_older_pack_is_told_from_a_new_one(packs, head, tmp_path):
     changed = maker(again, head, kept_in=elsewhere).make(PAIRS[0])
     fresh = PairMaker(again, head).make(PAIRS[0])
     torch.testing.assert_close(changed.layers.flow, fresh.layers.flow, rtol=0, atol=1e-3)
+    assert len(list(elsewhere.glob("walk-*"))) == 2
+
+
+def test_elsewhere_some_frames_of_a_pack_are_told_from_others(packs, head, tmp_path):
+    elsewhere = tmp_path / "kept"
+    for kept in ((0, 2, 4), (1, 3, 5)):
+        some = [thinned(packs[0], kept)]
+        made = maker(some, head, kept_in=elsewhere).make(PairIndex(0, 0, 0, 2))
+        fresh = PairMaker(some, head).make(PairIndex(0, 0, 0, 2))
+        torch.testing.assert_close(made.layers.flow, fresh.layers.flow, rtol=0, atol=1e-3)
     assert len(list(elsewhere.glob("walk-*"))) == 2
 
 

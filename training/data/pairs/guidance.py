@@ -27,7 +27,6 @@ from ..camera_motion import CameraMotion
 from ..portrait import Portrait, to_image
 from . import records
 from .batch import PairBatch
-from .index import FILE
 from .pack import Pack, check_alike
 from .sampler import PairIndex
 from .shards import ShardStore
@@ -266,8 +265,8 @@ def kept_folder(pack: Pack, config: MakerConfig) -> Path:
     """Beside the frames, so that what was made of an older pack goes with it; elsewhere its name tells."""
     if config.kept_in is None:
         return pack.folder / f"guidance-{config.fingerprint()}"
-    index = pack.folder / FILE
-    made = hashlib.sha256(f"{index.stat().st_mtime_ns} {index.read_text()}".encode()).hexdigest()[:12]
+    told = f"{pack.folder.name} {pack.file.stat().st_mtime_ns} {pack.file.read_text()}"
+    made = hashlib.sha256(told.encode()).hexdigest()[:12]
     return config.kept_in / f"{pack.index.clip}-{made}" / f"guidance-{config.fingerprint()}"
 
 

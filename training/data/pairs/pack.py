@@ -249,6 +249,11 @@ class Pack:
     def __len__(self) -> int:
         return len(self.index.frames)
 
+    @property
+    def file(self) -> Path:
+        """Of the index."""
+        return self.folder / FILE
+
     def frame(self, position: int) -> UInt8[np.ndarray, "S S 3"]:
         """RGB of the usable frame at this position.
 

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,11 @@ class ThinPack(Pack):
 
     whole: Pack
     kept: tuple[int, ...]
+
+    @property
+    def file(self) -> Path:
+        """Of the whole pack's index."""
+        return self.whole.file
 
     def frame(self, position: int) -> UInt8[np.ndarray, "S S 3"]:
         """RGB of the kept frame at this position."""
