@@ -136,7 +136,7 @@ def _absent(keys: Sequence[str], networks: Networks, protocol: Mapping[str, Any]
     if "jitter" not in keys:
         reasons["jitter"] = "needs three neighbouring frames with a face: --stride 1"
     if protocol.get("truth"):
-        why = "needs clips of headwarp synth with the truth of the same head beside them"
+        why = "needs clips of headwarp synth with their truth beside them, whole, of this head and version"
         reasons |= dict.fromkeys(("flow_epe", "visibility_iou"), why)
         reasons["ms_ssim"] = "needs frames of 176 px or more"
     else:
