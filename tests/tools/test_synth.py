@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -24,29 +25,36 @@ def contents(folder):
     }
 
 
-def test_clips_fits_and_truth_and_nothing_done_twice(tmp_path, capsys):
-    assert main(["synth", "--output", str(tmp_path), *OPTIONS, "--json", str(tmp_path / "r.json")]) == 0
-    report = json.loads((tmp_path / "r.json").read_text())
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """The folder of one run by one worker; it is not changed."""
+    folder = tmp_path_factory.mktemp("synth")
+    assert main(["synth", "--output", str(folder), *OPTIONS, "--json", str(folder / "r.json")]) == 0
+    return folder
+
+
+def test_clips_fits_and_truth_and_nothing_done_twice(made, tmp_path, capsys):
+    report = json.loads((made / "r.json").read_text())
     assert (report["clips"], report["frames"], report["ok"]) == (2, 6, True)
-    first = contents(tmp_path)
+    first = contents(made)
     name = "syn0000-0000{}#clip#000000#000003"
     assert {f"train/{name.format(0)}.mp4", f"test/{name.format(1)}.npz", f"truth/{name.format(1)}.npz"} < set(
         first
     )
-    made = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.mp4")}
-    (tmp_path / "test" / f"{name.format(1)}.mp4").unlink()
-    assert main(["synth", "--output", str(tmp_path), *OPTIONS]) == 0
-    assert contents(tmp_path) == first
-    kept = tmp_path / "train" / f"{name.format(0)}.mp4"
-    assert kept.stat().st_mtime_ns == made[kept]
+    folder = shutil.copytree(made, tmp_path / "again")
+    kept = folder / "train" / f"{name.format(0)}.mp4"
+    before = kept.stat().st_mtime_ns
+    (folder / "test" / f"{name.format(1)}.mp4").unlink()
+    assert main(["synth", "--output", str(folder), *OPTIONS]) == 0
+    assert contents(folder) == first
+    assert kept.stat().st_mtime_ns == before
     assert "2 clip(s), 6 frames" in capsys.readouterr().out
 
 
 @pytest.mark.slow
-def test_two_workers_write_the_bytes_of_one(tmp_path):
-    assert main(["synth", "--output", str(tmp_path / "one"), *OPTIONS]) == 0
-    assert main(["synth", "--output", str(tmp_path / "two"), *OPTIONS, "--workers", "2"]) == 0
-    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+def test_two_workers_write_the_bytes_of_one(made, tmp_path):
+    assert main(["synth", "--output", str(tmp_path), *OPTIONS, "--workers", "2"]) == 0
+    assert contents(tmp_path) == contents(made)
 
 
 def test_people_of_the_test_share_are_spread():
