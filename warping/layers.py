@@ -31,11 +31,6 @@ class Layers:
     background: Float[Tensor, "1 3 H W"]
     residual: Float[Tensor, "1 3 H W"]
 
-    @property
-    def person(self) -> Float[Tensor, "1 7 H W"]:
-        """Matte, colours and residual: what moves with the person, for one warp."""
-        return torch.cat([self.matte, self.colours, self.residual], dim=1)
-
 
 def split_layers(
     image: Float[Tensor, "1 3 H W"],

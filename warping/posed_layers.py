@@ -16,7 +16,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..geom.flow import warp
-from ..geom.guidance import Guidance
 from .layers import inside_frame
 
 
@@ -53,10 +52,6 @@ class PosedLayers:
     dark: Float[Tensor, "#B 3 1 1"]
     reach: Float[Tensor, "#B 1 1 1"]
     torso_line: Float[Tensor, "#B 1 1 1"]
-
-    def guidance(self) -> Guidance:
-        """The gated, filled displacement with where it is known."""
-        return Guidance(flow=self.flow, known=self.known, visible=self.known)
 
     def map(self, change: Callable[[Tensor], Tensor]) -> PosedLayers:
         """Every tensor changed in the same way: moved, indexed, stored in another type."""

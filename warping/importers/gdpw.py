@@ -73,11 +73,6 @@ class ImportedProgressive:
         return weights if self.codes is None else {**weights, "network.codes.codes": self.codes}
 
 
-def is_gdpw(content: Mapping[str, Any]) -> bool:
-    """Whether a checkpoint's content is of the public code of [PWM], whole or its generator alone."""
-    return _generator(content) is not None
-
-
 def import_gdpw(content: Mapping[str, Any], *, name: str) -> ImportedProgressive:
     """The generator of a GDPW checkpoint as weights of `ProgressiveWarping`.
 
