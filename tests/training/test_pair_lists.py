@@ -136,6 +136,13 @@ def test_an_entry_cannot_leave_the_root(tmp_path: Path) -> None:
     assert find_entry("/", tmp_path / "root") is None
 
 
+@pytest.mark.parametrize(
+    "name", ["a" * 300 + ".png", "a" * 300 + ".mp4/0000001.png", "a\0b.mp4", "a/" * 3000]
+)
+def test_names_that_no_file_has_are_missing(tmp_path: Path, name: str) -> None:
+    assert find_entry(name, tmp_path) is None
+
+
 def test_what_is_found_and_what_is_missing_is_counted(tmp_path: Path) -> None:
     touch(tmp_path, "a.png", "b.mp4")
     rows = read_pairs(listed(tmp_path, "source,driving\na.png,b.mp4\na.png,c.mp4\nx.png,c.mp4\n"))

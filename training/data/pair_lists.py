@@ -179,14 +179,12 @@ def find_entry(text: str, root: Path) -> Found | None:
 
 
 def _found_at(path: Path, *, numbered: bool) -> Found | None:
-    if path.exists():
-        return Found(path)
-    for candidate in _other_suffixes(path):
-        if candidate.exists():
+    for candidate in (path, *_other_suffixes(path)):
+        if os.path.exists(candidate):  # unlike Path's own, no name is too long for it
             return Found(candidate)
     if not numbered:
         return None
-    clips = [clip for clip in (path.parent, *_other_suffixes(path.parent)) if clip.is_file()]
+    clips = [clip for clip in (path.parent, *_other_suffixes(path.parent)) if os.path.isfile(clip)]
     return Found(clips[0], int(path.stem)) if clips else None
 
 
