@@ -131,7 +131,8 @@ def animate(
         source: a path, PIL, numpy or torch picture; a list of them for animators that fuse several.
         driving: a clip, photo, folder, fit file or pose track (paths), a `HeadFit`, poses, or frames; frames
             are read once, and a second time only for an animator that looks at the driver.
-        animator: a registered name, or one from ``load_animator(name, checkpoint)``.
+        animator: a registered name, or one from ``load_animator(name, checkpoint)``; `prepare_animator_` of
+            `warping.inference` makes that one quicker.
         transfer: relative or absolute motion, reference frame; see `Transfer`.
         head: ``"builtin"``, a head file, a loaded model; None: ``$HEADWARP_HEAD``, else the built-in.
         size: side of the square window around the head.

@@ -101,7 +101,8 @@ def edit(
     Args:
         photo: a path, PIL, numpy or torch picture.
         pose: relative to the photo's own, or absolute; see `Pose`.
-        animator: a registered name, or one from ``load_animator(name, checkpoint)``.
+        animator: a registered name, or one from ``load_animator(name, checkpoint)``; `prepare_animator_` of
+            `warping.inference` makes that one quicker.
         head: ``"builtin"``, a head file, a loaded model; None: ``$HEADWARP_HEAD``, else the built-in.
         size: side of the square window around the head in which the work is done.
         face: which face by rank; None: the largest.
