@@ -17,7 +17,9 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
+    from ...training.data.pairs.batch import PairBatch
     from ...warping.progressive import ProgressiveConfig, ProgressiveOutput, ProgressiveWarping
+    from ...warping.residual import ResidualOutput
     from .suites import Case
 
 _SIZE = 256
@@ -53,6 +55,13 @@ def network_cases() -> list[Case]:
             1,
             lambda: guidance_pyramid(guidance, strides),
             ("dense blurs", lambda: guidance_pyramid_ref(guidance, strides)),
+        ),
+        Case(
+            "networks/pwm_residual_tiny",
+            _SIZE,
+            1,
+            _lazy(_residual),
+            ("geometry's own picture of the same layers", _lazy(_composed)),
         ),
         Case("networks/pwm_tiny", _SIZE, 1, _lazy(lambda: _prepared(tiny("both")))),
         Case(
@@ -125,6 +134,38 @@ def _as_trained(config: ProgressiveConfig) -> _Run:
         return network(inputs.source, inputs.guidance, inputs.flow)
 
     return frame
+
+
+def _blank() -> PairBatch:
+    from ...flame.io import load_head
+    from ...training.data.pairs.blank import blank_pair
+
+    return blank_pair(load_head("builtin"), _SIZE)
+
+
+def _residual() -> _Run:
+    """A driving frame of ``pwm/residual`` tiny: layers in, picture out."""
+    from ...warping.inference import lay_channels_last_
+    from ...warping.residual import ResidualConfig, ResidualWarping
+
+    torch.manual_seed(0)
+    network, pair = ResidualWarping(ResidualConfig()).eval(), _blank()
+    lay_channels_last_(network)
+    with torch.no_grad():
+        features = network.encode(pair.source, pair.layers.matte)
+
+    @torch.no_grad()
+    def frame() -> ResidualOutput:
+        return network.decode(features, pair.layers)
+
+    return frame
+
+
+def _composed() -> _Run:
+    from ...warping.posed_layers import compose
+
+    pair = _blank()
+    return lambda: compose(pair.layers)
 
 
 def _compiled(config: ProgressiveConfig, *, bfloat16: bool) -> _Run:
