@@ -181,3 +181,4 @@ def test_frames_are_spread_over_a_part(tmp_path):
     assert spread(pack, (0.0, 0.8), None) == list(range(8))
     assert spread(pack, (0.0, 0.8), 3) == [0, 4, 7]
     assert spread(pack, (0.8, 1.0), 5) == [8, 9]
+    assert spread(pack, (0.0, 0.75), None) + spread(pack, (0.75, 1.0), None) == list(range(10))

@@ -19,6 +19,7 @@ from ...geom.errors import HeadwarpError, NoFaceError
 from ...training.data.camera_motion import CameraMotion
 from ...training.data.inputs import CLIPS
 from ...training.data.portrait import Portrait, portrait_of, to_image
+from ...training.data.shares import frames_of_share
 from ..portrait import as_frames
 from .flows import TrueMotion, true_motion
 from .measure import HEADS
@@ -162,8 +163,8 @@ def prepare_clip(
     )
     seen = np.flatnonzero((fit.status == DETECTED).numpy())
     first = int(seen[0])
-    window = (int(share[0] * fit.frames), int(np.ceil(share[1] * fit.frames)))
-    asked = [t for t in range(first + stride, fit.frames, stride) if window[0] <= t < window[1]]
+    part = frames_of_share(share, fit.frames)
+    asked = [t for t in range(first + stride, fit.frames, stride) if t in part]
     detected = set(seen.tolist())
     measured = tuple(t for t in asked if t in detected)
     if not measured:

@@ -1,6 +1,7 @@
 """Pairs by step and slot: pure, complete, and as the mode says."""
 
 import collections
+import math
 
 import pytest
 
@@ -70,6 +71,18 @@ def test_of_a_share_first_takes_the_clips_first_frame_and_drives_inside():
 def test_a_share_bounds_both_frames_by_the_clips_own_length():
     sampler = PairSampler([clip("a", [0, 1, 7, 8, 9], length=20)], config=PairConfig(share=(0.0, 0.4)))
     assert {p.source for p in drawn(sampler)} == {0, 1, 2}  # frames 0, 1 and 7 of 20
+
+
+@pytest.mark.parametrize("length", [7, 100, 128, 183])
+@pytest.mark.parametrize("middle", [0.29, 0.55, 0.7, 0.8])
+def test_parts_that_meet_have_no_frame_in_common(length, middle):
+    frames = list(range(length))
+    trained, held_out = (
+        PairSampler([clip("a", frames)], config=PairConfig(share=share))._clips[0].positions.tolist()
+        for share in ((0.0, middle), (middle, 1.0))
+    )
+    assert trained + held_out == frames
+    assert len(trained) == math.floor(round(middle * length, 6))
 
 
 def test_the_gap_is_one_of_time_not_of_usable_frames():

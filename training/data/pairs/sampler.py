@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ....geom.errors import HeadwarpError
+from ..shares import frames_of_share
 from .index import PackIndex
 
 Mode = Literal["random", "first", "official"]
@@ -192,9 +193,8 @@ def _coprime(count: int) -> int:
 
 def _clip_pairs(clip: PackIndex, config: PairConfig) -> _Clip:
     numbers = np.asarray(clip.frames)
-    start, end = config.share
-    window = int(start * clip.clip_frames), math.ceil(end * clip.clip_frames)
-    inside = np.flatnonzero((numbers >= window[0]) & (numbers < window[1]))
+    part = frames_of_share(config.share, clip.clip_frames)
+    inside = np.flatnonzero((numbers >= part.start) & (numbers < part.stop))
     if config.mode == "first":
         driven = inside[numbers[inside] >= numbers[0] + config.min_gap]
         positions = np.concatenate([[0], driven]).astype(np.int64)

@@ -14,6 +14,7 @@ from jaxtyping import UInt8
 
 from ....flame.params import HeadFit
 from ....geom.errors import HeadwarpError
+from ..shares import frames_of_share
 from .pack import Pack
 
 
@@ -73,9 +74,8 @@ def spread(pack: Pack, share: tuple[float, float], count: int | None) -> list[in
         share: START and END in 0..1 of the clip's frames, as `headwarp evaluate --frames` counts them.
         count: at most so many; None for all.
     """
-    numbers, length = np.asarray(pack.index.frames), pack.index.clip_frames
-    first, end = int(share[0] * length), int(np.ceil(share[1] * length))
-    inside = np.flatnonzero((numbers >= first) & (numbers < end))
+    numbers, part = np.asarray(pack.index.frames), frames_of_share(share, pack.index.clip_frames)
+    inside = np.flatnonzero((numbers >= part.start) & (numbers < part.stop))
     if count is None or count >= len(inside):
         return [int(place) for place in inside]
     places = np.unique(np.linspace(0, len(inside) - 1, count).round().astype(int))
