@@ -1,9 +1,10 @@
 """`pwm`: geometry driven progressive warping [PWM].
 
 Modes: ``pwm/paper`` is the paper as written, ``pwm/official`` its public code, ``pwm/residual`` our own
-network over geometry's picture, ``pwm/personal`` the same for one person's footage, where nothing needs to be
-held back. Each difference is a field of `PwmRecipeConfig`. Without VGG-19's weights the perceptual loss is
-not to be had: the fixed `losses.structure` stands in, and the recipe's name ends in ``+structure``.
+network over geometry's picture, ``pwm/personal`` the same for one person's footage, where paint is free:
+mouth and eyes can be learned. Each difference is a field of `PwmRecipeConfig`. Without VGG-19's weights the
+perceptual loss is not to be had: the fixed `losses.structure` stands in, and the recipe's name ends in
+``+structure``.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ class PwmRecipeConfig:
 _PUBLISHED: dict[str, Any] = {"learning_rate": 2e-4, "betas": (0.9, 0.999), "weight_decay": 0.0}
 MODES = {
     "residual": PwmRecipeConfig(),
-    "personal": PwmRecipeConfig(mode="personal", network=PwmConfig(ResidualConfig(trust=0.0, shade=0))),
+    "personal": PwmRecipeConfig(mode="personal", network=PwmConfig(ResidualConfig(shade=0))),
     "paper": PwmRecipeConfig(
         mode="paper",
         network=PwmConfig(paper()),

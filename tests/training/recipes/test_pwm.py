@@ -249,12 +249,12 @@ def test_sizes_grow(name):
     assert counts[0] < counts[-1]
 
 
-def test_one_persons_footage_may_teach_everything_strangers_may_not():
+def test_one_persons_footage_may_teach_paint_that_strangers_may_not():
     held, free = (
         sized(recipe_entry(f"pwm/{mode}").config, "small").network.network
         for mode in ("residual", "personal")
     )
-    assert (held.trust, held.shade, free.trust, free.shade) == (1.0, 8, 0.0, 0)
+    assert (held.trust, held.shade, free.trust, free.shade) == (1.0, 8, 1.0, 0)
     assert held.channels == free.channels == RESIDUAL_SIZES["small"].channels
 
 
