@@ -60,11 +60,11 @@ def test_without_a_truth_of_this_head_there_is_none(tmp_path):
 @pytest.mark.slow
 @needs_mediapipe
 def test_a_synthetic_clip_is_measured_against_its_own_flow(tmp_path):
-    recipe = Recipe(seed=5, number=1, frames=5, size=128)
+    recipe = Recipe(seed=5, number=2, frames=9, size=128)  # who turns: by 8 px, against a detector's half
     name = write_clip(synthesise(load_head("builtin"), recipe), tmp_path, partition="test")
-    report = evaluate(tmp_path / "test" / f"{name}.mp4", stride=4)
+    report = evaluate(tmp_path / "test" / f"{name}.mp4", stride=8)
     numbers = report["metrics"]
-    assert numbers["geometry"]["flow_epe"] < 0.6 * numbers["copy"]["flow_epe"]
+    assert numbers["geometry"]["flow_epe"] < 0.3 * numbers["copy"]["flow_epe"]
     assert 0 <= numbers["geometry"]["visibility_iou"] <= 1
     assert report["definition_ids"]["flow_epe"] == "flow_epe"
     assert "flow_epe" not in report["absent"]
