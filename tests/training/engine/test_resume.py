@@ -76,7 +76,9 @@ def test_a_checkpoint_holds_networks_optimizers_and_average(in_peace):
 def test_a_killed_run_goes_on_to_the_same_bits(tmp_path, in_peace):
     lines = 17
     command = [sys.executable, "-W", "ignore", str(SCRIPT), str(tmp_path), "--steps", str(STEPS)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    paths = os.pathsep.join(filter(None, sys.path))
+    threads = str(torch.get_num_threads())  # bits are the same with as many threads
+    environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": threads}
     process = subprocess.Popen([*command, "--pace", "0.05"], env=environment, stdout=subprocess.DEVNULL)
     log, deadline = tmp_path / "log.jsonl", time.monotonic() + 60
     while not (log.exists() and log.read_bytes().count(b"\n") >= lines):
