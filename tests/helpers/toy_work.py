@@ -15,12 +15,14 @@ from headwarp.geom.errors import HeadwarpError
 from headwarp.training.data.jobs import Job, Record, without_timings
 
 TOY_RUN = """
+import signal
 import sys
 from pathlib import Path
 from toy_work import ToyWork, toy_jobs
 from headwarp.training.data.jobs import JobConfig, open_manifest, run_jobs
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs inherit that it is ignored
     out, count, workers = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     names = [f"clip{number}" for number in range(count)] + ["fails"]
     with open_manifest(out / "manifest.jsonl", kind="toy", fingerprint={}) as manifest:
