@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from ..flame.posing import apply_pose, posed_vertices
 from ..geom.errors import HeadwarpError
 from ..training.data.portrait import Frame, Portrait, to_frame, to_image
 from ..training.data.provenance import Provenance
+from ._memory import peak_memory_mb
 from .draw import blend, shaded, view_of
 from .heads import ready_head
 from .performance import open_animator, perform, progress, provenance_facts, provenance_of, windows
@@ -207,16 +207,6 @@ def labelled_sheet(frames: Sequence[Frame], labels: Sequence[str]) -> Frame:
         sheet.paste(Image.fromarray(frame), (x, y))
         draw.text((x + 4, y + height + 3), label, fill=(20, 20, 20))
     return np.asarray(sheet)
-
-
-def peak_memory_mb() -> float | None:
-    """Most memory this process ever held, in MB; None where the system does not say."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
 def _write_clip(

@@ -8,13 +8,14 @@ memory never holds two.
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+
+from .._memory import peak_memory_mb
 
 if TYPE_CHECKING:
     from ...training.data.pairs.batch import PairBatch
@@ -222,16 +223,15 @@ def _peak_memory() -> Mapping[str, float]:
     import multiprocessing
 
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return {"peak_memory_mb": pool.apply(_animate_alone)}
+        peak = pool.apply(_animate_alone, (torch.get_num_threads(),))
+    return {} if peak is None else {"peak_memory_mb": peak}
 
 
-def _animate_alone() -> float:
-    import resource
-
+def _animate_alone(threads: int) -> float | None:
     from ...warping.progressive import official
 
+    torch.set_num_threads(threads)
     frame = _prepared(official("both"))
     for _ in range(3):
         frame()
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+    return peak_memory_mb()
