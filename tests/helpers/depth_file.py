@@ -1,4 +1,4 @@
-"""Files with the names and shapes of [DaGAN]'s face depth network: ``encoder.pth``, ``depth.pth``, ``pose.pth``.
+"""``encoder.pth``, ``depth.pth``, ``pose.pth`` with the names and shapes of [DaGAN]'s face depth network.
 
 Sizes are torchvision's ResNets' by default; ``width`` is their first convolution's.
 """

@@ -1,8 +1,8 @@
 """What the public code of [FOMM] computes from state dicts, restated step by step with plain functions.
 
 Everything as that code does it: batch norms in evaluation, grids whose corners are pixel centres, spectral
-norms from the stored vectors. ``corners`` is ``align_corners`` of every ``grid_sample``: the code leaves it to
-the default, which was True when its checkpoints were trained and is False since. Coordinates are x and y.
+norms from the stored vectors. ``corners`` is ``align_corners`` of every ``grid_sample``: the code leaves it
+to the default, which was True when its checkpoints were trained and is False since. Coordinates are x and y.
 """
 
 from __future__ import annotations
