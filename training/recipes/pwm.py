@@ -10,7 +10,7 @@ perceptual loss is not to be had: the fixed `losses.structure` stands in, and th
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -20,8 +20,6 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ...geom.errors import HeadwarpError
-from ...geom.nets.vgg import Vgg19
-from ...geom.nets.weights import load_backbone, require_pretrained
 from ...warping.posed_layers import compose
 from ...warping.progressive import ProgressiveConfig, official, paper, tiny
 from ...warping.pwm import CodesConfig, PwmConfig, PwmNetwork, PwmOutput, coded, with_texture
@@ -31,11 +29,11 @@ from ..discriminators import OFFICIAL as ONE_SCALE
 from ..discriminators import Discriminator, DiscriminatorConfig, Judgement
 from ..losses import adversarial, matching, perceptual
 from ..losses.pixel import pixel_l1
-from ..losses.structure import StructureConfig, structure_loss
+from ..losses.structure import StructureConfig
 from ..losses.warped import WarpedLevel, warped_levels
 from . import GENERATED, register
+from ._likeness import Likeness
 
-_SMALLEST = 16
 Guides = Literal["displacement", "codes", "both"]
 SIZES = ("tiny", "small", "paper")
 RESIDUAL_SIZES = {
@@ -43,7 +41,6 @@ RESIDUAL_SIZES = {
     "small": ResidualConfig(channels=(32, 64, 96, 128, 192), stem=2, detail=24),
     "paper": ResidualConfig(channels=(32, 64, 128, 256, 512, 1024), stem=1, detail=32),
 }
-_WEIGHTS = "it needs VGG-19's weights: name them with --vgg FILE (headwarp weights list says where they are)"
 
 
 @dataclass(frozen=True)
@@ -178,16 +175,17 @@ class PwmRecipe:
 
     def __init__(self, config: PwmRecipeConfig, texture: TextureLayout | None = None) -> None:
         self.config, self._texture = config, texture
-        stands_in = config.vgg is None
-        self.name = f"pwm/{config.mode}" + "+structure" * stands_in
-        self.stand_ins: tuple[str, ...] = (
-            ("a fixed loss of gradients and SSIM stands in for the perceptual loss; " + _WEIGHTS,)
-            if stands_in
-            else ()
+        self._alike = Likeness(
+            config.vgg,
+            config.perceptual,
+            config.structure,
+            config.structure_weight,
+            by=f"pwm/{config.mode}",
         )
+        self.name = f"pwm/{config.mode}{self._alike.suffix}"
+        self.stand_ins = self._alike.stand_ins
         playing = config.adversarial is not None
         self.turns: tuple[str, ...] = ("generator", "discriminator") if playing else ("generator",)
-        self._vgg = None if config.vgg is None else _pretrained(config.vgg, by=self.name)
 
     def networks(self) -> Mapping[str, nn.Module]:
         """The generator, and the discriminator if there is a game."""
@@ -227,14 +225,14 @@ class PwmRecipe:
             if suffix == "" or self.config.warped == "last":
                 if self.config.pixel_weight:
                     terms[f"pixel{suffix}"] = self.config.pixel_weight * pixel_l1(image, batch.driving)
-                terms[self._likeness + suffix] = self._alike([WarpedLevel(image, batch.driving)])
+                terms[self._alike.term + suffix] = self._alike([WarpedLevel(image, batch.driving)])
             if real is not None:
                 terms |= self._played(networks["discriminator"], image, real, suffix)
         if self.config.warped == "every":
             network = self.config.network.network
             padding = network.padding_mode if isinstance(network, ProgressiveConfig) else "border"
             levels = warped_levels(batch.source, batch.driving, made.flows, padding_mode=padding)
-            terms[f"{self._likeness}_warped"] = self._alike(levels)
+            terms[f"{self._alike.term}_warped"] = self._alike(levels)
         return terms
 
     def pictures(self, networks: Mapping[str, nn.Module], batch: PairBatch) -> Mapping[str, Tensor]:
@@ -256,42 +254,11 @@ class PwmRecipe:
         animator.network.load_state_dict(networks["generator"].state_dict())
         return "pwm", self.config.network, animator
 
-    @property
-    def _likeness(self) -> str:
-        return "structure" if self.config.vgg is None else "perceptual"
-
     def _pictures(self, made: PwmOutput) -> Iterator[tuple[str, Tensor]]:
         """What the losses see at full size, with the ending of their names."""
         yield "", made.image
         if self.config.warped != "none":
             yield "_warped", made.warped
-
-    def _alike(self, levels: Sequence[WarpedLevel]) -> Tensor:
-        """How far pictures are from the truth, by the pretrained network or by what stands in for it.
-
-        One picture is compared at the scales of the perceptual loss, several as they are; levels of fewer
-        than 16 px, where VGG-19 has no pixel left, are left out (at 256 px there is none).
-        """
-        levels = [level for level in levels if min(level.image.shape[2:]) >= _SMALLEST]
-        network = self._vgg
-        if network is None:
-            summed = self.config.perceptual.reduction == "sum"
-            terms = [
-                structure_loss(level.image, level.target, self.config.structure)
-                * (level.image[0].numel() if summed else 1)
-                for level in levels
-            ]
-            return self.config.structure_weight * torch.stack(terms).mean()
-        config = self.config.perceptual
-        network.to(levels[0].image.device)  # a no-op from the second step on
-
-        def features(image: Tensor) -> tuple[Tensor, ...]:
-            return network.taps(image, config.taps)
-
-        if len(levels) == 1:
-            return perceptual.perceptual_loss(levels[0].image, levels[0].target, features, config)
-        images, targets = [level.image for level in levels], [level.target for level in levels]
-        return perceptual.perceptual_levels(images, targets, features, config)
 
     def _true_features(self, networks: Mapping[str, nn.Module], batch: PairBatch) -> Judgement | None:
         """What the discriminator makes of the true pictures, to be matched; None without a game.
@@ -330,14 +297,3 @@ class PwmRecipe:
                 real.logits, fake.logits, self.config.adversarial
             )
         return terms
-
-
-def _pretrained(file: Path, *, by: str) -> Vgg19:
-    """VGG-19 with the weights of a file, frozen.
-
-    Raises:
-        ModelFileError: no such file, another hash than the published one, or other keys.
-    """
-    network = require_pretrained(load_backbone("vgg19", file), by=by)
-    assert isinstance(network, Vgg19)
-    return network
