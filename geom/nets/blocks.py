@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm as with_spectral_norm
 
-from .upsampling import double_and_convolve
+from .upsampling import double_and_convolve, one_step_pays
 
 SLOPE = 0.1
 """Of the leaky ReLU below zero."""
@@ -81,16 +81,10 @@ class UpBlock(SameBlock):
 
     def forward(self, features: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D h w"]:
         """``(B, inputs, H, W)`` to ``(B, outputs, 2 H, 2 W)``."""
-        if features.is_cpu and self._one_step_pays(features):
+        if features.is_cpu and one_step_pays(features, self.conv):
             doubled = double_and_convolve(features, self.conv.weight, self.conv.bias)
             return activate(self.norm(doubled))
         return super().forward(F.interpolate(features, scale_factor=2, mode="nearest"))
-
-    def _one_step_pays(self, features: Tensor) -> bool:
-        """It sums weights in every pass: more work than it saves where pixels are fewer than channels."""
-        batch, channels, height, width = features.shape
-        plain = self.conv.kernel_size == (3, 3) and self.conv.padding == (1, 1)
-        return plain and batch * height * width >= 2 * channels
 
 
 class Spade(nn.Module):

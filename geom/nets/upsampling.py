@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import torch.nn.functional as F
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def doubling_kernel(weight: Float[Tensor, "D C 3 3"]) -> Float[Tensor, "C D 4 4"]:
@@ -42,6 +42,17 @@ def double_and_convolve(
     Differentiable in all three.
     """
     return F.conv_transpose2d(features, doubling_kernel(weight), bias, stride=2, padding=1)
+
+
+def one_step_pays(features: Float[Tensor, "B C H W"], layer: nn.Conv2d) -> bool:
+    """Whether `double_and_convolve` is the faster way through a layer on a CPU.
+
+    It sums weights in every pass: more work than it saves where pixels are fewer than channels. It takes
+    3 x 3 taps with a border of one zero.
+    """
+    batch, channels, height, width = features.shape
+    plain = layer.kernel_size == (3, 3) and layer.padding == (1, 1)
+    return plain and batch * height * width >= 2 * channels
 
 
 def double_and_convolve_ref(

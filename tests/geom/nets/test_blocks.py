@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from headwarp.geom.nets import blocks
 from headwarp.geom.nets.blocks import (
     DownBlock,
     SameBlock,
@@ -16,6 +17,7 @@ from headwarp.geom.nets.blocks import (
     convolution,
 )
 from headwarp.geom.nets.folding import fold_norms_
+from headwarp.geom.nets.upsampling import one_step_pays
 
 BLOCKS = {
     "same": lambda: SameBlock(5, 7),
@@ -96,11 +98,11 @@ def test_input_is_left_alone():
 def test_up_block_in_one_step_and_in_two(size, monkeypatch):
     block = used(UpBlock(6, 4)).double()
     features = torch.randn(1, 6, *size, dtype=torch.float64, requires_grad=True)
-    assert block._one_step_pays(features) == (size[0] == 16)
+    assert one_step_pays(features, block.conv) == (size[0] == 16)
     leaves = [features, *block.parameters()]
     results = []
     for answer in (True, False):
-        monkeypatch.setattr(UpBlock, "_one_step_pays", lambda *_, answer=answer: answer)
+        monkeypatch.setattr(blocks, "one_step_pays", lambda *_, answer=answer: answer)
         result = block(features)
         results.append((result, *torch.autograd.grad(result.square().sum(), leaves)))
     for one, other in zip(*results, strict=True):
@@ -109,7 +111,7 @@ def test_up_block_in_one_step_and_in_two(size, monkeypatch):
 
 def test_up_block_with_another_kernel():
     block = used(UpBlock(2, 3, 5))
-    assert not block._one_step_pays(torch.zeros(1, 2, 32, 32))
+    assert not one_step_pays(torch.zeros(1, 2, 32, 32), block.conv)
     assert block(torch.zeros(1, 2, 32, 32)).shape == (1, 3, 64, 64)
 
 
