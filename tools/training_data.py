@@ -158,7 +158,7 @@ def held_out_batches(
 
 def _driving(pack: Pack, share: tuple[float, float], count: int) -> list[int]:
     """Positions within a part of a clip, without its first."""
-    later = [position for position in spread(pack, share, None) if position > 0]
+    later = [position for position in spread(pack.index, share, None) if position > 0]
     places = np.linspace(0, len(later) - 1, min(count, len(later))).round().astype(int)
     return [later[place] for place in np.unique(places)]
 

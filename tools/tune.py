@@ -244,7 +244,7 @@ def _of_one_person(pack: Pack) -> Pack:
 
 def _trained(pack: Pack, config: Tune) -> Pack:
     """The frames that are trained on."""
-    positions = spread(pack, (0.0, 1 - config.held_out), config.frames)
+    positions = spread(pack.index, (0.0, 1 - config.held_out), config.frames)
     if len(positions) < LEAST_TRAINED:
         raise HeadwarpError(
             f"{pack.index.clip}: expected {LEAST_TRAINED} usable frames before its last "

@@ -178,7 +178,7 @@ def test_thinned_packs_show_the_kept_frames(tmp_path):
 
 def test_frames_are_spread_over_a_part(tmp_path):
     pack = toy_pack(tmp_path, toy_head(), frames=10)
-    assert spread(pack, (0.0, 0.8), None) == list(range(8))
-    assert spread(pack, (0.0, 0.8), 3) == [0, 4, 7]
-    assert spread(pack, (0.8, 1.0), 5) == [8, 9]
-    assert spread(pack, (0.0, 0.75), None) + spread(pack, (0.75, 1.0), None) == list(range(10))
+    assert spread(pack.index, (0.0, 0.8), None) == list(range(8))
+    assert spread(pack.index, (0.0, 0.8), 3) == [0, 4, 7]
+    assert spread(pack.index, (0.8, 1.0), 5) == [8, 9]
+    assert spread(pack.index, (0.0, 0.75), None) + spread(pack.index, (0.75, 1.0), None) == list(range(10))

@@ -1,14 +1,17 @@
-"""Files that appear whole or not at all: written under a hidden name beside the target, then renamed."""
+"""Files and folders that appear whole or not at all: made under a hidden name beside it, then renamed."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
 import errno
+import glob
 import json
 import math
 import os
 import secrets
+import shutil
+import time
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
@@ -16,7 +19,9 @@ from typing import Any
 
 from ...geom.errors import HeadwarpError
 
-__all__ = ["atomic_path", "plain", "write_json"]
+__all__ = ["atomic_folder", "atomic_path", "plain", "write_json"]
+
+ABANDONED = 6 * 3600.0  # seconds without a change
 
 _WRITE_ERRORS = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
@@ -68,6 +73,35 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
             reason = error.strerror or str(error)
             raise HeadwarpError(f"{os.fspath(path)}: writing failed ({reason.lower()}).") from error
         raise
+
+
+@contextlib.contextmanager
+def atomic_folder(target: Path) -> Iterator[Path]:
+    """A hidden folder that becomes ``target`` when the block ends well; an older one gives way.
+
+    What a process that was killed left hidden is removed, once it is too old to be of one that runs.
+
+    Yields:
+        The hidden folder, empty.
+
+    Raises:
+        HeadwarpError: it, or what the block puts into it, cannot be written.
+    """
+    hidden = target.with_name(f".{target.name[:80]}.{secrets.token_hex(4)}")
+    try:
+        for left in target.parent.glob(f".{glob.escape(target.name[:80])}.????????"):
+            if time.time() - left.stat().st_mtime > ABANDONED:
+                shutil.rmtree(left, ignore_errors=True)
+        hidden.mkdir(parents=True)
+        yield hidden
+        if target.exists():
+            shutil.rmtree(target)
+        os.replace(hidden, target)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise HeadwarpError(f"{target}: the pack cannot be written ({reason})") from error
+    finally:
+        shutil.rmtree(hidden, ignore_errors=True)
 
 
 def write_json(path: str | os.PathLike[str], content: object) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ....geom.errors import HeadwarpError, MediaError
-from ..inputs import CLIPS, Input, is_numbered, list_inputs, output_names
+from ..inputs import CLIPS, PHOTOS, Input, is_numbered, list_inputs, output_names
 from ..vox import PARTITIONS, list_clips, parse_name
 
 NAME, PERSON, SAME = "name", "person", "same_person_as"
@@ -48,9 +48,17 @@ def find_clips(data: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) 
         MediaError: no clip there.
     """
     several = [data] if isinstance(data, (str, os.PathLike)) else list(data)
-    inputs = [found for one in several for found in _inputs(os.fspath(one))]
+    return named_clips([found for one in several for found in clip_inputs(os.fspath(one))], several)
+
+
+def named_clips(inputs: Sequence[Input], asked: Sequence[str | os.PathLike[str]]) -> list[FoundClip]:
+    """Inputs with names and persons, sorted by name; ``asked`` is what they were sought in.
+
+    Raises:
+        MediaError: there are none.
+    """
     if not inputs:
-        given, kinds = ", ".join(os.fspath(one) for one in several), ", ".join(sorted(CLIPS))
+        given, kinds = ", ".join(os.fspath(one) for one in asked), ", ".join(sorted(CLIPS))
         raise MediaError(f"{given}: expected clips ({kinds}) or folders of numbered frames, found none")
     names = output_names(inputs)
     plain = _plain(names)
@@ -61,11 +69,17 @@ def find_clips(data: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) 
     return sorted(clips, key=lambda clip: clip.name)
 
 
-def _inputs(path: str) -> list[Input]:
+def clip_inputs(path: str) -> list[Input]:
+    """The clips that one word stands for; none where a folder holds none.
+
+    Raises:
+        MediaError: a file that is no clip, or nothing there.
+    """
     folder = Path(path)
     if folder.is_dir() and any((folder / name).is_dir() for name in PARTITIONS):
         part = next(name for name in PARTITIONS if (folder / name).is_dir())
-        return [Input(str(clip.path), clip.path.name) for clip in list_clips(folder, partition=part)]
+        places = [clip.path for clip in list_clips(folder, partition=part)]
+        return [found for place in places for found in _part_inputs(place)]
     if is_numbered(path):
         return [Input(path, folder.name)]
     found = list(list_inputs([path]))
@@ -76,6 +90,17 @@ def _inputs(path: str) -> list[Input]:
         what = "another file" if folder.exists() else f"nothing (sought from {Path.cwd()})"
         raise MediaError(found[0].problem or f"{path}: expected a clip or a folder of clips, found {what}")
     return clips
+
+
+def _part_inputs(place: Path, below: str = "") -> list[Input]:
+    """A clip of a divided tree; or those in the folder of a person, and in folders of it."""
+    name = f"{below}{place.name}"
+    entries = [] if place.is_file() else sorted(e for e in place.iterdir() if not e.name.startswith("."))
+    if place.is_file() or any(entry.suffix.lower() in PHOTOS for entry in entries):
+        return [Input(str(place), name)]
+    wanted = [entry for entry in entries if entry.is_dir() or entry.suffix.lower() in CLIPS]
+    found = [one for entry in wanted for one in _part_inputs(entry, f"{name}/")]
+    return found if found or below else [Input(str(place), name)]  # reading an empty one says so
 
 
 def _is_clip(path: str) -> bool:

@@ -1,10 +1,14 @@
-"""Frames and person masks of one pack on disk: plain arrays read in place, or pictures one after another."""
+"""Frames of one pack on disk, with person masks or without: plain arrays read in place, or pictures one after
+another.
+"""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from jaxtyping import UInt8
@@ -14,9 +18,12 @@ from ....geom.errors import HeadwarpError, ModelFileError
 CODECS = ("raw", "jpeg")
 QUALITY = 95
 LARGEST = 8192  # pixels a side, before anything is decoded
+FRAMES, MASKS = "frames", "masks"
+WITH_MASKS = (FRAMES, MASKS)
 _SUFFIX = {"raw": "npy", "jpeg": "bin"}
+_HEADER = 128  # bytes before the numbers of a .npy file, its shape among them
 
-Pictures = Iterable[tuple[UInt8[np.ndarray, "S S 3"], UInt8[np.ndarray, "S S"]]]
+Pictures = Iterable[Sequence[UInt8[np.ndarray, "S S ..."]]]
 
 
 def check_codec(codec: str) -> None:
@@ -25,54 +32,61 @@ def check_codec(codec: str) -> None:
         raise HeadwarpError(f"codec: expected one of {', '.join(CODECS)}, got {codec!r}")
 
 
-def write_frames(folder: Path, pictures: Pictures, *, codec: str, count: int, size: int) -> int:
-    """Write frames and masks as they come; memory holds one of each.
+def write_frames(folder: Path, pictures: Pictures, *, codec: str, kinds: Sequence[str] = WITH_MASKS) -> int:
+    """Write frames, and masks with them, as they come; memory holds one of each.
 
     Args:
         folder: exists and is empty.
-        pictures: frame and mask after frame and mask.
+        pictures: a frame, and its mask if there are masks, after another; all of one size.
         codec: ``raw`` (arrays that are mapped into memory) or ``jpeg`` (with masks as PNG, about a tenth).
-        count: how many will come at most.
-        size: side of the frames.
+        kinds: what each of ``pictures`` holds: `WITH_MASKS`, or ``(FRAMES,)`` alone.
 
     Returns:
         How many came.
     """
     check_codec(codec)
-    if codec == "raw":
-        return _write_raw(folder, pictures, count, size)
-    written = 0
-    ends: list[tuple[int, int]] = []
-    with open(folder / "frames.bin", "wb") as frames, open(folder / "masks.bin", "wb") as masks:
-        for frame, mask in pictures:
-            frames.write(_encoded(frame, "JPEG", quality=QUALITY, subsampling=0))
-            masks.write(_encoded(mask, "PNG", quality=QUALITY, subsampling=0))
-            ends.append((frames.tell(), masks.tell()))
+    written, shapes = 0, [()] * len(kinds)
+    ends: list[list[int]] = []
+    with ExitStack() as opened:
+        files = [opened.enter_context(open(_path(folder, kind, codec), "wb")) for kind in kinds]
+        if codec == "raw":
+            for file in files:
+                file.write(bytes(_HEADER))
+        for together in pictures:
+            for kind, file, picture in zip(kinds, files, together, strict=True):
+                file.write(picture.tobytes() if codec == "raw" else _encoded(picture, kind))
+            shapes = [picture.shape for picture in together]
+            ends.append([file.tell() for file in files])
             written += 1
-    np.save(folder / "ends.npy", np.asarray(ends, np.int64).reshape(-1, 2))
+        if codec == "raw":
+            for file, shape in zip(files, shapes, strict=True):
+                _write_header(file, (written, *shape))
+    if codec != "raw":
+        np.save(folder / "ends.npy", np.asarray(ends, np.int64).reshape(-1, len(kinds)))
     return written
 
 
-def _write_raw(folder: Path, pictures: Pictures, count: int, size: int) -> int:
-    open_array = np.lib.format.open_memmap
-    frames = open_array(folder / "frames.npy", mode="w+", dtype=np.uint8, shape=(count, size, size, 3))
-    masks = open_array(folder / "masks.npy", mode="w+", dtype=np.uint8, shape=(count, size, size))
-    written = 0
-    for frame, mask in pictures:
-        frames[written], masks[written] = frame, mask
-        written += 1
-    frames.flush()
-    masks.flush()
-    return written
+def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
+    """What numpy begins a file of bytes of this shape with, filled up to `_HEADER` bytes."""
+    facts = repr({"descr": "|u1", "fortran_order": False, "shape": shape})
+    file.seek(0)
+    file.write(np.lib.format.magic(1, 0) + (_HEADER - 10).to_bytes(2, "little"))
+    file.write(facts.ljust(_HEADER - 11).encode() + b"\n")
 
 
-def _encoded(picture: np.ndarray, kind: str, *, quality: int, subsampling: int) -> bytes:
+def _encoded(picture: np.ndarray, kind: str) -> bytes:
     from PIL import Image
 
     buffer = io.BytesIO()
-    options = {"quality": quality, "subsampling": subsampling} if kind == "JPEG" else {}
-    Image.fromarray(picture).save(buffer, kind, **options)
+    if kind == MASKS:
+        Image.fromarray(picture).save(buffer, "PNG")
+    else:
+        Image.fromarray(picture).save(buffer, "JPEG", quality=QUALITY, subsampling=0)
     return buffer.getvalue()
+
+
+def _path(folder: Path, kind: str, codec: str) -> Path:
+    return folder / f"{kind}.{_SUFFIX[codec]}"
 
 
 def read_frame(folder: Path, codec: str, position: int) -> UInt8[np.ndarray, "S S 3"]:
@@ -81,7 +95,7 @@ def read_frame(folder: Path, codec: str, position: int) -> UInt8[np.ndarray, "S 
     Raises:
         ModelFileError: the file is damaged or gone.
     """
-    return _read(folder, "frames", codec, position)
+    return _read(folder, FRAMES, codec, position)
 
 
 def read_mask(folder: Path, codec: str, position: int) -> UInt8[np.ndarray, "S S"]:
@@ -90,12 +104,12 @@ def read_mask(folder: Path, codec: str, position: int) -> UInt8[np.ndarray, "S S
     Raises:
         ModelFileError: the file is damaged or gone.
     """
-    return _read(folder, "masks", codec, position)
+    return _read(folder, MASKS, codec, position)
 
 
 def _read(folder: Path, name: str, codec: str, position: int) -> np.ndarray:
     """Opened anew every time: a large set has more files than a process may hold open."""
-    path = folder / f"{name}.{_SUFFIX[codec]}"
+    path = _path(folder, name, codec)
     return _guarded(path, lambda: _raw(path, position) if codec == "raw" else _decoded(path, name, position))
 
 
@@ -117,7 +131,7 @@ def _decoded(path: Path, name: str, position: int) -> np.ndarray:
     from PIL import Image
 
     ends = np.load(path.with_name("ends.npy"), mmap_mode="r", allow_pickle=False)
-    column = ("frames", "masks").index(name)
+    column = WITH_MASKS.index(name)
     start, end = int(ends[position - 1, column]) if position else 0, int(ends[position, column])
     if not 0 <= start <= end:
         raise ValueError(f"picture {position} ends before it begins")
@@ -133,14 +147,33 @@ def _decoded(path: Path, name: str, position: int) -> np.ndarray:
     return np.array(picture)
 
 
-def check_frames(folder: Path, codec: str, count: int, size: int) -> None:
+def of_size(
+    picture: np.ndarray, folder: Path, what: str, shape: tuple[int, ...]
+) -> UInt8[np.ndarray, "S S ..."]:
+    """The picture, if it is as the index says: one that was encoded may turn out to be any other.
+
+    Raises:
+        ModelFileError: it is not.
+    """
+    if picture.shape != shape or picture.dtype != np.uint8:
+        raise ModelFileError(
+            f"{folder}: expected a {what} of {shape} bytes, got {picture.dtype} {picture.shape}; "
+            "remove the pack and make it again"
+        )
+    return picture
+
+
+def check_frames(
+    folder: Path, codec: str, count: int, size: int, *, kinds: Sequence[str] = WITH_MASKS
+) -> None:
     """Files of the size that the index says.
 
     Raises:
         ModelFileError: missing, cut off or of another size.
     """
-    for name, shape in (("frames", (count, size, size, 3)), ("masks", (count, size, size))):
-        path = folder / f"{name}.{_SUFFIX[codec]}"
+    for column, name in enumerate(kinds):
+        shape = (count, size, size, 3) if name == FRAMES else (count, size, size)
+        path = _path(folder, name, codec)
         if codec == "raw":
             load = lambda path=path: np.load(path, mmap_mode="r", allow_pickle=False)  # noqa: E731
             found = _guarded(path, load)
@@ -148,8 +181,8 @@ def check_frames(folder: Path, codec: str, count: int, size: int) -> None:
         else:
             ends = _guarded(path, lambda: np.load(folder / "ends.npy", mmap_mode="r", allow_pickle=False))
             length = path.stat().st_size if path.is_file() else 0
-            whole = ends.ndim == 2 and len(ends) == count and ends.shape[1] == 2
-            good = whole and int(ends[-1, ("frames", "masks").index(name)]) == length
+            whole = ends.ndim == 2 and ends.shape == (count, len(kinds))
+            good = whole and int(ends[-1, column]) == length
             got = f"{len(ends)} pictures in {length} bytes"
         if not good:
             raise ModelFileError(

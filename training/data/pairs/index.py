@@ -74,26 +74,45 @@ def read_index(folder: Path) -> PackIndex:
         ModelFileError: no pack, of a newer version, or with values that make no sense.
     """
     path = folder / FILE
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ModelFileError(f"{folder}: expected a pack with {FILE}, found none") from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelFileError(f"{path}: cannot be read as JSON ({error}); make the pack again") from error
-    if not isinstance(found, dict) or found.get("kind") != KIND:
-        raise ModelFileError(f"{path}: expected the index of a pack (kind {KIND!r}); make the pack again")
-    version = found.get("version")
-    if not isinstance(version, int) or version > VERSION:
-        raise ModelFileError(
-            f"{path}: expected a pack of version {VERSION} or older, got {version!r}; upgrade headwarp or "
-            "make the pack again"
-        )
+    found = load_index(folder, {KIND: VERSION})
     try:
         index = _built(found)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, HeadwarpError) as error:
         raise ModelFileError(f"{path}: expected the index of a pack, {error}; make it again") from error
     _check(path, index)
     return index
+
+
+def load_index(folder: Path, versions: Mapping[str, int]) -> dict[str, Any]:
+    """The JSON of a pack's index.
+
+    Args:
+        folder: of the pack.
+        versions: the kinds of pack that will do, each with its newest version.
+
+    Raises:
+        ModelFileError: no pack, of another kind, or of a newer version.
+    """
+    path = folder / FILE
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ModelFileError(f"{folder}: expected a pack with {FILE}, found none") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelFileError(f"{path}: cannot be read as JSON ({error}); make the pack again") from error
+    kind = found.get("kind") if isinstance(found, dict) else None
+    if not isinstance(found, dict) or kind not in versions:
+        kinds = " or ".join(map(repr, versions))
+        raise ModelFileError(
+            f"{path}: expected the index of a pack (kind {kinds}), got {kind!r}; make the pack again"
+        )
+    version = found.get("version")
+    if not isinstance(version, int) or version > versions[kind]:
+        raise ModelFileError(
+            f"{path}: expected a pack of version {versions[kind]} or older, got {version!r}; upgrade "
+            "headwarp or make the pack again"
+        )
+    return found
 
 
 def _built(found: Mapping[str, Any]) -> PackIndex:

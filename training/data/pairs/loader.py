@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import itertools
-import multiprocessing
-import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -14,6 +10,7 @@ import torch
 from ....flame.mirror import mesh_mirror
 from ....flame.model import HeadModel
 from ....geom.errors import HeadwarpError
+from ..loading import Ahead, check_numbers, check_rank, numbered
 from .augment import AugmentConfig, augmented
 from .batch import PairBatch, stack_pairs
 from .flat import FlatBatch, flattened, unflattened
@@ -43,10 +40,7 @@ class LoaderConfig:
     augment: AugmentConfig | None = None
 
     def __post_init__(self) -> None:
-        if not 0 <= self.rank < self.world:
-            raise HeadwarpError(f"rank: expected 0 to {self.world - 1}, got {self.rank}")
-        if self.ahead < 1:
-            raise HeadwarpError(f"ahead: expected at least one batch, got {self.ahead}")
+        check_rank(self.rank, self.world)
 
 
 class PairLoader:
@@ -82,57 +76,14 @@ class PairLoader:
         start_step: int = 0,
         config: LoaderConfig | None = None,
     ) -> None:
-        if batch_size < 1 or workers < 0 or start_step < 0:
-            raise HeadwarpError(
-                "loader: expected batch_size >= 1, workers >= 0 and start_step >= 0, got "
-                f"{batch_size}, {workers} and {start_step}"
-            )
+        check_numbers(batch_size, workers, start_step)
         self.config = config or LoaderConfig()
+        self.ahead = Ahead(torch.device(self.config.device), workers, start_step, self.config.ahead)
         self.steps = StepPairs(packs, head, sampler, batch_size, self.config)
-        self.workers, self.start_step = workers, start_step
 
     def __iter__(self) -> Iterator[PairBatch]:
         """A fresh pass from ``start_step``."""
-        device = torch.device(self.config.device)
-        for made in self._from_workers(device) if self.workers else self._made_here():
-            if isinstance(made, HeadwarpError):
-                raise made
-            yield unflattened(made if device.type == "cpu" else made.to(device))
-
-    def _made_here(self) -> Iterator[FlatBatch | HeadwarpError]:
-        pinned = torch.device(self.config.device).type == "cuda"
-        for step in itertools.count(self.start_step):
-            with _one_thread():
-                made = self.steps[step]
-            yield made.pin_memory() if pinned and isinstance(made, FlatBatch) else made
-
-    def _from_workers(self, device: torch.device) -> Iterator[FlatBatch | HeadwarpError]:
-        from torch.utils.data import DataLoader
-
-        forks = "forkserver" in multiprocessing.get_all_start_methods()
-        context = multiprocessing.get_context("forkserver" if forks else "spawn")
-        if forks:
-            context.set_forkserver_preload([__name__])  # imported once, not by each worker
-        loader: DataLoader[FlatBatch | HeadwarpError] = DataLoader(
-            self.steps,  # type: ignore[arg-type]  # what has __getitem__ is a data set
-            batch_size=None,
-            sampler=_CountFrom(self.start_step),
-            num_workers=self.workers,
-            prefetch_factor=self.config.ahead,
-            pin_memory=device.type == "cuda",
-            multiprocessing_context=context,
-            generator=torch.Generator(),
-            worker_init_fn=_quiet_worker,
-        )
-        try:
-            yield from loader
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
-                raise
-            raise HeadwarpError(
-                f"loader: one of {self.workers} workers died ({str(error).splitlines()[0]}); mostly memory "
-                "runs out: take fewer workers, a smaller batch, or workers=0"
-            ) from error
+        return map(unflattened, numbered(self.steps, self.ahead))
 
 
 class StepPairs:
@@ -165,31 +116,3 @@ class StepPairs:
             return pair
         draw = self.sampler.draw(step, slot, stream=2)
         return augmented(pair, self.config.augment, draw, twins=self._twins)
-
-
-@dataclass(frozen=True)
-class _CountFrom:
-    start: int
-
-    def __iter__(self) -> Iterator[int]:
-        return itertools.count(self.start)
-
-
-def _quiet_worker(_: int) -> None:
-    """One thread, also where numpy would take more; an interrupt is the main process's to answer."""
-    from threadpoolctl import threadpool_limits
-
-    threadpool_limits(1)
-    torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """As in a worker: sums over several threads differ in their last bits."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import glob
 import os
-import secrets
-import shutil
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,13 +18,12 @@ from ....flame.params import DETECTED, INTERPOLATED, HeadFit, check_model
 from ....flame.posing import neck_pixels, pixels_per_metre, window_fit
 from ....geom.crops import Crop, crop_image
 from ....geom.errors import HeadwarpError, MediaError, ModelFileError, NoFaceError
-from ..atomic import write_json
+from ..atomic import atomic_folder, write_json
 from ..portrait import Frame, to_frame, to_image
-from .frame_store import check_codec, check_frames, read_frame, read_mask, write_frames
+from .frame_store import check_codec, check_frames, of_size, read_frame, read_mask, write_frames
 from .index import FILE, PackIndex, index_json, is_plain, read_index
 
 Segment = Callable[[Frame], NDArray[np.floating]]
-ABANDONED = 6 * 3600.0  # seconds without a change
 LEAST_FRAMES = 2  # a source and a frame to be made
 
 
@@ -169,9 +163,9 @@ def pack_clip(
         left_out=usable.left_out,
     )
     target = Path(folder) / label.clip
-    with _appearing(target) as hidden:
+    with atomic_folder(target) as hidden:
         pictures = _pictures(frames, fit, index, segment or _segment_person)
-        write_frames(hidden, pictures, codec=config.codec, count=len(index.frames), size=config.size)
+        write_frames(hidden, pictures, codec=config.codec)
         kept.save(hidden / "fit.npz")
         write_json(hidden / FILE, index_json(index))
     return Pack(target, index)
@@ -211,29 +205,6 @@ def _pictures(
         )
 
 
-@contextlib.contextmanager
-def _appearing(target: Path) -> Iterator[Path]:
-    """A hidden folder that becomes ``target`` when the block ends well; an older one gives way.
-
-    What a process that was killed left hidden is removed, once it is too old to be of one that runs.
-    """
-    hidden = target.with_name(f".{target.name[:80]}.{secrets.token_hex(4)}")
-    try:
-        for left in target.parent.glob(f".{glob.escape(target.name[:80])}.????????"):
-            if time.time() - left.stat().st_mtime > ABANDONED:
-                shutil.rmtree(left, ignore_errors=True)
-        hidden.mkdir(parents=True)
-        yield hidden
-        if target.exists():
-            shutil.rmtree(target)
-        os.replace(hidden, target)
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise HeadwarpError(f"{target}: the pack cannot be written ({reason})") from error
-    finally:
-        shutil.rmtree(hidden, ignore_errors=True)
-
-
 @dataclass(frozen=True)
 class Pack:
     """One clip to train on; pictures and fit are read when asked for.
@@ -260,7 +231,10 @@ class Pack:
         Raises:
             ModelFileError: damaged, or not of this pack.
         """
-        return self._of_size(read_frame(self.folder, self.index.codec, position), "frame", 3)
+        size = self.index.size
+        return of_size(
+            read_frame(self.folder, self.index.codec, position), self.folder, "frame", (size, size, 3)
+        )
 
     def mask(self, position: int) -> UInt8[np.ndarray, "S S"]:
         """Its person mask, 255 for certainly a person.
@@ -268,17 +242,8 @@ class Pack:
         Raises:
             ModelFileError: damaged, or not of this pack.
         """
-        return self._of_size(read_mask(self.folder, self.index.codec, position), "mask")
-
-    def _of_size(self, picture: np.ndarray, what: str, *channels: int) -> np.ndarray:
-        """A picture that was encoded may turn out to be any other."""
-        wanted = (self.index.size, self.index.size, *channels)
-        if picture.shape != wanted or picture.dtype != np.uint8:
-            raise ModelFileError(
-                f"{self.folder}: expected a {what} of {wanted} bytes, got {picture.dtype} {picture.shape}; "
-                "remove the pack and make it again"
-            )
-        return picture
+        size = self.index.size
+        return of_size(read_mask(self.folder, self.index.codec, position), self.folder, "mask", (size, size))
 
     def fit(self) -> HeadFit:
         """Of the usable frames, in pixels of the frames.

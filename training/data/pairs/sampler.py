@@ -7,12 +7,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ....geom.errors import HeadwarpError
+from ..draws import ClipDraws, Weight, check_share, check_weight
 from ..shares import frames_of_share
 from .index import PackIndex
 
@@ -41,23 +42,32 @@ class PairConfig:
     mode: Mode = "random"
     min_gap: int = 1
     share: tuple[float, float] = (0.0, 1.0)
-    weight: Literal["clip", "length"] = "clip"
+    weight: Weight = "clip"
     across: float = 0.0
     pool: int = 0
 
     def __post_init__(self) -> None:
-        start, end = self.share
         if self.mode not in MODES:
             raise HeadwarpError(f"mode: expected one of {', '.join(MODES)}, got {self.mode!r}")
-        if self.weight not in ("clip", "length"):
-            raise HeadwarpError(f"weight: expected clip or length, got {self.weight!r}")
-        if not 0 <= start < end <= 1:
-            raise HeadwarpError(f"share: expected START:END with 0 <= START < END <= 1, got {start}:{end}")
+        check_weight(self.weight)
+        check_share(self.share)
         if self.min_gap < 1 or self.pool < 0 or not 0 <= self.across <= 1:
             raise HeadwarpError(
                 f"pairs: expected min_gap >= 1, pool >= 0 and 0 <= across <= 1, got {self.min_gap}, "
                 f"{self.pool} and {self.across}"
             )
+
+
+class Timed(Protocol):
+    """What an index says of time: see `PackIndex`."""
+
+    @property
+    def frames(self) -> tuple[int, ...]:
+        """Numbers of the frames that are there."""
+
+    @property
+    def clip_frames(self) -> int:
+        """How many the clip has."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +81,7 @@ class PairIndex:
 
 
 @dataclass(frozen=True)
-class _Clip:
+class ClipPairs:
     """The pairs of one clip, numbered: by their first frame, then by the second, counted from the end.
 
     Attributes:
@@ -83,7 +93,8 @@ class _Clip:
     ends: NDArray[np.int64]
 
     @property
-    def pairs(self) -> int:
+    def count(self) -> int:
+        """How many."""
         return int(self.ends[-1]) if len(self.ends) else 0
 
     def pair(self, number: int) -> tuple[int, int]:
@@ -117,38 +128,31 @@ class PairSampler:
         self, clips: Sequence[PackIndex], *, seed: int = 0, config: PairConfig | None = None
     ) -> None:
         self.config = config or PairConfig()
-        if not 0 <= seed < 2**63:
-            raise HeadwarpError(f"seed: expected 0 or more, got {seed}")
-        self.seed = seed
-        self._clips = [_clip_pairs(clip, self.config) for clip in clips]
-        self.left_out = tuple(c.clip for c, own in zip(clips, self._clips, strict=True) if not own.pairs)
-        persons: dict[str, list[int]] = {}
-        for number, clip in enumerate(clips):
-            if self._clips[number].pairs:
-                persons.setdefault(clip.person, []).append(number)
-        if not persons:
+        self._clips = [clip_pairs(clip, self.config) for clip in clips]
+        persons, counts = [clip.person for clip in clips], [own.count for own in self._clips]
+        self._draws = ClipDraws(persons, counts, seed=seed, weight=self.config.weight)
+        self.seed, self.persons = seed, self._draws.persons
+        self.left_out = tuple(clip.clip for clip, count in zip(clips, counts, strict=True) if not count)
+        if not self.persons:
             raise HeadwarpError(
                 f"pairs: expected a clip with two usable frames at least {self.config.min_gap} apart in its "
                 f"part {self.config.share[0]}:{self.config.share[1]}, got none of {len(clips)}"
             )
-        self.persons = tuple(sorted(persons))
-        self._of_person = [persons[name] for name in self.persons]
-        self._clip_ends = [np.cumsum([self._clips[c].pairs for c in own]) for own in self._of_person]
-        self._person_ends = np.cumsum([int(ends[-1]) for ends in self._clip_ends])
-        self._across = _Across(clips, self._clips, self._of_person) if self.config.across else None
+        across = self.config.across
+        self._across = _Across(clips, self._clips, self._draws.of_person) if across else None
 
     @property
     def pairs(self) -> int:
         """How many different pairs within clips there are (of the pool, if there is one)."""
-        counts = [clip.pairs for clip in self._clips]
+        counts = [clip.count for clip in self._clips]
         pool = self.config.pool
         return sum(min(pool, count) for count in counts) if pool else sum(counts)
 
     def pair(self, step: int, slot: int) -> PairIndex:
         """The pair at a place of a batch; ``slot`` counts over all processes."""
         draw = self.draw(step, slot)
-        person = self._person(draw)
-        clip = self._clip(draw, person)
+        person = self._draws.person(draw)
+        clip = self._draws.clip(draw, person)
         earlier, later = self._clips[clip].pair(self._pair_number(draw, clip))
         swapped = self.config.mode == "random" and bool(draw.integers(2))
         first, second = (later, earlier) if swapped else (earlier, later)
@@ -160,21 +164,10 @@ class PairSampler:
 
     def draw(self, step: int, slot: int, *, stream: int = 0) -> np.random.Generator:
         """Random numbers of a place of a batch; ``stream`` tells their uses apart."""
-        return np.random.Generator(np.random.Philox(key=[self.seed, stream], counter=[0, 0, slot, step]))
-
-    def _person(self, draw: np.random.Generator) -> int:
-        if self.config.weight == "clip":
-            return int(draw.integers(len(self.persons)))
-        return int(np.searchsorted(self._person_ends, draw.integers(self._person_ends[-1]), side="right"))
-
-    def _clip(self, draw: np.random.Generator, person: int) -> int:
-        own, ends = self._of_person[person], self._clip_ends[person]
-        if self.config.weight == "clip":
-            return own[int(draw.integers(len(own)))]
-        return own[int(np.searchsorted(ends, draw.integers(ends[-1]), side="right"))]
+        return self._draws.at(step, slot, stream=stream)
 
     def _pair_number(self, draw: np.random.Generator, clip: int) -> int:
-        count, pool = self._clips[clip].pairs, self.config.pool
+        count, pool = self._clips[clip].count, self.config.pool
         if not pool or pool >= count:
             return int(draw.integers(count))
         # the pool: evenly spread numbers, shuffled by a step that shares no divisor with the count
@@ -191,23 +184,24 @@ def _coprime(count: int) -> int:
     return number
 
 
-def _clip_pairs(clip: PackIndex, config: PairConfig) -> _Clip:
+def clip_pairs(clip: Timed, config: PairConfig) -> ClipPairs:
+    """The pairs of a clip that ``mode``, ``min_gap`` and ``share`` allow."""
     numbers = np.asarray(clip.frames)
     part = frames_of_share(config.share, clip.clip_frames)
     inside = np.flatnonzero((numbers >= part.start) & (numbers < part.stop))
     if config.mode == "first":
         driven = inside[numbers[inside] >= numbers[0] + config.min_gap]
         positions = np.concatenate([[0], driven]).astype(np.int64)
-        return _Clip(positions, np.asarray([len(driven)], np.int64))
+        return ClipPairs(positions, np.asarray([len(driven)], np.int64))
     later = len(inside) - np.searchsorted(numbers[inside], numbers[inside] + config.min_gap)
-    return _Clip(inside, np.cumsum(later))
+    return ClipPairs(inside, np.cumsum(later))
 
 
 class _Across:
     """Partners in other clips of a person: heads as large within a fifth, and within a tenth of the frame."""
 
     def __init__(
-        self, clips: Sequence[PackIndex], pairs: Sequence[_Clip], persons: Sequence[Sequence[int]]
+        self, clips: Sequence[PackIndex], pairs: Sequence[ClipPairs], persons: Sequence[Sequence[int]]
     ) -> None:
         self._clips, self._pairs, self._persons = clips, pairs, persons
 

@@ -16,6 +16,7 @@ from ....flame.params import HeadFit
 from ....geom.errors import HeadwarpError
 from ..shares import frames_of_share
 from .pack import Pack
+from .sampler import Timed
 
 
 @dataclass(frozen=True)
@@ -66,15 +67,15 @@ def thinned(pack: Pack, positions: Sequence[int]) -> ThinPack:
     return ThinPack(folder, dataclasses.replace(index, **own), whole=pack, kept=kept)
 
 
-def spread(pack: Pack, share: tuple[float, float], count: int | None) -> list[int]:
+def spread(index: Timed, share: tuple[float, float], count: int | None) -> list[int]:
     """Positions within a part of the clip: all of them, or ``count`` evenly spread ones.
 
     Args:
-        pack: whose positions.
+        index: of the pack whose positions are meant.
         share: START and END in 0..1 of the clip's frames, as `headwarp evaluate --frames` counts them.
         count: at most so many; None for all.
     """
-    numbers, part = np.asarray(pack.index.frames), frames_of_share(share, pack.index.clip_frames)
+    numbers, part = np.asarray(index.frames), frames_of_share(share, index.clip_frames)
     inside = np.flatnonzero((numbers >= part.start) & (numbers < part.stop))
     if count is None or count >= len(inside):
         return [int(place) for place in inside]
