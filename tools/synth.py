@@ -55,6 +55,9 @@ class Synth:
     """Share of the people whose clips go to test."""
     occluders: float = Recipe.occluders
     """Share of the people with something before them, such as a hand."""
+    focal: tuple[float, float] | None = None
+    """Least and largest focal length in frame widths, such as 0.8 3: every clip draws one, and its distance
+    follows from it. Without them the distance is drawn and focal lengths are long."""
     kind: Kind = "mp4"
     """Clips, folders of pictures without loss, or packs: what training makes of clips, masks exact."""
     crf: int = 12
@@ -155,7 +158,8 @@ def recipes_of(config: Synth) -> Iterator[Recipe]:
             f"--identities, --first: expected at least 1 and 0, got {config.identities} and {config.first}"
         )
     for number in range(config.first, config.first + config.identities):
-        yield Recipe(config.seed, number, config.frames, config.size, config.fps, config.occluders)
+        drawn = (config.frames, config.size, config.fps, config.occluders, config.focal)
+        yield Recipe(config.seed, number, *drawn)
 
 
 def partition_of(recipe: Recipe, test_share: float) -> str:

@@ -26,6 +26,7 @@ from headwarp.training.data.synthetic import (
 )
 from headwarp.training.data.synthetic.clip import recipe_from_json
 from headwarp.training.data.synthetic.files import truth_arrays
+from headwarp.training.data.synthetic.motion import FACE_LENGTH, LEAST_DISTANCE, _lens
 from headwarp.training.data.synthetic.traits import STYLES, draw_traits
 from headwarp.training.data.vox import list_clips, parse_name
 
@@ -58,6 +59,22 @@ def test_persons_differ_and_seeds_differ(head):
     assert len({t.skin for t in first}) > 30
     assert draw_traits(87, seed=1, number=0).skin != first[0].skin
     assert sum(bool(draw_traits(87, seed=0, number=n, occluders=0).occluder) for n in range(40)) == 0
+
+
+def test_a_focal_length_that_is_asked_for_is_kept_to(head, clip):
+    lenses = [_lens(np.random.default_rng(n), (0.8, 3.0)) for n in range(50)]
+    distances, lengths = np.array(lenses).T
+    assert 0.8 <= lengths.min() < 1 < 2.5 < lengths.max() <= 3
+    assert distances.min() == LEAST_DISTANCE
+    assert (lengths * FACE_LENGTH / distances).max() <= 0.6
+    asked = dataclasses.replace(RECIPE, focal=(0.8, 3.0), frames=1)
+    assert recipe_from_json(asked.as_json("x"), "x") == asked
+    assert "focal" not in RECIPE.as_json("x")
+    motion = synthesise(head, asked).motion
+    assert 0.75 < float(motion.camera.focal[0, 0]) / RECIPE.size < 3.1
+    assert not torch.equal(motion.params.translation, clip.motion.params.translation[:1])
+    with pytest.raises(HeadwarpError, match=r"expected two of 0\.3 to 100 frame widths"):
+        dataclasses.replace(RECIPE, focal=(3.0, 0.8))
 
 
 def test_the_fit_is_that_of_the_drawn_head(clip):

@@ -37,6 +37,8 @@ class Recipe:
         size: side of the frames in pixels.
         fps: frames a second.
         occluders: share of persons with something before them.
+        focal: least and largest focal length in widths of the frame, drawn evenly in their logarithm; the
+            distance follows from it. None: the distance is drawn, and focal lengths are long (about 2 to 10).
     """
 
     seed: int
@@ -45,6 +47,7 @@ class Recipe:
     size: int = 256
     fps: float = 25.0
     occluders: float = 0.15
+    focal: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         low, high = SIZES
@@ -55,6 +58,7 @@ class Recipe:
             ("size", low <= self.size <= high, f"{low} to {high} pixels", self.size),
             ("fps", math.isfinite(self.fps) and 0 < self.fps <= 1000, "above 0, at most 1000", self.fps),
             ("occluders", 0 <= self.occluders <= 1, "a share in 0 .. 1", self.occluders),
+            ("focal", _is_focal_range(self.focal), "two of 0.3 to 100 frame widths, rising", self.focal),
         )
         for name, good, expected, got in checks:
             if not good:
@@ -62,7 +66,17 @@ class Recipe:
 
     def as_json(self, model_id: str) -> str:
         """One line that `recipe_from_json` reads."""
-        return json.dumps({"version": VERSION, "model_id": model_id, **dataclasses.asdict(self)})
+        fields = dataclasses.asdict(self)
+        if self.focal is None:
+            del fields["focal"]  # so that the line of such a clip is what it always was
+        return json.dumps({"version": VERSION, "model_id": model_id, **fields})
+
+
+def _is_focal_range(focal: tuple[float, float] | None) -> bool:
+    if focal is None:
+        return True
+    numbers = len(focal) == 2 and all(isinstance(end, (int, float)) for end in focal)
+    return numbers and 0.3 <= focal[0] <= focal[1] <= 100
 
 
 def recipe_from_json(text: str, model_id: str) -> Recipe:
@@ -79,7 +93,9 @@ def recipe_from_json(text: str, model_id: str) -> Recipe:
                 "(`headwarp synth`) or give the head model they were made with"
             )
     try:
-        return Recipe(**{f.name: content[f.name] for f in dataclasses.fields(Recipe)})
+        focal = content.get("focal")
+        given = {f.name: content[f.name] for f in dataclasses.fields(Recipe) if f.name != "focal"}
+        return Recipe(**given, focal=None if focal is None else tuple(focal))
     except (KeyError, TypeError, HeadwarpError) as error:
         raise ModelFileError(
             f"recipe: expected the numbers of a clip, got {text[:200]!r} ({error})"
@@ -142,6 +158,7 @@ def synthesise(head: HeadModel, recipe: Recipe) -> SyntheticClip:
         frames=recipe.frames,
         fps=recipe.fps,
         size=recipe.size,
+        focal=recipe.focal,
     )
     return SyntheticClip(recipe, person, motion, make_studio(person, seed=recipe.seed, size=recipe.size))
 

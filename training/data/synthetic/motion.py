@@ -21,6 +21,8 @@ MOTION, BLINKS = 3, 8  # streams of random numbers: how many blinks are drawn de
 MOST_YAW_DEG, MOST_PITCH_DEG, MOST_ROLL_DEG = 55.0, 25.0, 20.0
 TORSO_SHARE = (0.25, 0.15, 0.2)  # of the head's yaw, pitch and roll that the shoulders make
 FACE_LENGTH = 0.148  # metres, longer side of the box of the 68 points on an adult
+DISTANCES = (0.7, 2.6)  # metres, times the head's scale
+LEAST_DISTANCE = 0.3  # the same, where a focal length is asked for: an arm's length
 
 
 @dataclass(frozen=True)
@@ -65,8 +67,12 @@ def clip_motion(
     frames: int,
     fps: float,
     size: int,
+    focal: tuple[float, float] | None = None,
 ) -> Motion:
-    """The motion of a person's clip; frame t depends on t alone, not on how many there are."""
+    """The motion of a person's clip; frame t depends on t alone, not on how many there are.
+
+    ``focal``: bounds of the focal length in frame widths; None draws the distance instead.
+    """
     rng = stream(seed, traits.number, MOTION)
     waves = Waves(rng, np.arange(frames) / fps)
     rotation, neck, angles = _turns(rng, waves)
@@ -81,7 +87,7 @@ def clip_motion(
         eyes=_float(_gaze(rng, waves, angles)),
         eyelids=_float(_blinks(stream(seed, traits.number, BLINKS), waves.seconds)),
     )
-    return _filmed(params, head, anatomy, size=size, rng=rng, waves=waves)
+    return _filmed(params, head, anatomy, size=size, focal=focal, rng=rng, waves=waves)
 
 
 def _turns(rng: np.random.Generator, waves: Waves) -> tuple[Tensor, Tensor, np.ndarray]:
@@ -151,25 +157,41 @@ def _filmed(
     anatomy: Anatomy,
     *,
     size: int,
+    focal: tuple[float, float] | None,
     rng: np.random.Generator,
     waves: Waves,
 ) -> Motion:
     """Where the head is and how the camera sees it: distance, focal length, framing, a moving window."""
     scale = anatomy.scale
-    distance = scale * float(np.exp(rng.uniform(np.log(0.7), np.log(2.6))))
-    share = float(rng.uniform(0.38, 0.60))
-    focal = share * size * distance / (FACE_LENGTH * scale)
+    distance, length = _lens(rng, focal)
+    distance, length = distance * scale, length * size
     aim = size * np.array([0.5 + rng.uniform(-0.05, 0.05), 0.54 + rng.uniform(-0.04, 0.04)])
     face = np.array([0.0, (anatomy.point(10)[1] + anatomy.point(152)[1]) / 2, anatomy.point(234)[2]])
-    place = np.array([(aim[0] - size / 2) / focal, -(aim[1] - size / 2) / focal, -1.0]) * distance - face
+    place = np.array([(aim[0] - size / 2) / length, -(aim[1] - size / 2) / length, -1.0]) * distance - face
     sway = np.concatenate([waves(0.08, 0.4, 2) * 0.006, waves(0.08, 0.3) * 0.012], axis=1) * scale
     translation = _float(place + sway)
     window = _window(rng, waves, size)
     camera = Perspective(
-        focal=_float(focal * window[:, 0, :1].repeat(2, axis=1)),
+        focal=_float(length * window[:, 0, :1].repeat(2, axis=1)),
         principal=_float(size / 2 * window[:, 0, :1] + window[:, :, 2]),
     )
     return Motion(dataclasses.replace(params, translation=translation), camera, _float(window))
+
+
+def _lens(rng: np.random.Generator, focal: tuple[float, float] | None) -> tuple[float, float]:
+    """Distance in metres of an adult, and focal length in frame widths.
+
+    A short lens at a face that fills the frame would stand closer than an arm is long: there the face gets
+    smaller instead.
+    """
+    drawn = rng.uniform()
+    share = float(rng.uniform(0.38, 0.60))
+    low, high = np.log(DISTANCES if focal is None else focal)
+    if focal is None:
+        distance = float(np.exp(low + (high - low) * drawn))
+        return distance, share * distance / FACE_LENGTH
+    length = float(np.exp(low + (high - low) * drawn))
+    return max(length * FACE_LENGTH / share, LEAST_DISTANCE), length
 
 
 def _window(rng: np.random.Generator, waves: Waves, size: int) -> np.ndarray:
