@@ -25,6 +25,7 @@ from .nets.hourglass import Hourglass, HourglassConfig
 
 TAPS = 7
 """A side of the kernels that make heat maps, masks and occlusion."""
+_LEAST_DETERMINANT = 1e-6
 
 
 @dataclass(frozen=True)
@@ -216,6 +217,7 @@ def jacobian_quotient(
         condition_guard: the largest condition number that is believed. Beyond it, the determinant is held at
             the value of that condition, its sign kept, so that the result stays bounded and has gradients
             (learned Jacobians collapse now and then, and one infinite flow ends a training); B = 0 gives 0.
+            As learned ones start at 1, no determinant is believed below 1e-6 either.
             None: none of that, as in the public code; a singular B gives infinities or NaN.
 
     Returns:
@@ -234,7 +236,7 @@ def jacobian_quotient(
             raise HeadwarpError(f"condition_guard: expected at least 1 or None, got {condition_guard}")
         # the two singular values have s1^2 + s2^2 = |B|^2 and s1 s2 = |det|
         squares = a * a + b * b + c * c + d * d
-        least = squares / (condition_guard + 1 / condition_guard) + torch.finfo(a.dtype).tiny
+        least = (squares / (condition_guard + 1 / condition_guard)).clamp_min(_LEAST_DETERMINANT)
         held = torch.copysign(least, determinant.detach())
         determinant = torch.where(determinant.abs() < least, held, determinant)
     rows = [p * d - q * c, q * a - p * b, r * d - s * c, s * a - r * b]

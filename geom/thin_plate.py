@@ -22,6 +22,7 @@ from torch import Tensor
 
 from .errors import HeadwarpError, ShapeError
 from .flow import pixel_grid, sample
+from .grids import lattice
 
 Radius = Literal["euclidean", "city_block"]
 _OFFSET = 1e-6  # under the logarithm, as in the public code
@@ -174,10 +175,10 @@ def warp_thin_plate(
     Args:
         image: any channels and value range.
         spline: the maps; in the image's batch.
-        align_corners: whether -1 and 1 are the centres of the outermost pixels, or the frame's edges.
-        sample_align_corners: the same of the sampler, where it is another convention: public code made grids
-            by corners and left the sampler at its default, which is that in torch 1.0-1.2 and the edges
-            from 1.3 on: there, the identity moves the picture by up to half a pixel.
+        align_corners: the lattice (`geom.grids`): -1 and 1 are the centres of the outermost pixels, or the
+            frame's edges.
+        sample_align_corners: how it is read, where that is another convention, as in the public code with
+            torch 1.3 or later.
 
     Returns:
         The moved picture, bilinear; with one convention the identity is exact. Differentiable.
@@ -194,7 +195,7 @@ def warp_thin_plate(
     height, width = _check_image(image, spline, align_corners or bool(sample_align_corners))
     sampled = align_corners if sample_align_corners is None else sample_align_corners
     centres = pixel_grid((height, width), device=image.device)
-    grid = _normalised(centres, align_corners)
+    grid = lattice((height, width), align_corners=align_corners, device=image.device)
     moved = spline.displacement(grid.flatten(2).mT)  # (B, H W, 2)
     moved = moved.mT.unflatten(2, (height, width))  # (B, 2, H, W)
     span, edge = _frame(centres, sampled)
@@ -212,7 +213,7 @@ def warp_thin_plate_ref(
     """Plain twin of `warp_thin_plate`: torch's sampler reflects; the identity is exact up to rounding."""
     height, width = _check_image(image, spline, align_corners or bool(sample_align_corners))
     sampled = align_corners if sample_align_corners is None else sample_align_corners
-    grid = _normalised(pixel_grid((height, width), device=image.device), align_corners)
+    grid = lattice((height, width), align_corners=align_corners, device=image.device)
     moved = spline.apply(grid.flatten(2).mT).unflatten(1, (height, width))  # (B, H, W, 2)
     return F.grid_sample(image, moved, mode="bilinear", padding_mode="reflection", align_corners=sampled)
 
@@ -244,11 +245,6 @@ def _frame(centres: Tensor, align_corners: bool) -> tuple[Tensor, float]:
     shrink = 1 if align_corners else 0
     span = centres.new_tensor([width - shrink, height - shrink])[:, None, None]
     return span[None], shrink / 2
-
-
-def _normalised(centres: Tensor, align_corners: bool) -> Float[Tensor, "1 2 H W"]:
-    span, edge = _frame(centres, align_corners)
-    return (centres - edge) * 2 / span - 1
 
 
 def _reflected(positions: Tensor, span: Tensor, edge: float) -> Tensor:

@@ -110,7 +110,7 @@ def test_guard_bounds_singular_jacobians(matrix):
     norm = torch.linalg.matrix_norm(b.detach())
     assert torch.linalg.matrix_norm(guarded) * norm <= 50 + 1 / 50 + 1e-3
     guarded.sum().backward()
-    assert torch.isfinite(b.grad).all()
+    assert b.grad.abs().max() < 1e7  # the gradient's norm is finite too
     if norm:
         assert b.grad.abs().max() > 0
     if matrix[0][0] == matrix[1][0]:

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...geom.errors import ShapeError
-from ...geom.jacobians import left_ratio
+from ...geom.keypoints import jacobian_quotient
 from ...geom.thin_plate import ThinPlate
 from ._terms import Reduction, reduced, wide
 
@@ -70,7 +70,7 @@ def equivariance_jacobian(
         spline: the maps.
         moved_points: keypoints of the moved picture, where the map's Jacobian is taken; differentiable.
         condition_guard: largest condition number of ``driving`` that is inverted as it is
-            (`geom.jacobians`); None: the public code's inverse, which has none.
+            (`geom.keypoints.jacobian_quotient`); None: all, as in the public code.
         reduction: ``"mean"`` over everything (public code), or ``"sum"`` of a sample.
 
     Returns:
@@ -78,12 +78,12 @@ def equivariance_jacobian(
 
     Raises:
         ShapeError: not two (B, K, 2, 2) of one shape with (B, K, 2).
-        torch.linalg.LinAlgError: without a guard, where a Jacobian is singular to the bit.
     """
     _check(driving, moved, len(spline.linear), "Jacobians")
     dtype = wide(driving.dtype, moved.dtype)
     followed = spline.jacobian(moved_points.to(dtype)) @ moved.to(dtype)  # (B, K, 2, 2)
-    ratio = left_ratio(driving.to(dtype), followed, condition_guard=condition_guard)
+    # A^-1 B is the transpose of B^T (A^T)^-1
+    ratio = jacobian_quotient(followed.mT, driving.to(dtype).mT, condition_guard=condition_guard).mT
     return reduced((torch.eye(2, dtype=dtype, device=ratio.device) - ratio).abs(), reduction)
 
 

@@ -101,8 +101,9 @@ def test_a_singular_jacobian_is_borne_with_the_guard_alone(spline):
     value.backward()
     assert value == 0.5  # the ratio is 0, and half of the numbers of 1 are 1
     assert torch.isfinite(driving.grad).all()
-    with pytest.raises(torch.linalg.LinAlgError):
-        equivariance_jacobian(driving, jacobians(), spline, keypoints(), condition_guard=None)
+    assert driving.grad.abs().max() < 1e6
+    public = equivariance_jacobian(driving, jacobians(), spline, keypoints(), condition_guard=None)
+    assert not torch.isfinite(public)
 
 
 # Distance
