@@ -112,8 +112,7 @@ class PoseNetwork(nn.Module):
         values = F.relu(self.net[0](self.encoder(pair)[-1]))
         values = F.relu(self.net[2](F.relu(self.net[1](values))))
         motion = MOTION_SCALE * self.net[3](values).mean((2, 3))  # (B, 12)
-        heads = (self.net[4](values).mean((2, 3)), self.net[5](values).mean((2, 3)))
-        focal, principal = intrinsics_of(self.config, *heads)
+        focal, principal = intrinsics_of(self.config, self.net[4](values), self.net[5](values))
         unit = values.new_tensor([size[1], size[0]])
         across = unit[:1] if self.config.form == "own" else unit  # square pixels: both in widths
         matrix = intrinsics_matrix(focal * across, principal * unit)
@@ -121,25 +120,27 @@ class PoseNetwork(nn.Module):
 
 
 def intrinsics_of(
-    config: PoseConfig, focal: Float[Tensor, "B 2"], principal: Float[Tensor, "B 2"]
+    config: PoseConfig, focal: Float[Tensor, "B 2 h w"], principal: Float[Tensor, "B 2 h w"]
 ) -> tuple[Float[Tensor, "B 2"], Float[Tensor, "B 2"]]:
-    """Focal lengths and principal point, in shares of the picture, from a network's numbers.
+    """Focal lengths and principal point, in shares of the picture, from a network's maps.
 
     Args:
         config: the form.
-        focal, principal: any numbers; in our own form zero is the start.
+        focal, principal: any numbers; in our own form zero is the start. Our form takes their means, the
+            public code the means of their softplus.
 
     Returns:
         Own form: focal lengths in widths, between a fifth and five times the start. Official: in shares of
         the side that they belong to, without bound.
 
     Example:
-        >>> found = intrinsics_of(PoseConfig(focal=1.5), torch.zeros(1, 2), torch.zeros(1, 2))
+        >>> found = intrinsics_of(PoseConfig(focal=1.5), torch.zeros(1, 2, 1, 1), torch.zeros(1, 2, 1, 1))
         >>> [value.tolist() for value in found]
         [[[1.5, 1.5]], [[0.5, 0.5]]]
     """
     if config.form == "official":
-        return F.softplus(focal), F.softplus(principal) + 0.5
+        return F.softplus(focal).mean((2, 3)), F.softplus(principal).mean((2, 3)) + 0.5
+    focal, principal = focal.mean((2, 3)), principal.mean((2, 3))
     if config.shared_focal:
         focal = focal.mean(1, keepdim=True).expand(-1, 2)
     lengths = config.focal * torch.exp(math.log(5.0) * torch.tanh(focal / math.log(5.0)))

@@ -51,17 +51,18 @@ def test_a_new_network_of_our_form_starts_at_its_focal_length_and_in_the_middle(
 
 
 def test_bounds_of_K():
-    far = torch.tensor([[-99.0, -99.0], [99.0, 99.0]])
+    far = torch.tensor([[-99.0, -99.0], [99.0, 99.0]])[..., None, None]
     focal, principal = intrinsics_of(PoseConfig(focal=2.0, principal=0.1), far, far)
     assert torch.allclose(focal, torch.tensor([[0.4, 0.4], [10.0, 10.0]]))
     assert torch.allclose(principal, torch.tensor([[0.4, 0.4], [0.6, 0.6]]))
-    two = torch.tensor([[0.1, 0.3]])
+    two = torch.tensor([[0.1, 0.3]])[..., None, None]
     assert len(intrinsics_of(PoseConfig(), two, two)[0].unique()) == 1
     assert len(intrinsics_of(PoseConfig(shared_focal=False), two, two)[0].unique()) == 2
 
 
 def test_the_official_form_is_the_public_codes():
-    focal, principal = intrinsics_of(PoseConfig(form="official"), torch.zeros(1, 2), torch.zeros(1, 2))
+    nothing = torch.zeros(1, 2, 3, 3)
+    focal, principal = intrinsics_of(PoseConfig(form="official"), nothing, nothing)
     assert focal[0].tolist() == pytest.approx([0.6931, 0.6931], abs=1e-4)
     assert principal[0].tolist() == pytest.approx([1.1931, 1.1931], abs=1e-4)
 

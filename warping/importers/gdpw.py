@@ -26,7 +26,7 @@ from ...geom.pyramid import blur_kernel
 from ..progressive import GuidanceKind, ProgressiveConfig, ProgressiveWarping, official
 from ..pwm import CodesConfig, PwmConfig
 from .key_table import SPECTRAL_NORM, Drop, KeyReport, match_keys
-from .torch_files import state_dict
+from .kinds import GDPW, TITLES, described, kind_of, tensors_of
 
 NAMES: Mapping[GuidanceKind, str] = {
     "displacement": "geom_disp",
@@ -83,12 +83,11 @@ def import_gdpw(content: Mapping[str, Any], *, name: str) -> ImportedProgressive
     Raises:
         ModelFileError: of another kind, of channels that no config has, or made for another blur.
     """
-    tensors = _generator(content)
-    if tensors is None:
+    if kind_of(content) != GDPW:
         raise ModelFileError(
-            f"{name}: expected weights of the public code of [PWM] ({', '.join(NAMES.values())}), "
-            f"got {kind_of(content)}"
+            f"{name}: expected {TITLES[GDPW]}: {', '.join(NAMES.values())}; got {described(content)}"
         )
+    tensors = tensors_of(content.get("generator", content))
     config = _config(tensors, name)
     _check_blurs(tensors, name)
     expected = expected_tensors(config)
@@ -139,30 +138,6 @@ def expected_tensors(config: ProgressiveConfig) -> dict[str, Tensor]:
         expected[f"{stem}0._u"] = value.new_empty(len(value))
         expected[f"{stem}0._v"] = value.new_empty(value[0].numel())
     return expected
-
-
-def kind_of(content: Mapping[str, Any]) -> str:
-    """What a checkpoint of another project seems to be, by its first names."""
-    marks = {
-        "kp_detector": "one of a keypoint animator (FOMM, DaGAN, TPSMM)",
-        "Epor": "one of HeSer",
-        "down_layers.x1.conv.weight": "a generator without spectral norms",
-    }
-    told = next((text for mark, text in marks.items() if mark in content), None)
-    names = ", ".join(sorted(map(str, content))[:5]) or "nothing"
-    return f"{told or 'something else'} (it holds {names})"
-
-
-def _generator(content: Mapping[str, Any]) -> dict[str, Tensor] | None:
-    """Its state dict without data parallelism's prefix, or None."""
-    tensors = state_dict(content.get("generator", content))
-    if tensors is None:
-        return None
-    if all(key.startswith("module.") for key in tensors):
-        tensors = {key.removeprefix("module."): value for key, value in tensors.items()}
-    return (
-        tensors if {"down_layers.x1.conv.weight_orig", "up_layers.x1_out.weight"} <= tensors.keys() else None
-    )
 
 
 def _config(tensors: Mapping[str, Tensor], name: str) -> ProgressiveConfig:

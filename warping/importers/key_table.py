@@ -33,6 +33,9 @@ SPECTRAL_NORM = (
 """Renames from torch's old spectral norm to its parametrisation. ``weight_v`` matters: in evaluation the
 largest singular value is computed from both vectors."""
 
+COUNTERS = "num_batches_tracked"
+"""Ends the names of what batch norms count, which very old files lack; it changes no picture."""
+
 
 @dataclass(frozen=True)
 class Drop:
@@ -57,6 +60,7 @@ class KeyReport:
         unexpected: keys in the file that nothing of ours takes.
         mismatched: (key in the file, shape or type expected, got).
         dropped: (key in the file, reason).
+        supplied: our keys that a file may lack, with the value of a new network.
     """
 
     loaded: tuple[tuple[str, str], ...]
@@ -64,6 +68,7 @@ class KeyReport:
     unexpected: tuple[str, ...]
     mismatched: tuple[tuple[str, str, str], ...]
     dropped: tuple[tuple[str, str], ...]
+    supplied: tuple[str, ...] = ()
 
     @property
     def complete(self) -> bool:
@@ -85,6 +90,7 @@ class KeyReport:
         lines += _grouped("loaded", (key for key, _ in self.loaded))
         for reason in dict.fromkeys(reason for _, reason in self.dropped):
             lines += _grouped("dropped", (key for key, why in self.dropped if why == reason), f" ({reason})")
+        lines += _grouped("not in the file, as new", self.supplied)
         lines += _listed("missing", self.missing)
         lines += _listed("unexpected", self.unexpected)
         lines += _listed(
@@ -94,12 +100,55 @@ class KeyReport:
         return "\n".join(lines)
 
 
+def joined(*reports: KeyReport) -> KeyReport:
+    """One report of several.
+
+    Example:
+        >>> report = KeyReport((("w", "w"),), (), ("x",), (), ())
+        >>> joined(prefixed(report, file="a.pth: "), report).unexpected
+        ('a.pth: x', 'x')
+    """
+    return KeyReport(
+        loaded=tuple(entry for report in reports for entry in report.loaded),
+        missing=tuple(entry for report in reports for entry in report.missing),
+        unexpected=tuple(entry for report in reports for entry in report.unexpected),
+        mismatched=tuple(entry for report in reports for entry in report.mismatched),
+        dropped=tuple(entry for report in reports for entry in report.dropped),
+        supplied=tuple(entry for report in reports for entry in report.supplied),
+    )
+
+
+def prefixed(report: KeyReport, *, file: str = "", own: str = "") -> KeyReport:
+    """The report of a part: the file's keys, and ours, with what stands before them in the whole."""
+    return KeyReport(
+        loaded=tuple((file + key, own + ours) for key, ours in report.loaded),
+        missing=tuple(own + ours for ours in report.missing),
+        unexpected=tuple(file + key for key in report.unexpected),
+        mismatched=tuple((file + key, wanted, got) for key, wanted, got in report.mismatched),
+        dropped=tuple((file + key, reason) for key, reason in report.dropped),
+        supplied=tuple(own + ours for ours in report.supplied),
+    )
+
+
+def without_module(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """By the names without data parallelism's leading ``module.``, if every key has it."""
+    prefix = module_prefix(tensors)
+    return {key.removeprefix(prefix): value for key, value in tensors.items()}
+
+
+def module_prefix(keys: Iterable[str]) -> str:
+    """``module.`` if all of some keys begin so, and nothing otherwise."""
+    kept = list(keys)
+    return "module." if kept and all(key.startswith("module.") for key in kept) else ""
+
+
 def match_keys(
     tensors: Mapping[str, Tensor],
     expected: Mapping[str, Tensor],
     *,
     renames: Sequence[Rename] = (),
     drops: Sequence[Drop] = (),
+    optional: str | None = None,
 ) -> tuple[KeyReport, dict[str, Tensor]]:
     """Bring a file's tensors to our keys.
 
@@ -111,6 +160,7 @@ def match_keys(
         expected: ours, for names, shapes and types; tensors of device ``meta`` will do.
         renames: applied one after the other to every key that is not dropped.
         drops: keys to leave out, by the name without ``module.``.
+        optional: ends keys of ours that a file may lack, such as `COUNTERS`; they are 0 then.
 
     Returns:
         The report, and the tensors that were loaded by our keys, in the types of ``expected``.
@@ -120,7 +170,7 @@ def match_keys(
     """
     loaded, taken = [], {}
     unexpected, mismatched, dropped = [], [], []
-    prefix = "module." if tensors and all(key.startswith("module.") for key in tensors) else ""
+    prefix = module_prefix(tensors)
     for key, value in tensors.items():
         bare = key.removeprefix(prefix)
         reason = next((drop.reason for drop in drops if re.fullmatch(drop.pattern, bare)), None)
@@ -140,8 +190,17 @@ def match_keys(
             loaded.append((key, own))
         taken[own] = value.to(expected[own].dtype) if problem is None else value
     missing = [own for own in expected if own not in taken]
-    report = KeyReport(tuple(loaded), tuple(missing), tuple(unexpected), tuple(mismatched), tuple(dropped))
-    return report, {own: taken[own] for _, own in loaded}
+    supplied = [own for own in missing if optional is not None and own.endswith(optional)]
+    report = KeyReport(
+        loaded=tuple(loaded),
+        missing=tuple(own for own in missing if own not in supplied),
+        unexpected=tuple(unexpected),
+        mismatched=tuple(mismatched),
+        dropped=tuple(dropped),
+        supplied=tuple(supplied),
+    )
+    kept = {own: taken[own] for _, own in loaded}
+    return report, kept | {own: torch.zeros_like(expected[own], device="cpu") for own in supplied}
 
 
 def renamed(key: str, renames: Iterable[Rename]) -> str:

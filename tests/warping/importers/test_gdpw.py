@@ -179,7 +179,10 @@ def _other_channels(weights):
             lambda w: w.update({"embeds": torch.ones(7, 5)}),
             "expected guidance of 2 channels without embeds, or of 5 or 7 with it, got 2|",
         ),
-        (lambda w: w.pop("up_layers.x1_out.weight"), "expected weights of the public code of .PWM"),
+        (
+            lambda w: w.pop("up_layers.x1_out.weight"),
+            "expected weights of the public code of .PWM. .GDPW.: geom",
+        ),
     ],
 )
 def test_networks_that_ours_is_not(change, text):
@@ -193,8 +196,8 @@ def test_networks_that_ours_is_not(change, text):
 @pytest.mark.parametrize(
     ("content", "text"),
     [
-        ({"kp_detector": {}, "generator": {}}, r"got one of a keypoint animator \(FOMM, DaGAN, TPSMM\)"),
-        ({"Epor": {}, "G": {}}, "got one of HeSer"),
+        ({"kp_detector": {}, "generator": {}}, "got a keypoint animator of another project"),
+        ({"Epor": {}, "G": {}}, "got a checkpoint of HeSer"),
         ({}, "got something else .it holds nothing."),
         ({"generator": 3}, "got something else .it holds generator."),
     ],

@@ -4,7 +4,16 @@ import pytest
 import torch
 
 from headwarp.geom.errors import ModelFileError
-from headwarp.warping.importers.key_table import SPECTRAL_NORM, Drop, KeyReport, Rename, match_keys, renamed
+from headwarp.warping.importers.key_table import (
+    SPECTRAL_NORM,
+    Drop,
+    KeyReport,
+    Rename,
+    joined,
+    match_keys,
+    prefixed,
+    renamed,
+)
 
 
 def named(**shapes):
@@ -87,3 +96,29 @@ def test_numbers_that_are_none(bad):
 def test_two_keys_for_one():
     with pytest.raises(ModelFileError, match="old: a second key of the file for new; the file mixes"):
         match_keys(named(new=(1,), old=(1,)), named(new=(1,)), renames=[Rename("old", "new")])
+
+
+def test_what_a_file_may_lack_is_supplied_and_said():
+    own = {"a.n": torch.tensor(7), "a.w": torch.ones(2, device="meta"), "b.n": torch.tensor(7)}
+    report, taken = match_keys({"a.w": torch.ones(2), "b.n": torch.tensor(3)}, own, optional=".n")
+    assert report.complete
+    assert report.supplied == ("a.n",)
+    assert (int(taken["a.n"]), int(taken["b.n"])) == (0, 3)
+    assert "  not in the file, as new a: 1" in report.table()
+    report, taken = match_keys({"b.n": torch.tensor(3)}, own, optional=".n")
+    assert report.missing == ("a.w",)
+
+
+def test_reports_of_parts_become_one():
+    file = named(w=(1,), stray=(1,), s=(2,), d=(1,))
+    own = {**named(w=(1,), s=(1,), gone=(1,)), "n": torch.tensor(0)}
+    report, _ = match_keys(file, own, drops=[Drop("d", "why")], optional="n")
+    both = joined(prefixed(report, file="f: ", own="net."), report)
+    assert both == KeyReport(
+        loaded=(("f: w", "net.w"), ("w", "w")),
+        missing=("net.gone", "gone"),
+        unexpected=("f: stray", "stray"),
+        mismatched=(("f: s", "(1,)", "(2,)"), ("s", "(1,)", "(2,)")),
+        dropped=(("f: d", "why"), ("d", "why")),
+        supplied=("net.n", "n"),
+    )

@@ -1,0 +1,88 @@
+"""Whose weights a file holds, told from its names and a few shapes alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from .key_table import without_module
+from .torch_files import state_dict
+
+GDPW = "PWM"
+FOMM = "FOMM"
+DAGAN = "DaGAN"
+DEPTH_ENCODER = "depth encoder"
+DEPTH_DECODER = "depth decoder"
+POSE_ENCODER = "pose encoder"
+POSE_DECODER = "pose decoder"
+
+TITLES: Mapping[str, str] = {
+    GDPW: "weights of the public code of [PWM] (GDPW)",
+    FOMM: "a checkpoint of [FOMM]",
+    DAGAN: "a checkpoint of [DaGAN]",
+    DEPTH_ENCODER: "the encoder of a depth network (encoder.pth)",
+    DEPTH_DECODER: "the decoder of a depth network (depth.pth)",
+    POSE_ENCODER: "the encoder of a pose network (pose_encoder.pth)",
+    POSE_DECODER: "the decoder of a pose network (pose.pth)",
+}
+"""What is read, by its name here."""
+
+_OTHERS = {
+    "inpainting_network": "a checkpoint of TPSMM",
+    "he_estimator": "a checkpoint of one-shot free-view (face-vid2vid)",
+    "Epor": "a checkpoint of HeSer",
+    "kp_detector": "a keypoint animator of another project",
+    "down_layers.x1.conv.weight": "a generator without spectral norms",
+}
+
+
+def kind_of(content: Mapping[str, Any]) -> str | None:
+    """One of `TITLES`, or None for anything else."""
+    if any(mark in content for mark in ("inpainting_network", "he_estimator")):
+        return None
+    detector, generator = tensors_of(content.get("kp_detector")), tensors_of(content.get("generator"))
+    if "kp.weight" in detector and "first.conv.weight" in generator:
+        seen = detector.get("predictor.encoder.down_blocks.0.conv.weight")
+        colours_alone = seen is None or seen.ndim != 4 or seen.shape[1] == 3
+        return FOMM if colours_alone and "src_first.conv.weight" not in generator else DAGAN
+    flat = generator or tensors_of(content)
+    if {"down_layers.x1.conv.weight_orig", "up_layers.x1_out.weight"} <= flat.keys():
+        return GDPW
+    return _depth_part(tensors_of(content))
+
+
+def described(content: Mapping[str, Any]) -> str:
+    """What a file seems to hold, for messages.
+
+    Example:
+        >>> described({"state_dict": 1})
+        'something else (it holds state_dict)'
+    """
+    kind = kind_of(content)
+    names = ", ".join(sorted(map(str, content))[:5]) or "nothing"
+    if kind is not None:
+        return TITLES[kind]
+    told = next((text for mark, text in _OTHERS.items() if mark in content), "something else")
+    return f"{told} (it holds {names})"
+
+
+def tensors_of(content: object) -> dict[str, Tensor]:
+    """The tensors of a mapping without ``module.``; none where it is no mapping, or where others lie among
+    them that are more than a number or a text.
+    """
+    if not isinstance(content, Mapping):
+        return {}
+    plain = {key: value for key, value in content.items() if not isinstance(value, int | float | str)}
+    found = state_dict(plain)
+    return {} if found is None else without_module(found)
+
+
+def _depth_part(tensors: Mapping[str, Tensor]) -> str | None:
+    first = tensors.get("encoder.conv1.weight")
+    if first is not None and first.ndim == 4:
+        return POSE_ENCODER if first.shape[1] == 6 else DEPTH_ENCODER
+    if "decoder.0.conv.conv.weight" in tensors:
+        return DEPTH_DECODER
+    return POSE_DECODER if {"net.0.weight", "net.3.weight"} <= tensors.keys() else None
