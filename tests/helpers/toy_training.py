@@ -65,6 +65,7 @@ class ToyRecipe:
     """L1 and, with weight, a least-squares discriminator."""
 
     stand_ins = ("nothing is pretrained",)
+    needs, frames = "geometry", 2
 
     def __init__(self, config: ToyConfig | None = None) -> None:
         self.config = config or ToyConfig()

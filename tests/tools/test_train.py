@@ -212,7 +212,6 @@ def test_clips_to_measure_on_may_be_others(footage, tmp_path):
     ("changes", "text"),
     [
         ({"recipe": "pwm/best"}, "pwm/official, pwm/paper, pwm/personal, pwm/residual, got 'pwm/best'"),
-        ({"recipe": "pwm"}, "pwm has the modes pwm/official"),
         ({"steps": None}, "--steps, --minutes: expected at least one"),
         ({"size": 100}, "--size: expected a multiple of 32 pixels, got 100"),
         ({"batch": 0}, "expected at least 1, 0 and 1"),
@@ -300,7 +299,7 @@ def test_a_blank_pair_has_the_shapes_of_a_real_one(footage):
     assert shapes["driving_verts"] == (1, len(head.template), 3)
     assert 0.2 < float(pair.layers.covered.mean()) < 0.9
     assert float(pair.layers.displacement.abs().max()) == pytest.approx(3, abs=1e-3)
-    two = dry.doubled(pair)
+    two = pair.joined(pair)
     assert len(two.source) == len(two.names) == 2
     assert two.faces.shape == pair.faces.shape
 

@@ -1,4 +1,4 @@
-"""One step on a made-up pair before any long work: does it run, how long does it take, does it fit?"""
+"""One step on a made-up sample before any long work: does it run, how long does it take, does it fit?"""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ...geom.errors import HeadwarpError
-from ..data.pairs.batch import PairBatch
+from ..data.batch import Batch
 from ..recipes import Recipe
 from .config import EngineConfig
 from .guard import batch_tensors
@@ -58,7 +58,7 @@ class DryRun:
         return self.fixed_bytes + batch * self.pair_bytes + host
 
 
-def dry_run(recipe: Recipe, pair: PairBatch, config: EngineConfig) -> DryRun:
+def dry_run(recipe: Recipe, pair: Batch, config: EngineConfig) -> DryRun:
     """Train a fresh copy of the recipe's networks for a step; nothing is written.
 
     On a CPU the memory is counted from what is kept for the backward passes, on CUDA it is measured with one
@@ -79,7 +79,7 @@ def dry_run(recipe: Recipe, pair: PairBatch, config: EngineConfig) -> DryRun:
         saved = Saved(p.shape for n in machinery.networks.values() for p in n.parameters())
         if fabric.device.type == "cuda":
             first, _ = _peak(machinery, once, pair, Path(left))
-            second, _ = _peak(machinery, once, doubled(pair), Path(left))
+            second, _ = _peak(machinery, once, pair.joined(pair), Path(left))
         began = time.perf_counter()
         with torch.autograd.graph.saved_tensors_hooks(saved.pack, saved.unpack):
             made = update(machinery, once, _forever(pair), Progress(), left=Path(left))
@@ -200,7 +200,7 @@ def _fixed_bytes(machinery: Machinery) -> int:
     return sum(tensor.nbytes for tensor in (*weights, *gradients, *state, *average))
 
 
-def _peak(machinery: Machinery, config: EngineConfig, batch: PairBatch, left: Path) -> tuple[int, float]:
+def _peak(machinery: Machinery, config: EngineConfig, batch: Batch, left: Path) -> tuple[int, float]:
     """Most bytes allocated on the CUDA device during a step that is not the first, and its seconds."""
     update(machinery, config, _forever(batch), Progress(), left=left)
     torch.cuda.synchronize()
@@ -211,15 +211,6 @@ def _peak(machinery: Machinery, config: EngineConfig, batch: PairBatch, left: Pa
     return torch.cuda.max_memory_allocated(), time.perf_counter() - began
 
 
-def _forever(batch: PairBatch) -> Iterator[PairBatch]:
+def _forever(batch: Batch) -> Iterator[Batch]:
     while True:
         yield batch
-
-
-def doubled(pair: PairBatch) -> PairBatch:
-    """A batch of one as a batch of two."""
-
-    def twice(tensor: Tensor) -> Tensor:
-        return torch.cat([tensor, tensor])
-
-    return dataclasses.replace(pair.map(twice), faces=pair.faces, names=pair.names * 2)

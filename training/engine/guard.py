@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ...geom.errors import HeadwarpError
 from ..data.atomic import atomic_path, write_json
-from ..data.pairs.batch import PairBatch
+from ..data.batch import Batch
 
 MOST_SKIPS = 20
 """Updates skipped in a row after which a run that skips stops all the same."""
@@ -54,7 +54,7 @@ def nonfinite_gradients(network: nn.Module) -> list[str]:
     ]
 
 
-def leave_batch(folder: Path, batch: PairBatch, facts: Mapping[str, Any]) -> Path:
+def leave_batch(folder: Path, batch: Batch, facts: Mapping[str, Any]) -> Path:
     """Write the batch as ``.safetensors`` and its names with ``facts`` as ``.json`` beside it.
 
     Returns:
@@ -70,10 +70,11 @@ def leave_batch(folder: Path, batch: PairBatch, facts: Mapping[str, Any]) -> Pat
     return stem.with_suffix(".json")
 
 
-def batch_tensors(batch: PairBatch) -> Iterator[tuple[str, Tensor]]:
+def batch_tensors(batch: Any, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
     """Every tensor of a batch by its field's name, ``layers.flow`` for those within."""
-    for prefix, part in (("", batch), ("layers.", batch.layers)):
-        for field in dataclasses.fields(part):
-            value = getattr(part, field.name)
-            if isinstance(value, Tensor):
-                yield f"{prefix}{field.name}", value
+    for field in dataclasses.fields(batch):
+        value = getattr(batch, field.name)
+        if isinstance(value, Tensor):
+            yield f"{prefix}{field.name}", value
+        elif dataclasses.is_dataclass(value):
+            yield from batch_tensors(value, f"{prefix}{field.name}.")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..data.pairs.batch import PairBatch
+from ..data.batch import Batch
 from ..recipes import Recipe
 from .config import EngineConfig, check_config, fingerprint
 from .guard import MOST_SKIPS, NonFiniteError
@@ -27,7 +27,7 @@ Say = Callable[[str], None]
 class Batches(Protocol):
     """Where batches come from."""
 
-    def __call__(self, first: int, *, rank: int, world: int) -> Iterator[PairBatch]:
+    def __call__(self, first: int, *, rank: int, world: int) -> Iterator[Batch]:
         """Batch number ``first`` and all after it; each rank gets its own slots of the same draw."""
 
 
@@ -37,7 +37,7 @@ def train(
     *,
     output: Path,
     config: EngineConfig,
-    held_out: Iterable[PairBatch] = (),
+    held_out: Iterable[Batch] = (),
     facts: Mapping[str, Any] | None = None,
     restart: bool = False,
     say: Say = lambda text: None,
@@ -85,7 +85,7 @@ def train(
 def _run(
     machinery: Machinery,
     config: EngineConfig,
-    stream: Iterator[PairBatch],
+    stream: Iterator[Batch],
     done: Progress,
     *,
     recorder: Recorder,

@@ -1,4 +1,4 @@
-"""Looking at a run: sheets of pictures, and held-out pairs against what geometry alone makes of them."""
+"""Looking at a run: sheets of pictures, and held-out samples against what needs no network."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ...geom.errors import HeadwarpError
-from ...warping.posed_layers import compose
-from ..data.pairs.batch import PairBatch
+from ...warping.posed_layers import PosedLayers, compose
+from ..data.batch import Batch
 from ..data.sheets import contact_sheet
 from ..recipes import GENERATED, Recipe
 
@@ -22,23 +22,28 @@ MOST_ROWS = 8
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Mean absolute difference of RGB in [0, 1] from the driving frame, over all pairs and pixels.
+    """Mean absolute difference of RGB in [0, 1] from the driving frame, over all samples and pixels.
 
     Attributes:
         l1: of the network's picture.
-        geometry_l1: of the picture that the `geometry` animator makes of the same pairs.
-        pairs: how many.
+        geometry_l1: of the picture that the `geometry` animator makes of the same pairs; None where there is
+            no geometry.
+        pairs: how many samples.
+        copy_l1: of the source frame as it is; None in reports of old.
     """
 
     l1: float
-    geometry_l1: float
+    geometry_l1: float | None
     pairs: int
+    copy_l1: float | None = None
 
     @property
     def text(self) -> str:
         """The numbers as a person reads them."""
-        change = 100 * (self.l1 / self.geometry_l1 - 1) if self.geometry_l1 else 0.0
-        return f"L1 {self.l1:.5f}, geometry {self.geometry_l1:.5f} ({change:+.1f} %) on {self.pairs} pairs"
+        rival = "copy" if self.geometry_l1 is None else "geometry"
+        other = self.copy_l1 if self.geometry_l1 is None else self.geometry_l1
+        change = 100 * (self.l1 / other - 1) if other else 0.0
+        return f"L1 {self.l1:.5f}, {rival} {other or 0.0:.5f} ({change:+.1f} %) on {self.pairs} pairs"
 
 
 @contextlib.contextmanager
@@ -56,14 +61,19 @@ def looking(networks: Mapping[str, nn.Module]) -> Iterator[None]:
 
 
 def measure(
-    recipe: Recipe, networks: Mapping[str, nn.Module], batches: Iterable[PairBatch], device: torch.device
+    recipe: Recipe, networks: Mapping[str, nn.Module], batches: Iterable[Batch], device: torch.device
 ) -> HeldOut | None:
-    """L1 of the networks and of geometry on held-out pairs; None where there are none.
+    """L1 of the networks, of geometry where there is any, and of the source, on held-out samples; None where
+    there are none.
+
+    What is made, of what and in place of what, are the recipe's pictures ``generated``, ``source`` and
+    ``driving``; for the last two the batch's do where the recipe shows none.
 
     Raises:
         HeadwarpError: the recipe's pictures lack ``generated``.
     """
-    sums, geometry_sums, pairs = 0.0, 0.0, 0
+    sums = dict.fromkeys(("l1", "geometry_l1", "copy_l1"), 0.0)
+    samples, known = 0, True
     with looking(networks):
         for batch in batches:
             placed = batch.map(lambda tensor: tensor.to(device))
@@ -72,14 +82,23 @@ def measure(
                 raise HeadwarpError(
                     f"recipe {recipe.name}: expected {GENERATED!r} among its pictures, got {', '.join(made)}"
                 )
-            known = compose(placed.layers).image.clamp(0, 1)
-            sums += float((made[GENERATED] - placed.driving).abs().mean((1, 2, 3)).sum())
-            geometry_sums += float((known - placed.driving).abs().mean((1, 2, 3)).sum())
-            pairs += len(placed.driving)
-    return HeldOut(sums / pairs, geometry_sums / pairs, pairs) if pairs else None
+            truth = made.get("driving", placed.driving)
+            pictures = {"l1": made[GENERATED], "copy_l1": made.get("source", placed.source)}
+            layers = getattr(placed, "layers", None)
+            known = isinstance(layers, PosedLayers)
+            if isinstance(layers, PosedLayers):
+                pictures["geometry_l1"] = compose(layers).image.clamp(0, 1)
+            for name, picture in pictures.items():
+                sums[name] += float((picture - truth).abs().mean((1, 2, 3)).sum())
+            samples += len(truth)
+    if not samples:
+        return None
+    means = {name: total / samples for name, total in sums.items()}
+    geometry = means["geometry_l1"] if known else None
+    return HeldOut(means["l1"], geometry, samples, means["copy_l1"])
 
 
-def sheet_of(recipe: Recipe, networks: Mapping[str, nn.Module], batch: PairBatch) -> NDArray[np.uint8]:
+def sheet_of(recipe: Recipe, networks: Mapping[str, nn.Module], batch: Batch) -> NDArray[np.uint8]:
     """The recipe's pictures of a batch: a column each, a row a pair, at most `MOST_ROWS`."""
     with looking(networks):
         columns = {

@@ -15,8 +15,8 @@ import torch
 from ... import __version__
 from ...warping.checkpoints import ANIMATOR_FILE, save_checkpoint
 from ..data.atomic import write_json
+from ..data.batch import Batch
 from ..data.media import write_image
-from ..data.pairs.batch import PairBatch
 from . import store
 from .config import EngineConfig
 from .guard import NonFiniteError
@@ -43,7 +43,7 @@ class Written:
 
     output: Path
     identity: dict[str, Any]
-    held_out: Iterable[PairBatch]
+    held_out: Iterable[Batch]
     begun: int
 
 
@@ -127,7 +127,7 @@ class Recorder:
             f"{shown['starvation']:.0%} waiting"
         )
 
-    def _look(self, step: int, batch: PairBatch | None) -> None:
+    def _look(self, step: int, batch: Batch | None) -> None:
         """A sheet of pictures and the held-out pairs."""
         if self._journal is not None:
             networks, recipe = self._machinery.shown, self._machinery.recipe

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ...geom.errors import HeadwarpError
-from ..data.pairs.batch import PairBatch
+from ..data.batch import Batch
 from .average import decay_at, update_average
 from .config import EngineConfig
 from .guard import NonFiniteError, leave_batch, nonfinite_gradients, nonfinite_terms
@@ -41,11 +41,11 @@ class Update:
     norms: Mapping[str, Tensor]
     rate: float
     waited: float
-    batch: PairBatch
+    batch: Batch
 
 
 def update(
-    machinery: Machinery, config: EngineConfig, stream: Iterator[PairBatch], done: Progress, *, left: Path
+    machinery: Machinery, config: EngineConfig, stream: Iterator[Batch], done: Progress, *, left: Path
 ) -> Update:
     """Take batches, descend every turn's losses once, and follow with the average.
 
@@ -82,8 +82,8 @@ def update(
 
 
 def _gradients(
-    machinery: Machinery, config: EngineConfig, stream: Iterator[PairBatch], done: Progress, left: Path
-) -> tuple[dict[str, Tensor], float, PairBatch]:
+    machinery: Machinery, config: EngineConfig, stream: Iterator[Batch], done: Progress, left: Path
+) -> tuple[dict[str, Tensor], float, Batch]:
     """Gradients of every turn over ``accumulate`` batches: terms, seconds waited, the last batch."""
     recipe, fabric = machinery.recipe, machinery.fabric
     sums: dict[str, Tensor] = {}
@@ -110,7 +110,7 @@ def _gradients(
 
 
 def _checked_norms(
-    machinery: Machinery, config: EngineConfig, done: Progress, batch: PairBatch, left: Path
+    machinery: Machinery, config: EngineConfig, done: Progress, batch: Batch, left: Path
 ) -> dict[str, Tensor]:
     """Gradients averaged over the ranks, unscaled and clipped, and their norms before."""
     norms = {}
@@ -132,7 +132,7 @@ def _checked_norms(
 
 
 def _left(
-    machinery: Machinery, done: Progress, batch: PairBatch, folder: Path, bad: Mapping[str, float]
+    machinery: Machinery, done: Progress, batch: Batch, folder: Path, bad: Mapping[str, float]
 ) -> NonFiniteError:
     """The error, after the batch was left in its folder."""
     facts = {"step": done.step, "rank": machinery.fabric.global_rank, "not_finite": dict(bad)}
@@ -175,7 +175,7 @@ def _buffers(machinery: Machinery) -> list[tuple[Tensor, Tensor]]:
     return [(b, b.clone()) for network in machinery.networks.values() for b in network.buffers()]
 
 
-def _next(stream: Iterator[PairBatch], device: torch.device, *, layout: bool) -> PairBatch:
+def _next(stream: Iterator[Batch], device: torch.device, *, layout: bool) -> Batch:
     """The next batch on the device."""
     batch = next(stream, None)
     if batch is None:

@@ -11,15 +11,15 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ...geom.errors import HeadwarpError
-from ..data.pairs.batch import PairBatch
 
 GENERATED = "generated"
+Needs = Literal["geometry", "frames"]
 
 
 class Recipe(Protocol):
@@ -35,12 +35,17 @@ class Recipe(Protocol):
         stand_ins: a sentence for each such thing; empty where nothing stands in.
         turns: the networks that are stepped, in order, such as ``("generator", "discriminator")``. Of the
             first an exponential moving average is kept.
+        needs: what its batches are: ``geometry``, a `PairBatch` with posed meshes and layers; or ``frames``,
+            a `FrameBatch` of clips without faces or fits.
+        frames: of a sample: 2, source and driving; or 3, the previous, the target and the next.
     """
 
     name: str
     config: Any
     stand_ins: tuple[str, ...]
     turns: tuple[str, ...]
+    needs: Needs
+    frames: int
 
     def networks(self) -> Mapping[str, nn.Module]:
         """Fresh trainable networks by name, among them every name in ``turns``; seeded by the caller."""
@@ -48,19 +53,20 @@ class Recipe(Protocol):
     def optimizer(self, turn: str, network: nn.Module) -> Optimizer:
         """The optimizer of one network; the engine multiplies its learning rates by the schedule."""
 
-    def generate(self, networks: Mapping[str, nn.Module], batch: PairBatch) -> Any:
+    def generate(self, networks: Mapping[str, nn.Module], batch: Any) -> Any:
         """The forward pass, once a batch, with gradients of the first turn's network."""
 
     def losses(
-        self, turn: str, networks: Mapping[str, nn.Module], batch: PairBatch, made: Any
+        self, turn: str, networks: Mapping[str, nn.Module], batch: Any, made: Any
     ) -> Mapping[str, Tensor]:
         """Named, weighted, scalar terms of one turn, means over the batch; their sum is descended. Only the
         turn's own network gets gradients; later turns detach ``made``.
         """
 
-    def pictures(self, networks: Mapping[str, nn.Module], batch: PairBatch) -> Mapping[str, Tensor]:
-        """Named pictures ``(B, 3, H, W)`` in [0, 1]: the columns of the sheet, a row a pair; among them
-        ``generated``, which is what held-out pairs are measured on. Called in evaluation mode, without
+    def pictures(self, networks: Mapping[str, nn.Module], batch: Any) -> Mapping[str, Tensor]:
+        """Named pictures ``(B, 3, H, W)`` in [0, 1]: the columns of the sheet, a row a sample; among them
+        ``generated``, which held-out samples are measured on, against ``driving``, with ``source`` as the
+        copy to be better than (the batch's, where the recipe shows none). Called in evaluation mode, without
         gradients, with the moving average where there is one.
         """
 
@@ -107,7 +113,7 @@ def register(modes: Mapping[str, Any]) -> Callable[[Built], Built]:
 
 
 def recipe_names() -> tuple[str, ...]:
-    """Names that `load_recipe` knows: every mode that the files of this folder register."""
+    """Names that `load_recipe` knows in full: every mode that the files of this folder register."""
     for module in pkgutil.iter_modules(__path__):
         if not module.name.startswith("_"):
             importlib.import_module(f"{__name__}.{module.name}")
@@ -115,20 +121,27 @@ def recipe_names() -> tuple[str, ...]:
 
 
 def recipe_entry(name: str) -> RecipeEntry:
-    """The registration behind a name. Raises HeadwarpError for an unknown one."""
+    """The registration behind a name; a file's name alone means the first mode that it registers.
+
+    Raises:
+        HeadwarpError: an unknown name.
+
+    Example:
+        >>> recipe_entry("pwm").name
+        'pwm/residual'
+    """
     known = recipe_names()
-    if name not in known:
-        close = [other for other in known if other.startswith(f"{name}/")]
-        hint = f"; {name} has the modes {', '.join(close)}" if close else ""
-        raise HeadwarpError(f"recipe: expected one of {', '.join(known) or 'none'}, got {name!r}{hint}")
-    return _REGISTERED[name]
+    chosen = next((full for full in _REGISTERED if full.startswith(f"{name}/")), name)
+    if chosen not in known:
+        raise HeadwarpError(f"recipe: expected one of {', '.join(known) or 'none'}, got {name!r}")
+    return _REGISTERED[chosen]
 
 
 def load_recipe(name: str, *, config: Any = None) -> Recipe:
     """A recipe by name, ready for `training.engine`.
 
     Args:
-        name: one of `recipe_names`.
+        name: one of `recipe_names`, or the name of a file alone, for its first mode.
         config: an instance of the recipe's config class; that of its mode otherwise.
 
     Raises:

@@ -31,7 +31,7 @@ from ..losses import adversarial, matching, perceptual
 from ..losses.pixel import pixel_l1
 from ..losses.structure import StructureConfig
 from ..losses.warped import WarpedLevel, warped_levels
-from . import GENERATED, register
+from . import GENERATED, Needs, register
 from ._likeness import Likeness
 
 Guides = Literal["displacement", "codes", "both"]
@@ -172,6 +172,9 @@ class PwmRecipe:
         texture: of the head, where the codes are texels. Without it they lie nowhere until weights are loaded
             that know their layout, as checkpoints do.
     """
+
+    needs: Needs = "geometry"
+    frames = 2
 
     def __init__(self, config: PwmRecipeConfig, texture: TextureLayout | None = None) -> None:
         self.config, self._texture = config, texture

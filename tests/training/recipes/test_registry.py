@@ -19,6 +19,7 @@ class Settings:
 
 @pytest.fixture
 def toy(monkeypatch):
+    recipes.recipe_names()  # the files of the folder register themselves once
     monkeypatch.setattr(recipes, "_REGISTERED", dict(recipes._REGISTERED))
 
     @recipes.register({"light": Settings(0.5), "heavy": Settings(9.0)})
@@ -36,10 +37,16 @@ def test_a_mode_is_a_name(toy):
     assert recipes.load_recipe(f"{file}/light", config=Settings(2.0)).config.weight == 2
 
 
+def test_a_file_alone_is_its_first_mode(toy):
+    file = __name__.rpartition(".")[2]
+    assert recipes.recipe_entry(file).name == f"{file}/light"
+    assert recipes.load_recipe(file).config.weight == 0.5
+
+
 def test_unknown_names_and_foreign_configs(toy):
     file = __name__.rpartition(".")[2]
-    with pytest.raises(HeadwarpError, match=f"expected one of .*got '{file}'; {file} has the modes"):
-        recipes.load_recipe(file)
+    with pytest.raises(HeadwarpError, match=f"expected one of .*{file}/heavy.*got '{file}/best'"):
+        recipes.load_recipe(f"{file}/best")
     with pytest.raises(HeadwarpError, match="expected a config of class Settings, got int"):
         recipes.load_recipe(f"{file}/light", config=3)
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ....geom.errors import HeadwarpError
 from ..draws import ClipDraws, Weight, check_share, check_weight
-from ..pairs.sampler import ClipPairs, PairConfig, Timed, clip_pairs
+from ..pairs.sampler import ClipPairs, Mode, PairConfig, Timed, clip_pairs
 from ..shares import frames_of_share
 from .index import FrameIndex
 
@@ -183,7 +183,9 @@ class _Triplets:
 
 def _samples(clip: Timed, config: FrameConfig) -> Samples:
     if config.count == PAIR and not config.replacement:
-        mode = "first" if config.order == "first" else "official"  # in order of time, swapped afterwards
+        mode: Mode = (
+            "first" if config.order == "first" else "official"
+        )  # in order of time, swapped afterwards
         return _Pairs(clip_pairs(clip, PairConfig(mode, config.min_gap, config.share)))
     numbers, part = np.asarray(clip.frames), frames_of_share(config.share, clip.clip_frames)
     inside = np.flatnonzero((numbers >= part.start) & (numbers < part.stop))

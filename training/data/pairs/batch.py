@@ -48,6 +48,14 @@ class PairBatch:
         }
         return dataclasses.replace(self, layers=self.layers.map(change), **changed)
 
+    def joined(self, other: PairBatch) -> PairBatch:
+        """The pairs of both.
+
+        Raises:
+            ShapeError: their meshes are not of one head.
+        """
+        return stack_pairs([self, other])
+
 
 def stack_pairs(pairs: Sequence[PairBatch]) -> PairBatch:
     """Pairs of equal size and head as one batch.

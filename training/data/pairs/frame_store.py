@@ -45,7 +45,8 @@ def write_frames(folder: Path, pictures: Pictures, *, codec: str, kinds: Sequenc
         How many came.
     """
     check_codec(codec)
-    written, shapes = 0, [()] * len(kinds)
+    written = 0
+    shapes: list[tuple[int, ...]] = [()] * len(kinds)
     ends: list[list[int]] = []
     with ExitStack() as opened:
         files = [opened.enter_context(open(_path(folder, kind, codec), "wb")) for kind in kinds]

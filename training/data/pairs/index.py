@@ -100,8 +100,8 @@ def load_index(folder: Path, versions: Mapping[str, int]) -> dict[str, Any]:
         raise ModelFileError(f"{folder}: expected a pack with {FILE}, found none") from error
     except (OSError, ValueError, RecursionError) as error:
         raise ModelFileError(f"{path}: cannot be read as JSON ({error}); make the pack again") from error
-    kind = found.get("kind") if isinstance(found, dict) else None
-    if not isinstance(found, dict) or kind not in versions:
+    kind = str(found.get("kind")) if isinstance(found, dict) else ""
+    if kind not in versions:
         kinds = " or ".join(map(repr, versions))
         raise ModelFileError(
             f"{path}: expected the index of a pack (kind {kinds}), got {kind!r}; make the pack again"
