@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -22,10 +22,9 @@ from ..geom.errors import HeadwarpError
 from ..geom.grids import warp_displaced
 from ..geom.keypoints import TAPS, check_picture
 from ..geom.nets.plain import DownBlock, ResidualBlock, SameBlock, UpBlock
+from .attention import AttentionConfig, CrossModalAttention
 from .dense_motion import DenseMotion, DenseMotionConfig, MotionOutput
-
-if TYPE_CHECKING:
-    from .attention import AttentionConfig
+from .spade_generator import SpadeDecoder, SpadeDecoderConfig
 
 AttentionKind = Literal["none", "depth", "self"]
 
@@ -70,6 +69,14 @@ class GeneratorConfig:
     def deepest(self) -> int:
         """Channels of the features that are warped."""
         return self.channels(self.down_blocks)
+
+    @property
+    def spade(self) -> SpadeDecoderConfig:
+        """Size of the ``spade`` decoder; the public code has one, of the default width."""
+        doublings = (*[self.deepest] * (self.down_blocks - 1), self.width)
+        return SpadeDecoderConfig(
+            self.deepest, hidden=2 * self.width, middle=2 * self.deepest, doublings=doublings
+        )
 
 
 @dataclass(frozen=True)
@@ -128,13 +135,9 @@ class Generator(nn.Module):
         if attention == "depth":
             self.src_first, self.src_down_blocks = _encoder(config, 1)
         if attention != "none":
-            from .attention import CrossModalAttention
-
             self.AttnModule = CrossModalAttention(config.deepest, form)
         if config.decoder == "spade":
-            from .spade_generator import SpadeDecoder
-
-            self.decoder = SpadeDecoder(config)
+            self.decoder = SpadeDecoder(config.spade)
         else:
             self._add_johnson_decoder()
 
@@ -149,34 +152,31 @@ class Generator(nn.Module):
         self.final = nn.Conv2d(config.width, 3, TAPS, padding=TAPS // 2)
 
     def encode(
-        self, source: Float[Tensor, "B C H W"], disparity: Float[Tensor, "B 1 H W"] | None = None
+        self, source: Float[Tensor, "B C H W"], depth_map: Float[Tensor, "B 1 H W"] | None = None
     ) -> EncodedSource:
         """Features of the source.
 
         Args:
             source: RGB in [0, 1].
-            disparity: of it, in [0, 1]; needed with depth attention.
+            depth_map: of it, disparity or depth; needed with depth attention.
 
         Raises:
             ShapeError: channels or a size that do not fit.
-            HeadwarpError: no disparity where one is needed.
+            HeadwarpError: no depth map where one is needed.
         """
         check_picture(source, self.dense_motion_network.config.channels, self.config.multiple, "source")
         features = _through(self.first, self.down_blocks, source)
         if self.attention != "depth":
             return EncodedSource(source, features)
-        if disparity is None:
-            raise HeadwarpError("disparity: depth attention needs the source's; it is made by geom.depth")
-        check_picture(disparity, 1, self.config.multiple, "disparity")
-        depth = _through(self.src_first, self.src_down_blocks, disparity)
+        if depth_map is None:
+            raise HeadwarpError("depth_map: depth attention needs the source's; it is made by geom.depth")
+        check_picture(depth_map, 1, self.config.multiple, "depth_map")
+        depth = _through(self.src_first, self.src_down_blocks, depth_map)  # F_d
         return EncodedSource(source, features, self.AttnModule.queries(depth))
 
     def decode(self, source: EncodedSource, motion: MotionOutput) -> GeneratorOutput:
         """The picture in one driving pose, or a batch of them; a source of batch 1 serves all."""
-        warped = warp_displaced(source.features, motion.displacement, motion.convention)
-        occlusion = motion.occlusion
-        if occlusion is not None:
-            warped = warped * resized_to(occlusion, warped).to(warped.dtype)
+        warped, occlusion = self.warped(source, motion), motion.occlusion
         deformed = warp_displaced(source.image, motion.displacement, motion.convention)
         attended = warped
         if self.attention != "none":
@@ -187,6 +187,13 @@ class Generator(nn.Module):
         else:
             image = self._johnson(attended)
         return GeneratorOutput(image, deformed, warped)
+
+    def warped(self, source: EncodedSource, motion: MotionOutput) -> Float[Tensor, "B C h w"]:
+        """Features of the source moved, and faded where it does not show them: F_w of [DaGAN] Eq. 8."""
+        moved = warp_displaced(source.features, motion.displacement, motion.convention)
+        if motion.occlusion is None:
+            return moved
+        return moved * resized_to(motion.occlusion, moved).to(moved.dtype)
 
     def _johnson(self, features: Tensor) -> Tensor:
         hidden = self.bottleneck(features)

@@ -2,8 +2,8 @@
 
 [FOMM] and [DaGAN] are two configs of it. What the papers, their public code and we do differently are fields:
 `fomm_official` and `dagan_official` are the public networks number by number, `fomm_paper` and `dagan_paper`
-what is written, `fomm` and `dagan` ours, `baseline` is [DaGAN]'s Table 4's. Depth keypoints and attention are
-switched on in any of them by `dataclasses.replace`.
+what is written, `fomm` and `dagan` ours, `baseline` is [DaGAN]'s Table 4's. Depth keypoints and attention
+are switched on in any of them: `with_depth_keypoints`, `with_attention`.
 
 Submodules carry the names of the public checkpoints: ``kp_detector``, ``generator`` (with its
 ``dense_motion_network``) and ``depth``.
@@ -13,21 +13,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ..geom.depth import DepthConfig, DepthNetwork, disparity_to_depth
 from ..geom.errors import HeadwarpError, ShapeError
 from ..geom.grids import pixel_flow, resize_displacement
 from ..geom.keypoints import KeypointConfig, KeypointDetector, Keypoints, check_picture
+from .attention import OFFICIAL, PAPER, AttentionConfig
 from .dense_motion import DenseMotionConfig
 from .generators import AttentionKind, EncodedSource, Generator, GeneratorConfig
-
-if TYPE_CHECKING:
-    from ..geom.depth import DepthConfig
-    from .attention import AttentionConfig
 
 
 @dataclass(frozen=True)
@@ -38,8 +36,11 @@ class KeypointNetworkConfig:
         keypoints, motion, generator: of the parts.
         attention: what asks the warped features; see `generators.Generator`.
         attention_form: of it; the paper's if None.
-        depth_keypoints: whether the detector sees the disparity, beside RGB (4 channels) or alone (1).
+        depth_keypoints: whether the detector sees the depth map, beside RGB (4 channels; [DaGAN] Eq. 6) or
+            alone (1, public "use_depth").
         depth: of the depth network; needed with depth keypoints or depth attention, None otherwise.
+        depth_map: what of it they see: the network's ``disparity`` in (0, 1) (public code), or ``depth``
+            between ``depth.min_depth`` and ``max_depth``, the "depth map" that [DaGAN] writes of.
     """
 
     keypoints: KeypointConfig = field(default_factory=KeypointConfig)
@@ -49,6 +50,7 @@ class KeypointNetworkConfig:
     attention_form: AttentionConfig | None = None
     depth_keypoints: bool = False
     depth: DepthConfig | None = None
+    depth_map: Literal["disparity", "depth"] = "disparity"
 
     def __post_init__(self) -> None:
         if self.attention not in ("none", "depth", "self"):
@@ -69,6 +71,8 @@ class KeypointNetworkConfig:
         if self.needs_depth != (self.depth is not None):
             wanted = "a DepthConfig" if self.needs_depth else "None: nothing looks at depth"
             raise HeadwarpError(f"depth: expected {wanted}, got {self.depth}")
+        if self.depth_map not in ("disparity", "depth"):
+            raise HeadwarpError(f"depth_map: expected 'disparity' or 'depth', got {self.depth_map!r}")
 
     @property
     def needs_depth(self) -> bool:
@@ -101,15 +105,18 @@ def fomm_official() -> KeypointNetworkConfig:
 
 
 def dagan() -> KeypointNetworkConfig:
-    """``dagan/own``: the public network on our lattices, with guarded Jacobians."""
-    from .attention import OFFICIAL
-
-    return _with_depth(baseline(), jacobians="per_keypoint", form=OFFICIAL)
+    """``dagan/own``: the public network (Jacobians, attention added by a learned share) on our lattices, with
+    guarded Jacobians.
+    """
+    fifteen = replace(baseline(), keypoints=KeypointConfig(count=15))
+    return with_attention(with_depth_keypoints(fifteen))
 
 
 def dagan_paper() -> KeypointNetworkConfig:
-    """``dagan/paper``: [DaGAN] as written: keypoints are offsets only (Eq. 7), attention replaces (Eq. 9)."""
-    return _with_depth(baseline(), jacobians="none", form=None)
+    """``dagan/paper``: [DaGAN] as written: keypoints are offsets only (Eq. 7), attention replaces
+    features (Eq. 9), both see depth and not disparity.
+    """
+    return replace(with_attention(with_depth_keypoints(baseline()), form=PAPER), depth_map="depth")
 
 
 def dagan_official() -> KeypointNetworkConfig:
@@ -122,6 +129,41 @@ def baseline() -> KeypointNetworkConfig:
     return KeypointNetworkConfig(
         keypoints=KeypointConfig(count=15, jacobians="none"), motion=DenseMotionConfig(count=15)
     )
+
+
+def with_depth_keypoints(config: KeypointNetworkConfig, *, alone: bool = False) -> KeypointNetworkConfig:
+    """The config with keypoints found in colour and depth: "w/ FDN" of [DaGAN] Table 4.
+
+    Args:
+        config: any.
+        alone: in depth without colours.
+
+    Example:
+        >>> with_depth_keypoints(fomm()).keypoints.channels
+        4
+    """
+    keypoints = replace(config.keypoints, channels=1 if alone else 4)
+    return replace(config, keypoints=keypoints, depth_keypoints=True, depth=config.depth or DepthConfig())
+
+
+def with_attention(
+    config: KeypointNetworkConfig, kind: AttentionKind = "depth", *, form: AttentionConfig = OFFICIAL
+) -> KeypointNetworkConfig:
+    """The config with attention after the warp: "w/ CAM" of [DaGAN] Table 4, "(SA)" with ``self``.
+
+    Args:
+        config: any; its depth keypoints stay as they are.
+        kind: who asks; ``none`` takes attention away.
+        form: the public code's by default, which starts as if there were none.
+
+    Example:
+        >>> with_attention(dagan(), "self").depth_keypoints
+        True
+    """
+    needs_depth = kind == "depth" or config.depth_keypoints
+    depth = (config.depth or DepthConfig()) if needs_depth else None
+    chosen = None if kind == "none" else form
+    return replace(config, attention=kind, attention_form=chosen, depth=depth)
 
 
 def tiny(config: KeypointNetworkConfig, *, width: int = 4) -> KeypointNetworkConfig:
@@ -145,21 +187,6 @@ def _official(config: KeypointNetworkConfig) -> KeypointNetworkConfig:
         config,
         keypoints=replace(config.keypoints, padding=0, align_corners=True),
         motion=replace(config.motion, condition_guard=None, **conventions),
-    )
-
-
-def _with_depth(
-    config: KeypointNetworkConfig, *, jacobians: str, form: AttentionConfig | None
-) -> KeypointNetworkConfig:
-    from ..geom.depth import DepthConfig
-
-    return replace(
-        config,
-        keypoints=replace(config.keypoints, channels=4, jacobians=jacobians),
-        attention="depth",
-        attention_form=form,
-        depth_keypoints=True,
-        depth=DepthConfig(),
     )
 
 
@@ -220,15 +247,19 @@ class KeypointNetwork(nn.Module):
         self.generator = Generator(
             config.generator, config.motion, attention=config.attention, form=config.attention_form
         )
-        self.depth: nn.Module | None = None
+        self.depth: DepthNetwork | None = None
         if config.depth is not None:
-            from ..geom.depth import DepthNetwork
+            self.depth = DepthNetwork(config.depth).eval().requires_grad_(False)
 
-            self.depth = DepthNetwork(config.depth)
+    def train(self, mode: bool = True) -> KeypointNetwork:
+        """As every module's, but depth stays in evaluation: it is trained before and fixed ([DaGAN] 4.2)."""
+        super().train(mode)
+        if self.depth is not None:
+            self.depth.eval()
+        return self
 
     def disparity(self, image: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 1 H W"]:
-        """Disparity in (0, 1) of pictures, larger where nearer; without gradients: the depth network is
-        trained before and stays as it is ([DaGAN] sec. 4.2).
+        """Disparity in (0, 1) of pictures, larger where nearer; without gradients, see `train`.
 
         Raises:
             HeadwarpError: a network without depth.
@@ -259,8 +290,9 @@ class KeypointNetwork(nn.Module):
             raise ShapeError(
                 f"disparity: expected {(len(image), 1, *image.shape[2:])}, got {tuple(seen.shape)}"
             )
+        seen = self._depth_map(seen).to(image.dtype)
         alone = self.config.keypoints.channels == 1
-        return self.kp_detector(seen if alone else torch.cat([image, seen.to(image.dtype)], dim=1))
+        return self.kp_detector(seen if alone else torch.cat([image, seen], dim=1))
 
     def encode(
         self, source: Float[Tensor, "B 3 H W"], *, keypoints: Keypoints | None = None
@@ -274,7 +306,8 @@ class KeypointNetwork(nn.Module):
         self._check(source)
         disparity = self.disparity(source) if self.config.needs_depth else None
         found = self.detect(source, disparity=disparity) if keypoints is None else keypoints
-        encoded = self.generator.encode(source, disparity)
+        depth_map = None if disparity is None else self._depth_map(disparity)
+        encoded = self.generator.encode(source, depth_map)
         return SourceFeatures(encoded, self.generator.dense_motion_network.reduce(source), found, disparity)
 
     def decode(self, features: SourceFeatures, keypoints_driving: Keypoints) -> KeypointOutput:
@@ -306,6 +339,37 @@ class KeypointNetwork(nn.Module):
     def forward(self, source: Float[Tensor, "B 3 H W"], driving: Float[Tensor, "B 3 H W"]) -> KeypointOutput:
         """A source of its own for every driving frame."""
         return self.decode(self.encode(source), self.detect(driving))
+
+    def attention_map(
+        self,
+        features: SourceFeatures,
+        keypoints_driving: Keypoints,
+        points: Float[Tensor, "#B P 2"],
+    ) -> Float[Tensor, "B P h w"]:
+        """Where single positions look in the warped features; see `attention.CrossModalAttention`.
+
+        Args:
+            features, keypoints_driving: as in `decode`.
+            points: x, y in [-1, 1], the frame's outer edges.
+
+        Raises:
+            HeadwarpError: a network without attention.
+        """
+        if self.config.attention == "none":
+            raise HeadwarpError("attention_map: this network has no attention; set attention in its config")
+        motion = self.generator.dense_motion_network.estimate(
+            features.small, features.keypoints, keypoints_driving
+        )
+        warped = self.generator.warped(features.encoded, motion)
+        return self.generator.AttnModule.attention_map(warped, points, features.encoded.queries)
+
+    def _depth_map(self, disparity: Tensor) -> Float[Tensor, "B 1 H W"]:
+        """What keypoints and attention see of it."""
+        return (
+            disparity
+            if self.config.depth_map == "disparity"
+            else disparity_to_depth(disparity, self.config.depth)
+        )
 
     def _check(self, image: Tensor) -> None:
         check_picture(image, 3, self.config.multiple, "image")
