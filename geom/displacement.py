@@ -208,12 +208,23 @@ def complete(
         anchors: pixels over 0.5, or True, are fixed where they are not known.
         anchor_flow: the flow there; 0 by default.
     """
-    known = raw.known > 0.5
-    fixed = known | (anchors > 0.5)
-    at_anchor = torch.zeros_like(raw.flow) if anchor_flow is None else anchor_flow.expand_as(raw.flow)
-    values = torch.where(known, raw.flow, at_anchor)
-    filled = harmonic_fill(values, fixed.expand(raw.flow.shape[0], -1, -1, -1).to(values.dtype))
-    return torch.where(known, raw.flow, filled)
+    return fill_between(raw.flow, raw.known, anchors=anchors, anchor_flow=anchor_flow)
+
+
+def fill_between(
+    flow: Float[Tensor, "B 2 H W"],
+    known: Float[Tensor, "B 1 H W"],
+    *,
+    anchors: Float[Tensor, "#B 1 H W"] | Bool[Tensor, "#B 1 H W"],
+    anchor_flow: Float[Tensor, "#B 2 H W"] | None = None,
+) -> Float[Tensor, "B 2 H W"]:
+    """`complete` of any flow that is known in places."""
+    given = known > 0.5
+    fixed = given | (anchors > 0.5)
+    at_anchor = torch.zeros_like(flow) if anchor_flow is None else anchor_flow.expand_as(flow)
+    values = torch.where(given, flow, at_anchor)
+    filled = harmonic_fill(values, fixed.expand(flow.shape[0], -1, -1, -1).to(values.dtype))
+    return torch.where(given, flow, filled)
 
 
 def geometric_displacement(

@@ -24,6 +24,8 @@ PRODUCERS = {
     "keypoints": "geom.keypoints (a trained keypoint detector)",
     "jacobians": "geom.keypoints (a trained keypoint detector with Jacobians)",
     "depth": "geom.depth (a trained depth network), or a depth map of your own",
+    "intrinsics": "geom.relative_pose (a trained pose network), or geom.sources.depth.camera_matrix",
+    "relative_pose": "geom.relative_pose (a trained pose network), or geom.head_pose.turn_about of a pose",
     "posed_vertices": "flame.posing.posed_vertices of a HeadFit (run `headwarp fit`)",
     "faces": "the head model (HeadModel.faces)",
     "cavity": "flame.mouth.open_mouth of the head model",
@@ -66,6 +68,7 @@ class _Observation:
     keypoints: Float[Tensor, "B K 2"] | None = None
     jacobians: Float[Tensor, "B K 2 2"] | None = None
     depth: Float[Tensor, "B 1 H W"] | None = None
+    intrinsics: Float[Tensor, "B 3 3"] | None = None
     posed_vertices: Float[Tensor, "B V 3"] | None = None
     region_map: Int[Tensor, "B H W"] | None = None
     guidance: Guidance | None = None
@@ -80,7 +83,9 @@ class Source(_Observation):
         mask: person probability in [0, 1].
         landmarks: detector points in pixels, ``(B, L, 2)``.
         keypoints, jacobians: learned keypoints in pixels and their local affine frames.
-        depth: depth map, smaller is nearer.
+        depth: distance along the camera's axis in a unit of its own, smaller is nearer; 0 where unknown.
+        intrinsics: camera matrix in pixels, ``[[f_x, 0, c_x], [0, f_y, c_y], [0, 0, 1]]``; None where the
+            driving frame's holds for both.
         posed_vertices: head mesh in pixels with depth in pixel units, ``(B, V, 3)``.
         region_map: integer labels.
         guidance: guidance computed elsewhere.
@@ -101,18 +106,23 @@ class Driving(_Observation):
     """One driving frame (or a batch); the same fields as `Source`, in the same frame.
 
     Attributes:
+        relative_pose: rigid map ``[R | t]`` of the source camera's axes to this camera's, ``(B, 3, 4)``, t in
+            the unit of the source's depth: how the head moved as if the camera stood still.
         camera_motion: affine map of this frame's background pixels to the source's, ``(B, 2, 3)`` in pixels;
             None means a still camera.
         body_motion: the same for the person's torso; None means that it rests.
     """
 
+    relative_pose: Float[Tensor, "B 3 4"] | None = None
     camera_motion: Float[Tensor, "B 2 3"] | None = None
     body_motion: Float[Tensor, "B 2 3"] | None = None
 
     @property
     def batch(self) -> int:
         """How many frames these are: the batch of its tensors, 1 if there are none."""
-        values = (getattr(self, field.name) for field in dataclasses.fields(self))
+        values = [getattr(self, field.name) for field in dataclasses.fields(self)]
+        if self.guidance is not None:
+            values.append(self.guidance.flow)
         return next((len(value) for value in values if isinstance(value, Tensor)), 1)
 
 

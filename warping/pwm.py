@@ -115,18 +115,19 @@ class PwmNetwork(nn.Module):
         self,
         source: Float[Tensor, "B 3 H W"],
         matte: Float[Tensor, "#B 1 H W"],
-        verts: Float[Tensor, "B V 3"],
-        faces: Int[Tensor, "F 3"],
+        verts: Float[Tensor, "B V 3"] | None,
+        faces: Int[Tensor, "F 3"] | None,
     ) -> Features:
         """Features of the source.
 
         Args:
             source: RGB in [0, 1]; sides are multiples of 32.
             matte: opacity of the person there, 1 where unknown.
-            verts, faces: its posed mesh in pixels.
+            verts, faces: its posed mesh in pixels; only codes need it.
 
         Raises:
             ShapeError: the size, or a mesh that the codes do not fit.
+            HeadwarpError: codes without a mesh.
         """
         codes = self._posed(verts, faces, source)
         if isinstance(self.network, ResidualWarping):
@@ -137,8 +138,8 @@ class PwmNetwork(nn.Module):
         self,
         features: Features,
         layers: PosedLayers,
-        verts: Float[Tensor, "B V 3"],
-        faces: Int[Tensor, "F 3"],
+        verts: Float[Tensor, "B V 3"] | None,
+        faces: Int[Tensor, "F 3"] | None,
         *,
         fragments: Fragments | None = None,
     ) -> PwmOutput:
@@ -147,10 +148,10 @@ class PwmNetwork(nn.Module):
         Args:
             features: of `encode`; a batch of 1 serves every driving frame.
             layers: of the same pairs.
-            verts, faces: the driving mesh in pixels.
+            verts, faces: the driving mesh in pixels; only codes need it.
             fragments: of it where it is rasterised already; only codes need them.
         """
-        if fragments is None or self.codes is None:
+        if fragments is None or self.codes is None or verts is None or faces is None:
             codes = self._posed(verts, faces, layers.flow)
         else:
             codes = self.codes.at(fragments, verts, faces)
@@ -178,9 +179,17 @@ class PwmNetwork(nn.Module):
         features = self.encode(source, layers.matte, source_verts, faces)
         return self.decode(features, layers, driving_verts, faces)
 
-    def _posed(self, verts: Tensor, faces: Tensor, like: Tensor) -> Float[Tensor, "B C H W"] | None:
-        size = (like.shape[2], like.shape[3])
-        return None if self.codes is None else self.codes(verts, faces, size)
+    def _posed(
+        self, verts: Tensor | None, faces: Tensor | None, like: Tensor
+    ) -> Float[Tensor, "B C H W"] | None:
+        if self.codes is None:
+            return None
+        if verts is None or faces is None:
+            raise HeadwarpError(
+                "pwm: expected a posed mesh, on which the network's codes lie, got none; guide it by the mesh, "
+                "or take a network that displacement guides"
+            )
+        return self.codes(verts, faces, (like.shape[2], like.shape[3]))
 
 
 def _codes(config: PwmConfig) -> VertexCodes | TexelCodes | None:

@@ -4,6 +4,9 @@ With a person mask: two layers, the warped person over the background with the p
 camera's motion moves. The person's flow is the source-visibility gated displacement of the mesh; between the
 mesh and the anchors (torso, hairline, bottom of the frame) it is filled harmonically. Without a mask: one
 layer, the filled displacement. Where the mouth's inside shows, it is dark.
+
+A source of `encode_guided` has no mesh: its driving frames bring the guidance of any geometry source
+(`guided.GuidedAnimator` puts the two together).
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from ...geom.guidance import Driving, Source, require, take
 from ...geom.outline import Hairline, hairline, hairline_anchors, skull_outline
 from ...geom.rasterizer import rasterize
 from ...geom.sources.mesh import MeshSource, MeshSourceConfig, MeshState
+from ..guided_layers import GuidedCache, encode_guided, guided_layers, torso_line
 from ..layers import Layers, below, splat_anchors, split_layers
 from ..posed_layers import PosedLayers, compose, soft_edge
 from . import Animation, register, single
@@ -113,10 +117,16 @@ class GeometryAnimator:
         if layers is None:
             return GeometryCache(image, mesh, dark)
         line = _hairline(source, mesh, layers.matte)
-        return GeometryCache(image, mesh, dark, layers, _torso_line(source), line)
+        return GeometryCache(image, mesh, dark, layers, torso_line(source), line)
 
-    def layers(self, cache: GeometryCache, driving: Driving) -> PosedLayers:
+    def encode_guided(self, sources: Sequence[Source]) -> GuidedCache:
+        """Layers of a source without a mesh; of the driving frames, `Driving.guidance` is read instead."""
+        return encode_guided(single(sources, by="geometry"), self.config)
+
+    def layers(self, cache: GeometryCache | GuidedCache, driving: Driving) -> PosedLayers:
         """What geometry knows of the source in the driving pose; `compose` makes the picture of it."""
+        if isinstance(cache, GuidedCache):
+            return guided_layers(cache, driving)
         return self.layers_of(cache, driving, self.raw(cache, driving))
 
     def raw(self, cache: GeometryCache, driving: Driving) -> MeshFlow:
@@ -151,20 +161,20 @@ class GeometryAnimator:
         """`PosedLayers.reach` of a source."""
         return (self.config.stillness * cache.mesh.radius).clamp(min=1e-3)[:, None, None, None]
 
-    def animate(self, cache: GeometryCache, driving: Driving) -> Animation:
+    def animate(self, cache: GeometryCache | GuidedCache, driving: Driving) -> Animation:
         """The source in the driving pose."""
         layers = self.layers(cache, driving)
         made = compose(layers)
         occlusion = shown_of(cache, layers, made.matte)
         return Animation(image=made.image.clamp(0, 1), flow=layers.flow, occlusion=occlusion)
 
-    def explain(self, cache: GeometryCache, driving: Driving) -> Mapping[str, Tensor]:
+    def explain(self, cache: GeometryCache | GuidedCache, driving: Driving) -> Mapping[str, Tensor]:
         """Flow, covered and known pixels; with a mask also background, matte and matte in the driving
         pose.
         """
         result = self.animate(cache, driving)
-        raw = self.source.flow(cache.mesh, driving)
-        maps = {"animated": result.image, "covered": raw.covered, "known": raw.known}
+        layers = self.layers(cache, driving)
+        maps = {"animated": result.image, "covered": layers.covered, "known": layers.known}
         if result.flow is not None:
             maps["flow"] = result.flow
         if cache.layers is not None and result.flow is not None:
@@ -178,7 +188,7 @@ class GeometryAnimator:
 
 
 def shown_of(
-    cache: GeometryCache, layers: PosedLayers, matte: Float[Tensor, "B 1 H W"]
+    cache: GeometryCache | GuidedCache, layers: PosedLayers, matte: Float[Tensor, "B 1 H W"]
 ) -> Float[Tensor, "B 1 H W"]:
     """`Animation.occlusion` of two layers: the person's matte; of one layer: where the source is seen."""
     return layers.known if cache.layers is None else matte
@@ -214,12 +224,6 @@ def _hairline(source: Source, mesh: MeshState, matte: Tensor) -> tuple[Hairline,
         return None
     covered = (rasterize(mesh.verts, mesh.faces, mesh.size).face >= 0)[:, None].to(matte.dtype)
     return hairline(skull_outline(mesh.verts, source.skull, covered), matte), source.skull
-
-
-def _torso_line(source: Source) -> float:
-    if source.body is None or source.posed_vertices is None or not bool(source.body.any()):
-        return float("inf")
-    return float(source.posed_vertices[0, source.body, 1].mean())
 
 
 def _cavity_colour(image: Float[Tensor, "1 3 H W"], mesh: MeshState) -> Float[Tensor, "1 3 1 1"]:

@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from jaxtyping import Int
+import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ...geom.errors import HeadwarpError
 from ...geom.guidance import Driving, Source, require, take
+from ..guided_layers import GuidedCache, guided_layers
 from ..inference import InferenceConfig, prepare_network_
 from ..posed_layers import PosedLayers, compose
 from ..progressive import ProgressiveConfig
@@ -28,12 +30,12 @@ class PwmCache:
     Attributes:
         geometry: of the geometry animator.
         features: of the network.
-        faces: triangles of the posed meshes.
+        faces: triangles of the posed meshes; None where guidance is given in place of them.
     """
 
-    geometry: GeometryCache
+    geometry: GeometryCache | GuidedCache
     features: Features
-    faces: Int[Tensor, "F 3"]
+    faces: Int[Tensor, "F 3"] | None
 
 
 @register(PwmConfig)
@@ -66,8 +68,18 @@ class PwmAnimator(nn.Module):
         source = single(sources, by="pwm")
         image, verts, faces = take(source, ("image", "posed_vertices", "faces"), by="pwm")
         geometry = self.geometry.encode([source])
-        matte = image.new_ones(1, 1, *image.shape[2:]) if geometry.layers is None else geometry.layers.matte
-        return PwmCache(geometry, self.network.encode(image, matte, verts, faces), faces)
+        return PwmCache(geometry, self.network.encode(image, _matte(geometry), verts, faces), faces)
+
+    def encode_guided(self, sources: Sequence[Source]) -> PwmCache:
+        """Layers and features of a source without a mesh; see `geometry`.
+
+        Raises:
+            HeadwarpError: the network is guided by codes, which lie on a mesh.
+        """
+        source = single(sources, by="pwm")
+        (image,) = take(source, ("image",), by="pwm")
+        geometry = self.geometry.encode_guided([source])
+        return PwmCache(geometry, self.network.encode(image, _matte(geometry), None, None), None)
 
     def animate(self, cache: PwmCache, driving: Driving) -> Animation:
         """The source in the driving pose."""
@@ -91,11 +103,18 @@ class PwmAnimator(nn.Module):
         return maps if made.occlusion is None else {**maps, "occlusion": made.occlusion}
 
     def _made(self, cache: PwmCache, driving: Driving) -> tuple[PosedLayers, PwmOutput]:
+        if isinstance(cache.geometry, GuidedCache):
+            layers = guided_layers(cache.geometry, driving, by="pwm")
+            return layers, self.network.decode(cache.features, layers, None, None)
         (verts,) = take(require(driving, self.needs_driving, by="pwm"), ("posed_vertices",), by="pwm")
         raw = self.geometry.raw(cache.geometry, driving)
         layers = self.geometry.layers_of(cache.geometry, driving, raw)
         made = self.network.decode(cache.features, layers, verts, cache.faces, fragments=raw.fragments)
         return layers, made
+
+
+def _matte(cache: GeometryCache | GuidedCache) -> Float[Tensor, "1 1 H W"]:
+    return torch.ones_like(cache.image[:, :1]) if cache.layers is None else cache.layers.matte
 
 
 def _refuse_to_save(*_: object) -> None:

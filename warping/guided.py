@@ -1,0 +1,124 @@
+"""An animator guided by a geometry source of the caller's choice in place of its own posed mesh."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+from torch import Tensor, nn
+
+from ..geom.errors import HeadwarpError
+from ..geom.guidance import Driving, GeometrySource, Source
+from .animators import Animation, Animator, single
+
+
+@runtime_checkable
+class Observer(Protocol):
+    """Adds to observations what their pictures tell, mostly by networks; see `observers`.
+
+    ``produces_source`` and ``produces_driving`` name the fields that it fills where they are None, of the
+    picture and nothing else.
+    """
+
+    produces_source: tuple[str, ...]
+    produces_driving: tuple[str, ...]
+
+    def source(self, source: Source) -> Source:
+        """The source with its fields; once per source."""
+
+    def driving(self, source: Source, driving: Driving) -> Driving:
+        """The driving frame with its fields; ``source`` is what `source` returned."""
+
+
+@dataclass(frozen=True)
+class GuidedSource:
+    """What depends on the source alone.
+
+    Attributes:
+        source: with what the observer saw.
+        state: of the geometry source.
+        cache: of the animator.
+    """
+
+    source: Source
+    state: Any
+    cache: Any
+
+
+class GuidedAnimator(nn.Module):
+    """`Animator` of an animator that takes guidance (it has ``encode_guided``) and a geometry source.
+
+    Args:
+        animator: such as `load_animator` ``("pwm", checkpoint)``.
+        source: such as `geom.sources.depth.DepthSource`.
+        observer: makes what the source reads from the pictures; None: the caller gives it.
+
+    Raises:
+        HeadwarpError: the animator takes no guidance.
+
+    Example:
+        >>> from headwarp import load_animator
+        >>> from headwarp.geom.sources.depth import DepthSource
+        >>> GuidedAnimator(load_animator("geometry"), DepthSource()).needs_driving
+        ('relative_pose', 'intrinsics')
+    """
+
+    def __init__(self, animator: Animator, source: GeometrySource, observer: Observer | None = None) -> None:
+        super().__init__()
+        if not hasattr(animator, "encode_guided"):
+            raise HeadwarpError(
+                f"guidance: expected an animator that a geometry source can guide (geometry, pwm), got "
+                f"{type(animator).__name__}"
+            )
+        self.animator, self.geometry_source, self.observer = animator, source, observer
+
+    @property
+    def needs_source(self) -> tuple[str, ...]:
+        """What the geometry source reads and no observer makes."""
+        made = () if self.observer is None else self.observer.produces_source
+        needs = ("image", *self.geometry_source.needs_source)
+        return tuple(dict.fromkeys(need for need in needs if need not in made))
+
+    @property
+    def needs_driving(self) -> tuple[str, ...]:
+        """The same of the driving frame; its picture where an observer looks at it."""
+        needs = self.geometry_source.needs_driving
+        if self.observer is None:
+            return needs
+        made = [need for need in needs if need in self.observer.produces_driving]
+        return (*(["image"] if made else []), *(need for need in needs if need not in made))
+
+    @property
+    def frame_multiple(self) -> int:
+        """That of the animator."""
+        return int(getattr(self.animator, "frame_multiple", 1))
+
+    def prepare_(self, config: Any) -> None:
+        """See `inference.prepare_animator_`: the animator's own network is prepared, if it has one."""
+        from .inference import prepare_animator_
+
+        prepare_animator_(self.animator, config)
+
+    def encode(self, sources: Sequence[Source]) -> GuidedSource:
+        """Guidance's part and the animator's part of the source."""
+        source = single(sources, by="guidance")
+        if self.observer is not None:
+            source = self.observer.source(source)
+        state = self.geometry_source.prepare(source)
+        return GuidedSource(source, state, self.animator.encode_guided([source]))  # type: ignore[attr-defined]
+
+    def guided(self, cache: GuidedSource, driving: Driving) -> Driving:
+        """The driving frame with its guidance."""
+        if self.observer is not None:
+            driving = self.observer.driving(cache.source, driving)
+        return dataclasses.replace(driving, guidance=self.geometry_source.guide(cache.state, driving))
+
+    def animate(self, cache: GuidedSource, driving: Driving) -> Animation:
+        """The source as the guidance moves it."""
+        return self.animator.animate(cache.cache, self.guided(cache, driving))
+
+    def explain(self, cache: GuidedSource, driving: Driving) -> Mapping[str, Tensor]:
+        """The animator's own maps."""
+        return self.animator.explain(cache.cache, self.guided(cache, driving))
