@@ -12,33 +12,6 @@ from .errors import ShapeError
 from .flow import pixel_grid
 
 
-def relative_jacobians(
-    source: Float[Tensor, "#B K 2 2"], driving: Float[Tensor, "B K 2 2"], *, condition_guard: float = 50.0
-) -> Float[Tensor, "B K 2 2"]:
-    """``J_S J_D^-1``: the affine part of the map from the driving frame to the source about each keypoint.
-
-    Args:
-        source, driving: Jacobians of the two frames.
-        condition_guard: largest condition number of ``J_D``; a worse one, or one that is not finite, gives
-            the identity, as if the keypoint had no Jacobian. Infinity guards only against singular ones.
-
-    Example:
-        >>> half = 0.5 * torch.eye(2).expand(1, 1, 2, 2)
-        >>> relative_jacobians(torch.eye(2).expand(1, 1, 2, 2), half)[0, 0].tolist()
-        [[2.0, 0.0], [0.0, 2.0]]
-    """
-    identity = torch.eye(2).to(driving)
-    squared = driving.square().sum((-2, -1))
-    area = torch.linalg.det(driving).abs()
-    root = (squared.square() - 4 * area.square()).clamp(min=0).sqrt()
-    condition = (squared + root) / (2 * area)
-    sound = (condition <= condition_guard) & torch.isfinite(condition)
-    sound = sound & torch.isfinite(source).all((-2, -1))
-    safe = torch.where(sound[..., None, None], driving, identity)
-    product = source.expand_as(driving) @ torch.linalg.inv(safe)
-    return torch.where(sound[..., None, None], product, identity)
-
-
 def first_order_flows(
     source: Float[Tensor, "#B K 2"],
     driving: Float[Tensor, "B K 2"],
@@ -51,7 +24,7 @@ def first_order_flows(
 
     Args:
         source, driving: keypoints in pixels.
-        jacobians: of `relative_jacobians`; None: the identity.
+        jacobians: ``J_S J_D^-1``, see `geom.keypoints.jacobian_quotient`; None: the identity.
         size: (H, W) of both frames.
 
     Raises:

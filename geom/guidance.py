@@ -24,7 +24,7 @@ PRODUCERS = {
     "keypoints": "geom.keypoints (a trained keypoint detector)",
     "jacobians": "geom.keypoints (a trained keypoint detector with Jacobians)",
     "depth": "geom.depth (a trained depth network), or a depth map of your own",
-    "intrinsics": "geom.relative_pose (a trained pose network), or geom.sources.depth.camera_matrix",
+    "intrinsics": "geom.relative_pose (a trained pose network), or geom.view_synthesis.intrinsics_matrix",
     "relative_pose": "geom.relative_pose (a trained pose network), or geom.head_pose.turn_about of a pose",
     "posed_vertices": "flame.posing.posed_vertices of a HeadFit (run `headwarp fit`)",
     "faces": "the head model (HeadModel.faces)",

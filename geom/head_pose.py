@@ -198,8 +198,7 @@ def affine_of_keypoints(
 
     Args:
         source, driving: keypoints in pixels.
-        jacobians: ``J_D J_S^-1``, see `first_order.relative_jacobians` with the frames changed over; their
-            mean counts half.
+        jacobians: ``J_D J_S^-1`` (`geom.keypoints.jacobian_quotient`); their mean counts half.
     """
     one, two = (points - points.mean(1, keepdim=True) for points in (source, driving))
     found = (torch.linalg.pinv(one, rtol=_FLAT) @ two).mT  # (B, 2, 2)

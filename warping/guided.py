@@ -107,7 +107,7 @@ class GuidedAnimator(nn.Module):
         if self.observer is not None:
             source = self.observer.source(source)
         state = self.geometry_source.prepare(source)
-        return GuidedSource(source, state, self.animator.encode_guided([source]))  # type: ignore[attr-defined]
+        return GuidedSource(source, state, self.animator.encode_guided([source]))
 
     def guided(self, cache: GuidedSource, driving: Driving) -> Driving:
         """The driving frame with its guidance."""

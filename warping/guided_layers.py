@@ -125,7 +125,8 @@ def head_radius(source: Source) -> float:
     if source.posed_vertices is not None:
         return float(mesh_radius(source.posed_vertices))
     if source.landmarks is not None:
-        return OF_LANDMARKS * float(mesh_radius(source.landmarks))
+        away = source.landmarks - source.landmarks.mean(1, keepdim=True)
+        return OF_LANDMARKS * float(away.square().sum(-1).mean().sqrt())
     (image,) = take(source, ("image",), by="head radius")
     if source.mask is not None and bool((source.mask > 0.5).any()):
         return OF_PERSON * (float((source.mask > 0.5).sum()) / torch.pi) ** 0.5

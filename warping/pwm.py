@@ -186,8 +186,8 @@ class PwmNetwork(nn.Module):
             return None
         if verts is None or faces is None:
             raise HeadwarpError(
-                "pwm: expected a posed mesh, on which the network's codes lie, got none; guide it by the mesh, "
-                "or take a network that displacement guides"
+                "pwm: expected a posed mesh, on which the network's codes lie, got none; guide it by the "
+                "mesh or take a network that displacement guides"
             )
         return self.codes(verts, faces, (like.shape[2], like.shape[3]))
 

@@ -15,7 +15,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..alignment import affine_flow
-from ..cameras import Perspective
 from ..depth_surface import DepthSurface, depth_surface, seen_from, turned_away
 from ..displacement import border, erode, fill_between
 from ..errors import ShapeError
@@ -154,16 +153,3 @@ def _held(
         rest = torch.cat([moved, rest[..., 2:].expand(len(moved), -1, -1)], -1)
     weight = share.repeat_interleave(len(surface.pixels) // len(share))[:, None]  # (V, 1)
     return rest + weight * (verts - rest)
-
-
-def camera_matrix(camera: Perspective) -> Float[Tensor, "T 3 3"]:
-    """The intrinsics of a pinhole camera.
-
-    Example:
-        >>> camera_matrix(Perspective(torch.tensor([[9.0, 9.0]]), torch.tensor([[4.0, 3.0]])))[0].tolist()
-        [[9.0, 0.0, 4.0], [0.0, 9.0, 3.0], [0.0, 0.0, 1.0]]
-    """
-    matrix = torch.eye(3).to(camera.focal).repeat(len(camera.focal), 1, 1)
-    matrix[:, 0, 0], matrix[:, 1, 1] = camera.focal.unbind(-1)
-    matrix[:, :2, 2] = camera.principal
-    return matrix

@@ -18,9 +18,10 @@ from torch import Tensor
 from ..alignment import affine_flow
 from ..displacement import border, carried_mask, fill_between
 from ..errors import ShapeError
-from ..first_order import first_order_flows, keypoint_spacing, relative_jacobians
+from ..first_order import first_order_flows, keypoint_spacing
 from ..flow import pixel_grid
 from ..guidance import Driving, Guidance, Source, take
+from ..keypoints import jacobian_quotient
 
 
 @dataclass(frozen=True)
@@ -48,13 +49,13 @@ class KeypointsSourceConfig:
     Attributes:
         spread: standard deviation of each keypoint's Gaussian.
         reach: how far from the nearest keypoint the blend counts as known; beyond, it is filled.
-        condition_guard: see `first_order.relative_jacobians`.
+        condition_guard: see `geom.keypoints.jacobian_quotient`.
         mask_threshold: least person probability of what is known, where the source has a mask.
     """
 
     spread: float = 0.5
     reach: float = 1.0
-    condition_guard: float = 50.0
+    condition_guard: float = 100.0
     mask_threshold: float = 0.5
 
 
@@ -135,7 +136,9 @@ class KeypointsSource:
     def _turned(self, source: Tensor | None, driving: Tensor | None) -> Tensor | None:
         if source is None or driving is None:
             return None
-        return relative_jacobians(source, driving, condition_guard=self.config.condition_guard)
+        quotient = jacobian_quotient(source, driving, condition_guard=self.config.condition_guard)
+        sound = torch.isfinite(quotient).all(-1).all(-1)[..., None, None]
+        return torch.where(sound, quotient, torch.eye(2).to(quotient))
 
     def _person(self, mask: Tensor | None, flow: Tensor) -> Tensor:
         inside = _in_frame(flow)

@@ -6,17 +6,18 @@ import pytest
 import torch
 from turned_heads import turned
 
-from headwarp.geom.cameras import Perspective
 from headwarp.geom.depth_surface import back_projected, depth_surface, seen_from, turned_away
 from headwarp.geom.displacement import border
 from headwarp.geom.errors import HeadwarpError, ShapeError
+from headwarp.geom.flow import pixel_grid, sample
 from headwarp.geom.guidance import PRODUCERS, Driving, Source
 from headwarp.geom.head_pose import rotation_of, turn_about
 from headwarp.geom.rasterizer import rasterize
-from headwarp.geom.sources.depth import DepthSource, DepthSourceConfig, camera_matrix
+from headwarp.geom.sources.depth import DepthSource, DepthSourceConfig
+from headwarp.geom.view_synthesis import intrinsics_matrix, rigid_flow
 
 SIZE = (20, 24)
-CAMERA = camera_matrix(Perspective(torch.tensor([[30.0, 30.0]]), torch.tensor([[12.0, 10.0]])))
+CAMERA = intrinsics_matrix(torch.tensor([[30.0, 30.0]]), torch.tensor([[12.0, 10.0]]))
 REST = torch.eye(3, 4)[None]
 
 
@@ -137,6 +138,19 @@ def test_the_nearer_surface_hides_the_farther_one():
     torch.testing.assert_close(made.flow[0, :, 10, 12], torch.tensor([-6.0, 0.0]), rtol=0, atol=1e-3)
     torch.testing.assert_close(made.flow[0, :, 15, 12], torch.tensor([-3.0, 0.0]), rtol=0, atol=1e-3)
     assert made.known[0, 0, 10, 8:10].sum() == 0  # uncovered behind it
+
+
+def test_it_is_the_inverse_of_the_sources_own_rigid_flow():
+    y, x = torch.meshgrid(torch.linspace(-1, 1, SIZE[0]), torch.linspace(-1, 1, SIZE[1]), indexing="ij")
+    depth = (2 + 0.3 * (x * x + y * y))[None, None]  # a bowl
+    pose = turn_about(rotation_of(torch.tensor([[8.0, -4.0, 6.0]])), torch.tensor([[0.0, 0.0, 2.2]]))
+    made = guided(photo(depth), Driving(relative_pose=pose, intrinsics=CAMERA))
+    forward = rigid_flow(depth, pose[:, :, :3], pose[:, :, 3], CAMERA).flow
+    there = pixel_grid(SIZE) + forward
+    back = forward + sample(made.flow, there)  # to the driving frame and back
+    inside = (sample(made.known, there) > 0.99).expand(-1, 2, -1, -1)
+    assert inside.float().mean() > 0.6
+    assert back[inside].abs().mean() < 0.03
 
 
 def test_a_camera_of_each_frame_and_of_the_source():

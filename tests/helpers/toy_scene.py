@@ -14,7 +14,10 @@ GRID = 9
 FACES = sheet_faces(GRID, GRID)
 VERTS = bulge(sheet((24, 16, 50, 44), rows=GRID, columns=GRID), 8.0)
 LANDMARKS = VERTS[:, torch.arange(68), :2]  # 68 of the 81 vertices
+KEYPOINTS = LANDMARKS[:, ::7]  # 10, all over the mesh
 SKULL = torch.arange(GRID * GRID) < GRID * 6  # the upper rows
+FOCAL = 80.0
+CAMERA = torch.tensor([[[FOCAL, 0.0, 36.0], [0.0, FOCAL, 32.0], [0.0, 0.0, 1.0]]])
 BODY = torch.arange(GRID * GRID) >= GRID * 8  # the lowest row
 
 
@@ -35,9 +38,10 @@ def source(**fields: object) -> Source:
         "image": texture(SIZE),
         "mask": person(),
         "landmarks": LANDMARKS,
-        "keypoints": LANDMARKS[:, :10],
+        "keypoints": KEYPOINTS,
         "jacobians": torch.eye(2).expand(1, 10, 2, 2),
         "depth": torch.ones(1, 1, *SIZE),
+        "intrinsics": CAMERA,
         "posed_vertices": VERTS,
         "region_map": torch.zeros(1, *SIZE, dtype=torch.int64),
         "guidance": Guidance(rest, known, known),
@@ -60,9 +64,11 @@ def driving(shift: Tensor | None = None, **fields: object) -> Driving:
         "image": texture(SIZE).expand(count, -1, -1, -1),
         "mask": person().expand(count, -1, -1, -1),
         "landmarks": LANDMARKS + shift[:, None],
-        "keypoints": LANDMARKS[:, :10] + shift[:, None],
+        "keypoints": KEYPOINTS + shift[:, None],
         "jacobians": torch.eye(2).expand(count, 10, 2, 2),
         "depth": torch.ones(count, 1, *SIZE),
+        "intrinsics": CAMERA.expand(count, -1, -1),
+        "relative_pose": torch.cat([torch.eye(3).expand(count, 3, 3), move.mT / FOCAL], 2),
         "posed_vertices": VERTS + move,
         "region_map": torch.zeros(count, *SIZE, dtype=torch.int64),
         "guidance": Guidance(rest - shift[:, :, None, None], known, known),

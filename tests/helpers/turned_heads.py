@@ -12,7 +12,7 @@ from headwarp.flame.io import load_head
 from headwarp.geom.cameras import Perspective, project
 from headwarp.geom.guidance import Driving, Source
 from headwarp.geom.head_pose import rotation_of, turn_about
-from headwarp.geom.sources.depth import camera_matrix
+from headwarp.geom.view_synthesis import intrinsics_matrix
 from headwarp.training.data.synthetic import Recipe, SyntheticClip, TrueFlow, synthesise, true_flow, truth_of
 from headwarp.training.data.synthetic.render import see
 
@@ -49,6 +49,6 @@ def turned(angles_deg: Tensor, *, size: int = 64) -> Turned:
             depth=truth.depth[None, None],
             mask=truth.person[None, None].float(),
         ),
-        Driving(relative_pose=pose, intrinsics=camera_matrix(camera)),
+        Driving(relative_pose=pose, intrinsics=intrinsics_matrix(camera.focal, camera.principal)),
         true_flow(view, target),
     )
