@@ -1,7 +1,7 @@
 """Networks made plain for inference: spectral norms and batch norms become part of the convolutions.
 
 Values stay those of the network in evaluation mode, to rounding. What is gained: no norm is computed, no
-weight is divided in every pass, and the scale and shift of a `Spade` come from one convolution.
+weight is divided in every pass, and the batch norm of a `Spade` costs nothing.
 """
 
 from __future__ import annotations
@@ -77,32 +77,29 @@ class FoldedBlock(nn.Module):
 
 
 class FoldedSpade(nn.Module):
-    """A `Spade` as ``features * scale + shift``, both from one convolution of the hidden guidance.
+    """A `Spade` as ``features * scale + shift``, each from one convolution of the hidden guidance.
 
-    With the batch norm as ``a x + b``: scale = a (1 + gamma), shift = beta + b (1 + gamma).
+    With the batch norm as ``a x + b``: scale = a (1 + gamma), shift = beta + b (1 + gamma). Both in one
+    convolution would be no faster, and the largest weights of the network would have to lie in memory in one
+    piece, twice.
     """
 
     def __init__(self, spade: Spade) -> None:
         super().__init__()
         a, b = _affine(spade.norm)
-        channels, like = len(a), spade.beta_conv
-        gamma, gamma_bias = _taken(spade.gamma_conv)
-        weight = gamma.new_empty(2 * channels, *gamma.shape[1:])
-        torch.mul(gamma, a[:, None, None, None], out=weight[:channels])
-        torch.mul(gamma, b[:, None, None, None], out=weight[channels:])
-        del gamma  # the largest weights of the network: none is held twice for long
-        beta, beta_bias = _taken(spade.beta_conv)
-        weight[channels:] += beta
-        bias = torch.cat([(1 + gamma_bias) * a, beta_bias + (1 + gamma_bias) * b])
-        self.shared = _convolution(*_taken(spade.shared_conv[0]), like)
-        self.modulation = _convolution(weight, bias, like)
+        (gamma, gamma_bias), (beta, beta_bias) = _taken(spade.gamma_conv), _taken(spade.beta_conv)
+        beta.addcmul_(gamma, b[:, None, None, None])
+        gamma.mul_(a[:, None, None, None])
+        self.shared = _convolution(*_taken(spade.shared_conv[0]), spade.beta_conv)
+        self.scale = _convolution(gamma, (1 + gamma_bias) * a, spade.gamma_conv)
+        self.shift = _convolution(beta, beta_bias + (1 + gamma_bias) * b, spade.beta_conv)
 
     def forward(
         self, features: Float[Tensor, "B C H W"], guidance: Float[Tensor, "B G H W"]
     ) -> Float[Tensor, "B C H W"]:
         """As the block's."""
-        scale, shift = self.modulation(activate(self.shared(guidance))).chunk(2, dim=1)
-        return torch.addcmul(shift, features, scale)
+        hidden = activate(self.shared(guidance))
+        return torch.addcmul(self.shift(hidden), features, self.scale(hidden))
 
 
 class FoldedSpadeResBlock(nn.Module):

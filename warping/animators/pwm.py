@@ -1,6 +1,8 @@
 """`pwm`: progressive warping [PWM], in the mode that its checkpoint holds.
 
-Without a checkpoint it is the untrained ``pwm/residual``, which makes the pictures of `geometry`.
+Without a checkpoint it takes the weights that ship beside this file: ``pwm/residual``, size tiny, trained on
+synthetic heads alone (``pwm.json`` says how). With a config it is untrained: ``pwm/residual`` then makes the
+pictures of `geometry`.
 """
 
 from __future__ import annotations
