@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+from toy_animators import loaded
 from toy_scene import driving, source
 
 from headwarp.geom import sources
@@ -71,7 +72,7 @@ def test_every_source_has_a_row_that_says_what_it_reads():
 
 @pytest.mark.parametrize(("row", "name", "cell"), CELLS, ids=[f"{r[0].strip('`')}-{n}" for r, n, _ in CELLS])
 def test_a_cell_is_what_happens(row, name, cell):
-    animator, (src, drive) = guided(load_animator(name), row), observed(row)
+    animator, (src, drive) = guided(loaded(name), row), observed(row)
     if cell == "yes":
         assert animator.animate(animator.encode([src]), drive).image.shape == src.image.shape
         return
@@ -87,7 +88,7 @@ def test_a_cell_is_what_happens(row, name, cell):
 @pytest.mark.parametrize("row", [r for r in BODY if r[0].startswith("`")], ids=lambda row: row[0].strip("`"))
 def test_every_source_guides_every_animator_that_takes_guidance(row):
     src, drive = observed(row)
-    takers = [a for a in map(load_animator, ANIMATORS) if hasattr(a, "encode_guided")]
+    takers = [a for a in map(loaded, ANIMATORS) if hasattr(a, "encode_guided")]
     assert len(takers) >= 2
     for animator in takers:
         made = GuidedAnimator(animator, source_of(row))

@@ -1,14 +1,16 @@
-"""A trained progressive-warping network made fast: norms folded, layouts and weights prepared, or compiled.
+"""A trained network made fast: norms folded, layouts and weights prepared, or compiled.
 
-`prepare_` costs a second and gives what a CPU can do in float32. `CompiledDecoder` costs half a minute at its
-first frame; in float32 it gains nothing over `prepare_` on a CPU, in bfloat16 it takes about half the time.
+`prepare_` costs a second and gives what a CPU can do in float32. `Compiled` and what is made of it cost half
+a minute at their first frame; on a CPU they gain little over `prepare_` in float32, in bfloat16 they take
+about half the time. What is here is for every network; progressive warping's own decoders are here too, those
+of keypoint networks in `keypoint_inference`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -25,11 +27,12 @@ from .residual import ResidualOutput, ResidualWarping
 
 Network = ProgressiveWarping | ResidualWarping
 Made = TypeVar("Made")
+Prepared = TypeVar("Prepared", bound=nn.Module)
 _LOG = logging.getLogger("headwarp")
 
 
-def prepare_(network: ProgressiveWarping, *, pack: bool = True) -> ProgressiveWarping:
-    """Make a network ready to animate, in place: it cannot be trained or saved afterwards.
+def prepare_(network: Prepared, *, pack: bool = True) -> Prepared:
+    """Make a network of `geom.nets` ready to animate, in place: it cannot be trained or saved afterwards.
 
     Args:
         network: with its trained weights, on its device.
@@ -75,9 +78,9 @@ class InferenceConfig:
 def prepare_animator_(animator: Made, config: InferenceConfig | None = None) -> Made:
     """Make an animator ready to animate and for nothing else, in place, on the device where it is.
 
-    Progressive networks are prepared by `prepare_`: pictures are the same, in about half the time on a CPU,
-    and the weights lie in memory once. Afterwards the animator cannot be saved, trained or moved; load its
-    checkpoint again for that. An animator without a network stays as it is.
+    Networks are prepared by `prepare_`: pictures are the same, in less time (progressive ones in half of it
+    on a CPU), and the weights lie in memory once. Afterwards the animator cannot be saved, trained or moved;
+    load its checkpoint again for that. An animator without a network stays as it is.
 
     Args:
         animator: of `load_animator`, moved to its device.
@@ -116,8 +119,7 @@ def prepare_network_(network: Network, config: InferenceConfig) -> CompiledDecod
     Returns:
         What decodes in its place; None: itself.
     """
-    if config.bfloat16:
-        _check_bfloat16(config, next(network.parameters()).device)
+    check_inference(config, network)
     if isinstance(network, ResidualWarping):
         network.eval().requires_grad_(False)
         return CompiledResidual(network, bfloat16=config.bfloat16) if config.compile else None
@@ -125,7 +127,15 @@ def prepare_network_(network: Network, config: InferenceConfig) -> CompiledDecod
     return CompiledDecoder(network, bfloat16=config.bfloat16) if config.compile else None
 
 
-def _check_bfloat16(config: InferenceConfig, device: torch.device) -> None:
+def check_inference(config: InferenceConfig, network: nn.Module) -> None:
+    """Refuse what a network's device cannot do; before it is prepared.
+
+    Raises:
+        HeadwarpError: bfloat16 without ``compile``, or on a device that does not compute in it.
+    """
+    if not config.bfloat16:
+        return
+    device = next(network.parameters()).device
     if not config.compile:
         raise HeadwarpError(
             "bfloat16: expected compile with it; alone, weights are converted anew for every frame"
@@ -138,10 +148,21 @@ def _check_bfloat16(config: InferenceConfig, device: torch.device) -> None:
         )
 
 
-class _Compiled:
-    """``decode`` of a network through ``torch.compile``, its weights frozen into the program."""
+class Compiled:
+    """A function of a network through ``torch.compile``, its weights frozen into the program.
 
-    def __init__(self, network: Network, *, bfloat16: bool) -> None:
+    The first call for every new shape compiles, for about half a minute, and says so in the log.
+
+    Args:
+        network: of `prepare_` with ``pack=False``; its weights must not change any more.
+        function: a method of it.
+        bfloat16: convolutions in bfloat16; what the network keeps in float32 stays there.
+
+    Raises:
+        HeadwarpError: the network holds packed weights, or is in training.
+    """
+
+    def __init__(self, network: nn.Module, function: Callable[..., Any], *, bfloat16: bool) -> None:
         if network.training or any(parameter.requires_grad for parameter in network.parameters()):
             raise HeadwarpError("network: expected one made ready for inference; call prepare_ first")
         if not any(True for _ in network.parameters()):
@@ -149,12 +170,14 @@ class _Compiled:
                 "network: expected plain weights, got packed ones; prepare_ it with pack=False"
             )
         self.bfloat16 = bfloat16
-        self._decode: Any = torch.compile(network.decode, dynamic=False)
+        self.function: Any = torch.compile(function, dynamic=False)
         self._sizes: set[tuple[int, ...]] = set()
 
     @contextlib.contextmanager
-    def _context(self, like: Tensor) -> Iterator[None]:
-        """No gradients, the weights frozen while it compiles, bfloat16 if asked for."""
+    def context(self, like: Tensor) -> Iterator[None]:
+        """For calls with frames like this one: no gradients, the weights frozen while it compiles, bfloat16
+        where it was asked for.
+        """
         from torch._inductor import config as inductor
 
         batch, _, height, width = like.shape
@@ -169,7 +192,7 @@ class _Compiled:
             yield
 
 
-class CompiledDecoder(_Compiled):
+class CompiledDecoder(Compiled):
     """`ProgressiveWarping.decode` through ``torch.compile``, its weights frozen into the program.
 
     The first call for every new shape compiles, for about half a minute, and says so in the log: `warm` does
@@ -189,7 +212,7 @@ class CompiledDecoder(_Compiled):
     """
 
     def __init__(self, network: ProgressiveWarping, *, bfloat16: bool = False) -> None:
-        super().__init__(network, bfloat16=bfloat16)
+        super().__init__(network, network.decode, bfloat16=bfloat16)
         self.network = network
 
     def __call__(
@@ -199,8 +222,8 @@ class CompiledDecoder(_Compiled):
         flow: Float[Tensor, "#B 2 H W"] | None = None,
     ) -> ProgressiveOutput:
         """As `ProgressiveWarping.decode`, without gradients."""
-        with self._context(guidance):
-            return self._decode(features, guidance, flow)
+        with self.context(guidance):
+            return self.function(features, guidance, flow)
 
     def warm(self, size: tuple[int, int], *, batch: int = 1) -> CompiledDecoder:
         """Compile for frames of a size (H, W) and so many frames a call; returns itself."""
@@ -216,7 +239,7 @@ class CompiledDecoder(_Compiled):
         return self
 
 
-class CompiledResidual(_Compiled):
+class CompiledResidual(Compiled):
     """`ResidualWarping.decode` through ``torch.compile``, as `CompiledDecoder`.
 
     Args:
@@ -225,7 +248,7 @@ class CompiledResidual(_Compiled):
     """
 
     def __init__(self, network: ResidualWarping, *, bfloat16: bool = False) -> None:
-        super().__init__(network, bfloat16=bfloat16)
+        super().__init__(network, network.decode, bfloat16=bfloat16)
 
     def __call__(
         self,
@@ -234,5 +257,5 @@ class CompiledResidual(_Compiled):
         codes: Float[Tensor, "B C H W"] | None = None,
     ) -> ResidualOutput:
         """As `ResidualWarping.decode`, without gradients."""
-        with self._context(layers.flow):
-            return self._decode(features, layers, codes)
+        with self.context(layers.flow):
+            return self.function(features, layers, codes)

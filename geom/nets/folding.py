@@ -7,6 +7,7 @@ weight is divided in every pass, and the batch norm of a `Spade` costs nothing.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -15,12 +16,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from . import plain
 from .blocks import DownBlock, SameBlock, Spade, SpadeResBlock, UpBlock, activate
 from .upsampling import doubling_kernel
 
 
 def fold_norms_(network: nn.Module) -> nn.Module:
-    """Replace every block of `geom.nets.blocks` in a network by a plain one, in place, for inference only.
+    """Replace every block of `blocks` and `plain` in a network by a simpler one, in place, for inference.
 
     Layer by layer, so that the memory holds the weights once: a block that is folded is of no more use. The
     network is put into evaluation mode; its state dict is no longer that of a checkpoint. To go on with
@@ -59,21 +61,51 @@ def _folded(module: nn.Module) -> nn.Module:
 
 
 class FoldedBlock(nn.Module):
-    """A `SameBlock`, `DownBlock` or `UpBlock` whose norms are part of its convolution."""
+    """A `SameBlock`, `DownBlock` or `UpBlock` of either file whose norms are part of its convolution.
 
-    def __init__(self, block: SameBlock) -> None:
+    Args:
+        block: what it replaces; of no more use.
+        activation: in place, the block's.
+    """
+
+    def __init__(self, block: SameBlock | plain.SameBlock, activation: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
+        self.activation = activation
         (weight, bias), (scale, shift) = _taken(block.conv), _affine(block.norm)
         weight, bias = weight * scale[:, None, None, None], bias * scale + shift
-        self.down = isinstance(block, DownBlock)
+        self.down = isinstance(block, (DownBlock, plain.DownBlock))
         self.conv: nn.Module = (
-            _doubling(weight, bias) if isinstance(block, UpBlock) else _convolution(weight, bias, block.conv)
+            _doubling(weight, bias)
+            if isinstance(block, (UpBlock, plain.UpBlock))
+            else _convolution(weight, bias, block.conv)
         )
 
     def forward(self, features: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D h w"]:
         """As the block's."""
-        result = activate(self.conv(features))
+        result = self.activation(self.conv(features))
         return F.avg_pool2d(result, 2) if self.down else result
+
+
+class FoldedResidualBlock(nn.Module):
+    """A `plain.ResidualBlock`: one norm is part of a convolution, the other one a product and a sum."""
+
+    scale: Float[Tensor, "C 1 1"]
+    shift: Float[Tensor, "C 1 1"]
+
+    def __init__(self, block: plain.ResidualBlock) -> None:
+        super().__init__()
+        (scale, shift), (later, offset) = _affine(block.norm1), _affine(block.norm2)
+        self.register_buffer("scale", scale.detach()[:, None, None])
+        self.register_buffer("shift", shift.detach()[:, None, None])
+        weight, bias = _taken(block.conv1)
+        weight, bias = weight * later[:, None, None, None], bias * later + offset
+        self.conv1 = _convolution(weight, bias, block.conv1)
+        self.conv2 = _convolution(*_taken(block.conv2), block.conv2)
+
+    def forward(self, features: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
+        """As the block's."""
+        inner = F.relu_(torch.addcmul(self.shift, features, self.scale))
+        return self.conv2(F.relu_(self.conv1(inner))).add_(features)
 
 
 class FoldedSpade(nn.Module):
@@ -163,9 +195,13 @@ def _with(layer: Any, weight: Tensor, bias: Tensor) -> Any:
 
 
 _FOLDERS: dict[type, Callable[..., nn.Module]] = {
-    SameBlock: FoldedBlock,
-    DownBlock: FoldedBlock,
-    UpBlock: FoldedBlock,
+    SameBlock: partial(FoldedBlock, activation=activate),
+    DownBlock: partial(FoldedBlock, activation=activate),
+    UpBlock: partial(FoldedBlock, activation=activate),
+    plain.SameBlock: partial(FoldedBlock, activation=F.relu_),
+    plain.DownBlock: partial(FoldedBlock, activation=F.relu_),
+    plain.UpBlock: partial(FoldedBlock, activation=F.relu_),
+    plain.ResidualBlock: FoldedResidualBlock,
     Spade: FoldedSpade,
     SpadeResBlock: FoldedSpadeResBlock,
 }

@@ -5,16 +5,18 @@ import dataclasses
 
 import pytest
 import torch
+from toy_animators import LEARNED, loaded
 from toy_scene import BODY, SIZE, VERTS, driving, source
 
-from headwarp.geom.errors import HeadwarpError
+from headwarp.geom.errors import HeadwarpError, ShapeError
 from headwarp.geom.guidance import PRODUCERS, Driving, Source
 from headwarp.warping import animators
-from headwarp.warping.animators import animator_names, load_animator, register, registration
+from headwarp.warping.animators import animator_names, frame_multiple, load_animator, register, registration
 
 NAMES = animator_names()
 SHIFTS = torch.tensor([[0.0, 0], [3, -1], [-6, 4], [500, 0]])
-MOVING = [name for name in NAMES if name != "copy"]
+KNOWING = [name for name in NAMES if name not in LEARNED]  # they show the source without having learned
+MOVING = [name for name in KNOWING if name != "copy"]
 
 
 def needs(kind):
@@ -23,7 +25,7 @@ def needs(kind):
 
 
 def animated(name, drive=None, **fields):
-    animator = load_animator(name)
+    animator = loaded(name)
     return animator.animate(animator.encode([source(**fields)]), driving() if drive is None else drive)
 
 
@@ -52,10 +54,11 @@ def test_the_names_are_the_files_and_hold_the_embedded_default():
 def test_config_is_frozen_and_needs_are_fields_with_producers(name):
     entry = registration(name)
     assert entry.config.__dataclass_params__.frozen
-    animator = load_animator(name)
+    animator = loaded(name)
     assert set(animator.needs_source) <= {f.name for f in dataclasses.fields(Source)} & set(PRODUCERS)
     assert set(animator.needs_driving) <= {f.name for f in dataclasses.fields(Driving)} & set(PRODUCERS)
-    assert load_animator(name, config=entry.config()).needs_source == animator.needs_source
+    if name not in LEARNED:
+        assert load_animator(name, config=entry.config()).needs_source == animator.needs_source
 
 
 def test_an_unknown_name_lists_the_known_ones():
@@ -81,6 +84,25 @@ def test_register_takes_config_dataclasses_alone():
         register(dict)
 
 
+@pytest.mark.parametrize("name", LEARNED)
+def test_an_animator_that_has_to_learn_wants_a_checkpoint(name):
+    with pytest.raises(
+        HeadwarpError, match=f"{name}: expected a checkpoint, got none: .*headwarp train {name}"
+    ):
+        load_animator(name)
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_frames_of_another_multiple_are_refused(name):
+    animator = loaded(name)
+    step = frame_multiple(animator)
+    assert step > 1
+    with pytest.raises(
+        ShapeError, match=f"expected sides that are multiples of {step}, got {step} x {step + 1}"
+    ):
+        animator.encode([Source(image=torch.rand(1, 3, step, step + 1))])
+
+
 def test_importing_the_folder_loads_no_animator():
     assert set(animators._REGISTERED) <= set(NAMES)
 
@@ -91,7 +113,7 @@ def test_importing_the_folder_loads_no_animator():
 @pytest.mark.parametrize(("name", "need"), needs("source"))
 def test_a_missing_need_of_the_source_names_its_producer(name, need):
     with pytest.raises(HeadwarpError) as caught:
-        load_animator(name).encode([source(**{need: None})])
+        loaded(name).encode([source(**{need: None})])
     assert f"{name}: Source.{need}: expected a tensor, got None" in str(caught.value)
     assert PRODUCERS[need] in str(caught.value)
 
@@ -99,14 +121,14 @@ def test_a_missing_need_of_the_source_names_its_producer(name, need):
 @pytest.mark.parametrize(("name", "need"), needs("driving"))
 def test_a_missing_need_of_the_driver_names_its_producer(name, need):
     with pytest.raises(HeadwarpError) as caught:
-        animated(name, driving(**{need: None}))
+        animated(name, driving(**{need: None, "keypoints": None}))
     assert f"{name}: Driving.{need}: expected a tensor, got None" in str(caught.value)
     assert PRODUCERS[need] in str(caught.value)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_what_is_declared_suffices(name):
-    animator, full_source, full_driving = load_animator(name), source(), driving()
+    animator, full_source, full_driving = loaded(name), source(), driving()
     bare_source = Source(**{need: getattr(full_source, need) for need in animator.needs_source})
     bare_driving = Driving(**{need: getattr(full_driving, need) for need in animator.needs_driving})
     image = animator.animate(animator.encode([bare_source]), bare_driving).image
@@ -117,7 +139,7 @@ def test_what_is_declared_suffices(name):
 @pytest.mark.parametrize("count", [0, 2])
 def test_the_wrong_number_of_sources_is_an_error(name, count):
     with pytest.raises(HeadwarpError, match=f"{name}: expected one source picture, got {count}"):
-        load_animator(name).encode([source()] * count)
+        loaded(name).encode([source()] * count)
 
 
 # What is made
@@ -140,7 +162,7 @@ def test_shapes_and_ranges(name, masked):
         assert result.occlusion.max() <= 1
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", KNOWING)
 @pytest.mark.parametrize("masked", [True, False])
 def test_the_sources_own_pose_reproduces_the_source(name, masked):
     scene = source() if masked else source(mask=None)
@@ -172,7 +194,7 @@ def test_a_batch_of_drivers_is_its_frames(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_encode_once_animate_many_leaves_cache_and_input_alone(name):
-    animator, scene, drive = load_animator(name), source(), driving(SHIFTS[1:2])
+    animator, scene, drive = loaded(name), source(), driving(SHIFTS[1:2])
     cache = animator.encode([scene])
     before = [t.clone() for t in tensors(cache) + tensors(scene) + tensors(drive)]
     first = animator.animate(cache, drive)
@@ -194,16 +216,16 @@ def test_two_animators_make_the_same_picture_bit_for_bit(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_cache_survives_a_copy(name):
-    animator = load_animator(name)
+    animator = loaded(name)
     cache = animator.encode([source()])
     image = animator.animate(cache, driving(SHIFTS[1:2])).image
-    assert torch.equal(load_animator(name).animate(copy.deepcopy(cache), driving(SHIFTS[1:2])).image, image)
+    assert torch.equal(loaded(name).animate(copy.deepcopy(cache), driving(SHIFTS[1:2])).image, image)
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("masked", [True, False])
 def test_explain_gives_named_maps(name, masked):
-    animator = load_animator(name)
+    animator = loaded(name)
     maps = animator.explain(animator.encode([source() if masked else source(mask=None)]), driving(SHIFTS[:2]))
     assert maps
     for key, value in maps.items():
@@ -216,6 +238,9 @@ def test_explain_gives_named_maps(name, masked):
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("size", [(1, 1), (8, 200)])
 def test_frames_of_any_size(name, size):
+    animator = loaded(name)
+    step = frame_multiple(animator)
+    size = tuple(-(-side // step) * step for side in size)
     scene = source(
         image=torch.rand(1, 3, *size),
         mask=torch.ones(1, 1, *size),
@@ -223,7 +248,6 @@ def test_frames_of_any_size(name, size):
         depth=None,
         region_map=None,
     )
-    animator = load_animator(name)
     drive = driving(image=None, mask=None, depth=None, region_map=None, guidance=None)
     image = animator.animate(animator.encode([scene]), drive).image
     assert image.shape == (1, 3, *size)

@@ -106,7 +106,8 @@ def load_animator(
         config: an instance of the animator's config class, for an untrained one; its defaults otherwise.
 
     Raises:
-        HeadwarpError: unknown name, foreign config, or a checkpoint of another animator.
+        HeadwarpError: unknown name, foreign config, a checkpoint of another animator, or neither checkpoint
+            nor config for one that shows nothing before it has learned (its ``needs_weights``).
 
     Example:
         >>> load_animator("copy").needs_source
@@ -119,6 +120,11 @@ def load_animator(
         from ..checkpoints import ANIMATOR, load_checkpoint
 
         return load_checkpoint(checkpoint, name=name, kind=ANIMATOR).build(entry)
+    if config is None and getattr(entry.build, "needs_weights", False):
+        raise HeadwarpError(
+            f"{name}: expected a checkpoint, got none: it shows nothing before it has learned; train one "
+            f"with `headwarp train {name}`, or bring a published one over with `headwarp convert checkpoint`"
+        )
     chosen = entry.config() if config is None else config
     if not isinstance(chosen, entry.config):
         raise HeadwarpError(

@@ -1,0 +1,184 @@
+"""What animates with a keypoint network: `fomm`, `dagan` and whatever else is a config of it.
+
+The source is encoded once. A driving frame is a picture, whose keypoints are found, or keypoints that are
+given. Motion is absolute until `KeypointAnimator.refer` names the driving frame that corresponds to the
+source (`relative_motion`). No face, fit or mesh is looked at.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from ..geom.errors import HeadwarpError
+from ..geom.guidance import Driving, Source, take
+from ..geom.keypoints import Keypoints, to_normalised
+from .animators import Animation, single
+from .dense_motion import keypoint_heat
+from .inference import InferenceConfig
+from .keypoint_inference import CompiledKeypoints, prepare_keypoints_
+from .keypoint_network import KeypointNetwork, KeypointNetworkConfig, KeypointOutput, SourceFeatures
+from .relative_motion import GUARD, adapted_scale, relative_keypoints
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What relative motion starts from.
+
+    Attributes:
+        keypoints: of the driver's reference frame.
+        scale: of its shifts.
+    """
+
+    keypoints: Keypoints
+    scale: float
+
+
+@dataclass(frozen=True)
+class KeypointCache:
+    """Computed once per source.
+
+    Attributes:
+        features: of the network.
+        reference: None for absolute motion.
+    """
+
+    features: SourceFeatures
+    reference: Reference | None = None
+
+
+class KeypointAnimator(nn.Module):
+    """See the module; its weights are those of `keypoint_network.KeypointNetwork`.
+
+    ``image`` is needed of a driving frame unless ``keypoints`` are given (pixels; with ``jacobians`` where
+    the network has them), and these are preferred.
+
+    Attributes:
+        name: for messages: the one it is registered under.
+        needs_weights: an untrained one shows nothing.
+    """
+
+    name: ClassVar[str]
+    needs_source: ClassVar[tuple[str, ...]] = ("image",)
+    needs_driving: ClassVar[tuple[str, ...]] = ("image",)
+    needs_weights: ClassVar[bool] = True
+
+    def __init__(self, config: KeypointNetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.network = KeypointNetwork(config)
+        self.compiled: CompiledKeypoints | None = None
+        self.eval().requires_grad_(False)
+
+    @property
+    def frame_multiple(self) -> int:
+        """Sides of frames are multiples of this."""
+        return self.config.multiple
+
+    def prepare_(self, config: InferenceConfig) -> None:
+        """See `inference.prepare_animator_`."""
+        self.compiled = prepare_keypoints_(self.network, config)
+        self.network.register_state_dict_pre_hook(self._refuse_to_save)
+
+    def encode(self, sources: Sequence[Source]) -> KeypointCache:
+        """Features and keypoints of the source."""
+        source = single(sources, by=self.name)
+        (image,) = take(source, self.needs_source, by=self.name)
+        given = None if source.keypoints is None else self._given(source, image)
+        return KeypointCache(self._runner.encode(image, keypoints=given))
+
+    def refer(self, cache: KeypointCache, driving: Driving, *, adapt_scale: bool = True) -> KeypointCache:
+        """The source driven relative to a driving frame: what changes since then is added to its own pose.
+
+        Args:
+            cache: of `encode`.
+            driving: the one frame that corresponds to the source picture.
+            adapt_scale: shifts are in sizes of what is driven; else in shares of the frame.
+
+        Raises:
+            HeadwarpError: several frames, or keypoints on a line where scale is adapted.
+        """
+        found = self.keypoints(cache, driving)
+        if len(found.points) != 1:
+            raise HeadwarpError(f"{self.name}: expected one reference frame, got {len(found.points)}")
+        own = cache.features.keypoints.points
+        scale = adapted_scale(own, found.points) if adapt_scale else 1.0
+        plain = dataclasses.replace(found, heatmaps=None)
+        return dataclasses.replace(cache, reference=Reference(plain, scale))
+
+    def keypoints(self, cache: KeypointCache, driving: Driving) -> Keypoints:
+        """The driver's own keypoints, normalised: given or found."""
+        if driving.keypoints is not None:
+            return self._given(driving, cache.features.encoded.image)
+        (image,) = take(driving, self.needs_driving, by=self.name)
+        return self._runner.detect(image)
+
+    def animate(self, cache: KeypointCache, driving: Driving) -> Animation:
+        """The source as the driving frame moves it. All of the picture counts: what the source does not show
+        is made up where it belongs.
+        """
+        made = self._made(cache, driving)
+        return Animation(image=made.image, flow=made.flow)
+
+    def explain(self, cache: KeypointCache, driving: Driving) -> Mapping[str, Tensor]:
+        """The picture and how it came about.
+
+        Returns:
+            ``animated``; ``deformed``, the source warped by ``flow`` (pixels); ``occlusion``, 1 where the
+            source shows what is needed; ``masks`` (K + 1, the background's first), ``sparse_flows``
+            (2 (K + 1), pixels of their size) and ``sparse_deformed`` (3 (K + 1)), what each motion does
+            alone; ``keypoints_source`` and ``keypoints_driving``, a Gaussian a keypoint (K), the driver's as
+            they move the source.
+        """
+        made = self._made(cache, driving)
+        size = (made.masks.shape[2], made.masks.shape[3])
+        motion = self.config.motion
+        options = {"variance": motion.variance, "align_corners": motion.align_corners}
+        maps = {
+            "animated": made.image,
+            "deformed": made.deformed.clamp(0, 1),
+            "flow": made.flow,
+            "masks": made.masks,
+            "sparse_flows": made.sparse_flows.flatten(1, 2),
+            "sparse_deformed": made.sparse_deformed.flatten(1, 2).clamp(0, 1),
+            "keypoints_source": keypoint_heat(made.keypoints_source, size, **options),
+            "keypoints_driving": keypoint_heat(made.keypoints_driving, size, **options),
+        }
+        return maps if made.occlusion is None else {**maps, "occlusion": made.occlusion}
+
+    @property
+    def _runner(self) -> KeypointNetwork | CompiledKeypoints:
+        return self.compiled or self.network
+
+    def _made(self, cache: KeypointCache, driving: Driving) -> KeypointOutput:
+        found, reference = self.keypoints(cache, driving), cache.reference
+        moved = dataclasses.replace(found, heatmaps=None)
+        if reference is not None:
+            own = cache.features.keypoints
+            moved = relative_keypoints(
+                own, found, reference.keypoints, scale=reference.scale, condition_guard=GUARD
+            )
+        return self._runner.decode(cache.features, moved)
+
+    def _given(self, observation: Source | Driving, like: Tensor) -> Keypoints:
+        """Keypoints of an observation, from pixels."""
+        config = self.config.keypoints
+        jacobians = None
+        needed = ("keypoints",)
+        if config.jacobians != "none":
+            needed = ("keypoints", "jacobians")
+        points, *rest = take(observation, needed, by=self.name)
+        if rest:
+            (jacobians,) = rest
+        size = (like.shape[2], like.shape[3])
+        return Keypoints(to_normalised(points, size, align_corners=config.align_corners), jacobians)
+
+    def _refuse_to_save(self, *_: object) -> None:
+        raise HeadwarpError(
+            f"{self.name}: this animator was prepared to animate and cannot be saved or trained; load its "
+            "checkpoint again"
+        )
