@@ -13,8 +13,9 @@ from typing import Any
 from ..flame.model import HeadModel
 from ..flame.params import HeadFit, check_model
 from ..geom.errors import HeadwarpError, MediaError, ModelFileError, NoFaceError
+from ..training.data.frames.index import FrameIndex
 from ..training.data.pairs.clips import FoundClip, find_clips, read_persons, with_persons, without_persons
-from ..training.data.pairs.index import FILE
+from ..training.data.pairs.index import FILE, PackIndex
 from ..training.data.pairs.pack import (
     LEAST_FRAMES,
     ClipLabel,
@@ -125,7 +126,7 @@ def prepare_packs(
         except (NoFaceError, MediaError) as error:
             left_out[clip.name] = str(error)
     if not packs:
-        raise HeadwarpError(f"--data: expected a clip to train on, got none: {_reasons(left_out)}")
+        raise HeadwarpError(f"--data: expected a clip to train on, got none: {reasons(left_out)}")
     packs.sort(key=lambda pack: pack.index.clip)
     return packs, _report(packs, made=len(packs) - len(plan.packed), left_out=left_out)
 
@@ -157,24 +158,17 @@ def packs_at(asked: DataConfig, head: HeadModel) -> PackPlan | None:
             )
     kept, left_out = _wanted_packs(packs, asked)
     if not kept:
-        raise HeadwarpError(f"--data: expected a clip to train on, got none: {_reasons(left_out)}")
+        raise HeadwarpError(f"--data: expected a clip to train on, got none: {reasons(left_out)}")
     return PackPlan(tuple(kept), (), left_out, 0, 0, 0)
 
 
 def _wanted_packs(packs: Sequence[Pack], asked: DataConfig) -> tuple[list[Pack], dict[str, str]]:
     """Packs under the persons of the list, without those that are to be left out."""
-    named = None if asked.persons is None else read_persons(asked.persons)
-    excluded = None if asked.exclude is None else read_persons(asked.exclude)
-    kept: list[Pack] = []
-    left_out: dict[str, str] = {}
-    for pack in packs:
-        index = pack.index
-        clips = [FoundClip(Path(index.source or index.clip), index.clip, index.clip, index.person)]
-        clips = clips if named is None else with_persons(clips, named)
-        clips, reasons = (clips, {}) if excluded is None else without_persons(clips, excluded)
-        left_out |= reasons
-        kept += [dataclasses.replace(pack, index=dataclasses.replace(index, person=c.person)) for c in clips]
-    return kept, left_out
+    chosen, left_out = listed_packs([pack.index for pack in packs], asked.persons, asked.exclude)
+    relabelled = {
+        number: dataclasses.replace(packs[number].index, person=who) for number, who in chosen.items()
+    }
+    return [dataclasses.replace(packs[number], index=index) for number, index in relabelled.items()], left_out
 
 
 def plan_packs(asked: DataConfig, head: HeadModel) -> PackPlan:
@@ -185,7 +179,7 @@ def plan_packs(asked: DataConfig, head: HeadModel) -> PackPlan:
         HeadwarpError: none that can be trained on, or the disk is too small for the packs.
         ModelFileError: a fit belongs to another head.
     """
-    clips, left_out = _wanted(asked)
+    clips, left_out = with_listed_persons(find_clips(asked.data), asked.persons, asked.exclude)
     packed: list[Pack] = []
     to_pack: list[tuple[FoundClip, Path | None]] = []
     frames = 0
@@ -201,23 +195,42 @@ def plan_packs(asked: DataConfig, head: HeadModel) -> PackPlan:
         except (NoFaceError, MediaError) as error:
             left_out[clip.name] = str(error)
     if not packed and not to_pack:
-        raise HeadwarpError(f"--data: expected a clip to train on, got none: {_reasons(left_out)}")
+        raise HeadwarpError(f"--data: expected a clip to train on, got none: {reasons(left_out)}")
     each = 4 * asked.packing.size**2 * (1.0 if asked.packing.codec == "raw" else JPEG_SHARE)
-    plan = PackPlan(tuple(packed), tuple(to_pack), left_out, frames, round(each * frames), _free(asked.cache))
-    if plan.disk_bytes > plan.free_bytes:
-        raise HeadwarpError(
-            f"{asked.cache}: expected {plan.disk_bytes / 1e9:.1f} GB of free disk for the packs of {frames} "
-            f"frames, got {plan.free_bytes / 1e9:.1f} GB; take another --cache, a smaller --size or the "
-            "codec jpeg"
-        )
+    disk = round(each * frames)
+    plan = PackPlan(tuple(packed), tuple(to_pack), left_out, frames, disk, free_bytes(asked.cache))
+    check_disk(asked.cache, frames=frames, needed=plan.disk_bytes, free=plan.free_bytes)
     return plan
 
 
-def _wanted(asked: DataConfig) -> tuple[list[FoundClip], dict[str, str]]:
-    clips = find_clips(asked.data)
-    if asked.persons is not None:
-        clips = with_persons(clips, read_persons(asked.persons))
-    return without_persons(clips, read_persons(asked.exclude)) if asked.exclude is not None else (clips, {})
+def check_disk(cache: Path, *, frames: int, needed: int, free: int) -> None:
+    """Raise HeadwarpError if packs of so many frames do not fit; ``needed`` and ``free`` are bytes."""
+    if needed > free:
+        raise HeadwarpError(
+            f"{cache}: expected {needed / 1e9:.1f} GB of free disk for the packs of {frames} "
+            f"frames, got {free / 1e9:.1f} GB; take another --cache, a smaller --size or the "
+            "codec jpeg"
+        )
+
+
+def with_listed_persons(
+    clips: Sequence[FoundClip], persons: Path | None, exclude: Path | None
+) -> tuple[list[FoundClip], dict[str, str]]:
+    """Clips under the persons of a list, without those of another, and why those are left out."""
+    named = list(clips) if persons is None else with_persons(clips, read_persons(persons))
+    return (named, {}) if exclude is None else without_persons(named, read_persons(exclude))
+
+
+def listed_packs(
+    indices: Sequence[PackIndex | FrameIndex], persons: Path | None, exclude: Path | None
+) -> tuple[dict[int, str], dict[str, str]]:
+    """Which of some packs are wanted, with their persons, and why the others are left out."""
+    clips = [
+        FoundClip(Path(index.source or index.clip), index.clip, str(number), index.person)
+        for number, index in enumerate(indices)
+    ]
+    kept, left_out = with_listed_persons(clips, persons, exclude)
+    return {int(clip.place): clip.person for clip in kept}, left_out
 
 
 def _fit_file(clip: FoundClip, asked: DataConfig, head: HeadModel) -> Path | None:
@@ -239,7 +252,7 @@ def _fit_file(clip: FoundClip, asked: DataConfig, head: HeadModel) -> Path | Non
         fit = HeadFit.load(own)
     except ModelFileError:  # a damaged one of ours is made again
         return None
-    return own if (fit.model_id, fit.report.get(STAMP)) == (head.model_id, _stamp(clip.path)) else None
+    return own if (fit.model_id, fit.report.get(STAMP)) == (head.model_id, stamp(clip.path)) else None
 
 
 def _own_fit(clip: FoundClip, asked: DataConfig) -> Path:
@@ -265,7 +278,7 @@ def _present(clip: FoundClip, fit: Path | None, asked: DataConfig, head: HeadMod
     return dataclasses.replace(pack, index=dataclasses.replace(pack.index, person=clip.person))
 
 
-def _stamp(path: Path) -> str:
+def stamp(path: Path) -> str:
     """Tells a file from a changed one."""
     status = path.stat()
     return f"{status.st_size} {status.st_mtime_ns}"
@@ -273,7 +286,7 @@ def _stamp(path: Path) -> str:
 
 def _made_of(clip: FoundClip, fit: Path, asked: DataConfig) -> str:
     options = asked.packing
-    stamps = [_stamp(path) for path in (clip.path, fit)]
+    stamps = [stamp(path) for path in (clip.path, fit)]
     taken = f"{'interpolated' if options.interpolated else 'detected'} from {options.least_confidence}"
     return f"clip {stamps[0]}, fit {stamps[1]}, {taken}"
 
@@ -296,7 +309,7 @@ def _count(clip: FoundClip, fit: Path | None, packing: PackConfig) -> int:
 def _packed(clip: FoundClip, fit_file: Path | None, asked: DataConfig, head: HeadModel) -> Pack:
     if fit_file is None:
         fit = fit_frames(as_frames(clip.path), head)
-        fit = dataclasses.replace(fit, report={**fit.report, STAMP: _stamp(clip.path)})
+        fit = dataclasses.replace(fit, report={**fit.report, STAMP: stamp(clip.path)})
         fit_file = fit.save(_own_fit(clip, asked))
     else:
         fit = HeadFit.load(fit_file)
@@ -315,12 +328,14 @@ def _report(packs: Sequence[Pack], *, made: int, left_out: Mapping[str, str]) ->
     }
 
 
-def _reasons(left_out: Mapping[str, str]) -> str:
-    reasons = [f"{clip}: {reason.removeprefix(f'{clip}: ')}" for clip, reason in left_out.items()]
-    return "; ".join(reasons[:5]) + (f"; and {len(reasons) - 5} more" if len(reasons) > 5 else "")
+def reasons(left_out: Mapping[str, str]) -> str:
+    """Why clips are left out, of the first five."""
+    told = [f"{clip}: {reason.removeprefix(f'{clip}: ')}" for clip, reason in left_out.items()]
+    return "; ".join(told[:5]) + (f"; and {len(told) - 5} more" if len(told) > 5 else "")
 
 
-def _free(cache: Path) -> int:
+def free_bytes(cache: Path) -> int:
+    """On the disk that a folder, made or not, lies on."""
     there = next((p for p in (cache, *cache.absolute().parents) if p.exists()), Path(os.sep))
     return shutil.disk_usage(there).free
 

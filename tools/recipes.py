@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ..flame.model import HeadModel
 from ..geom.errors import HeadwarpError
 from ..geom.nets.weights import known_weights, located
-from ..training.recipes import Recipe, load_recipe, recipe_entry
+from ..training.recipes import Recipe, RecipeEntry, load_recipe, recipe_entry
 from ..warping._config_json import config_from_json, config_to_json
 from ..warping.pwm import CodesConfig
 
@@ -31,9 +32,9 @@ class RecipeOptions:
     """What the command line says of a recipe.
 
     Attributes:
-        name: ``FILE/MODE``.
+        name: ``FILE/MODE``, or ``FILE`` for its first mode.
         model_size: of the networks; None: ``tiny`` for ``pwm/residual`` and ``pwm/personal``, else
-            the paper's.
+            the recipe's own, the paper's.
         guidance: what guides the network.
         vgg: file of VGG-19's weights; ``auto``: the one in the folders of weights.
         weights_dir: folder of weights to look in before those of ``$HEADWARP_WEIGHTS``.
@@ -50,7 +51,7 @@ class RecipeOptions:
 
 def recipe_of(
     options: RecipeOptions,
-    head: HeadModel,
+    head: HeadModel | None,
     *,
     changes: Sequence[str] = (),
     learning_rate: float | None = None,
@@ -59,7 +60,7 @@ def recipe_of(
 
     Args:
         options: which.
-        head: that the neural codes lie on, where codes guide.
+        head: that the neural codes lie on, where codes guide; None for a recipe that needs no geometry.
         changes: fields of its config as ``KEY=VALUE``, see `with_changes`.
         learning_rate: in place of the recipe's.
 
@@ -68,24 +69,46 @@ def recipe_of(
     """
     from ..training.recipes.pwm import PwmRecipe, PwmRecipeConfig, sized
 
-    config = recipe_entry(options.name).config
+    entry = recipe_entry(options.name)
+    config = entry.config
     if learning_rate is not None and not 0 < learning_rate < math.inf:
         raise HeadwarpError(f"--learning-rate: expected a number above 0, got {learning_rate:g}")
-    if options.name.startswith("pwm/"):
-        size = options.model_size or ("tiny" if options.name in ("pwm/residual", "pwm/personal") else "paper")
-        config = sized(config, size, guidance=options.guidance, codes=codes_of(options, head))
-    chosen = {"vgg": vgg_of(options), "learning_rate": learning_rate}
-    config = dataclasses.replace(
-        config, **{name: value for name, value in chosen.items() if value is not None}
-    )
+    if isinstance(config, PwmRecipeConfig):
+        size = options.model_size or ("tiny" if entry.name in ("pwm/residual", "pwm/personal") else "paper")
+        codes = None if head is None else codes_of(options, head)
+        config = sized(config, size, guidance=options.guidance, codes=codes)
+    elif options.model_size is not None:
+        config = _resized(entry, options.model_size)
+    config = _with_options(config, entry, vgg=vgg_of(options), learning_rate=learning_rate)
     config = with_changes(config, changes)
     codes = config.network.codes if isinstance(config, PwmRecipeConfig) else None
-    if codes is None or codes.kind == "vertex":
-        return load_recipe(options.name, config=config)
+    if codes is None or codes.kind == "vertex" or head is None:
+        return load_recipe(entry.name, config=config)
     texture = texture_of(head)
     laid = dataclasses.replace(codes, count=len(texture.faces))  # codes.kind may have been set by name
     network = dataclasses.replace(config.network, codes=laid)
     return PwmRecipe(dataclasses.replace(config, network=network), texture)
+
+
+def _resized(entry: RecipeEntry, size: ModelSize) -> Any:
+    """A mode's config in another size, by its file's function ``sized``."""
+    resize = getattr(sys.modules[entry.build.__module__], "sized", None)
+    if resize is None:
+        raise HeadwarpError(
+            f"--model-size {size}: {entry.name} comes in one size; leave it out, or change its networks with "
+            "--set"
+        )
+    return resize(entry.config, size)
+
+
+def _with_options(config: Any, entry: RecipeEntry, **chosen: Any) -> Any:
+    """The config with what the command line says of fields that most recipes have."""
+    named = {name: value for name, value in chosen.items() if value is not None}
+    for name in named:
+        if not hasattr(config, name):
+            option = name.replace("_", "-")
+            raise HeadwarpError(f"--{option}: {entry.name} has no use for it; leave it out")
+    return dataclasses.replace(config, **named)
 
 
 def codes_of(options: RecipeOptions, head: HeadModel) -> CodesConfig | None:

@@ -12,13 +12,7 @@ from typing import Any, Literal
 
 from tyro.conf import Positional
 
-from ..flame.model import HeadModel
 from ..geom.errors import HeadwarpError
-from ..training.data.pairs.augment import AugmentConfig
-from ..training.data.pairs.batch import PairBatch
-from ..training.data.pairs.blank import blank_pair
-from ..training.data.pairs.pack import Pack, PackConfig
-from ..training.data.pairs.sampler import PairConfig
 from ..training.engine.config import EngineConfig, check_config, fingerprint
 from ..training.engine.dry_run import DryRun, check_memory, dry_run
 from ..training.engine.loop import train
@@ -26,26 +20,28 @@ from ..training.engine.parallel import check_device
 from ..training.engine.pictures import HeldOut
 from ..training.engine.state import identity_of
 from ..training.engine.store import check_same, newest
-from ..training.recipes import Recipe
+from ..training.recipes import Recipe, recipe_entry
 from .evaluation.clips import parse_share
 from .heads import ready_head
 from .inputs import check_folder
-from .pack import DataConfig, packs_at, plan_packs
 from .recipes import CodesKind, Guides, ModelSize, RecipeOptions, recipe_of
-from .training_data import BatchOptions, PackedBatches, facts_of, held_out_batches, keep_of, locked_packs
+from .supply import Supply
+from .train_options import batch_of, changes_of, check_options, frame_supply, pair_supply, published
 
 
 @dataclass(frozen=True)
 class Train:
     """Train a recipe on clips; run again, it goes on from its last checkpoint.
 
-    Clips are fitted where no fit is at hand and packed once into --cache. OUTPUT holds checkpoints,
-    log.jsonl, pictures of held-out pairs, report.json and animator.safetensors, which --checkpoint of other
-    commands takes. Several processes: torchrun --nproc-per-node N -m headwarp.tools.cli train ...
+    Clips are packed once into --cache; for pwm they are fitted where no fit is at hand, the other recipes
+    need no face. OUTPUT holds checkpoints, log.jsonl, pictures of held-out pairs, report.json and
+    animator.safetensors, which --checkpoint of other commands takes. Several processes: torchrun
+    --nproc-per-node N -m headwarp.tools.cli train ...
     """
 
     recipe: Positional[str]
-    """pwm/residual, pwm/personal (one person's clips), pwm/paper or pwm/official."""
+    """pwm, fomm, dagan or depth; or one of their modes, such as pwm/personal (one person's clips),
+    pwm/paper or pwm/official."""
     data: tuple[Path, ...]
     """Clips, folders of them, a VoxCeleb tree, a .csv list; or folders of packs."""
     output: Path
@@ -68,8 +64,9 @@ class Train:
     """How packs keep frames: raw is quick and large."""
     frames: str = "0:1"
     """Part of every clip that is trained on, START:END in 0..1."""
-    pairs: Literal["random", "first", "official"] = "random"
-    """Which two frames: any, the clip's first as source, or any in order of time."""
+    pairs: Literal["random", "first", "official"] | None = None
+    """Which two frames: any (random), the clip's first as source, or any in order of time, as the public code
+    draws them; without it, any, or as --preset has it."""
     min_gap: int = 1
     """Least distance of the two in frames."""
     across: float = 0.0
@@ -79,7 +76,17 @@ class Train:
     augment: bool = True
     """Change the colours of both frames at random, alike."""
     flip: float | None = None
-    """Share of the pairs that are mirrored; without it, half of them with --pairs random, else none."""
+    """Share of the pairs that are mirrored; without it, half of them, none with --pairs first (for pwm, nor
+    with --pairs official)."""
+    preset: Literal["vox", "taichi", "nemo", "bair", "mgif"] | None = None
+    """Draw and change frames as the public code of first-order motion does for one of its data sets."""
+    frame_step: int = 1
+    """Distance of three frames that follow each other."""
+    time_flip: float | None = None
+    """Share of the samples of frames whose order is turned round; without it, half of them."""
+    shape: Literal["crop", "pad", "stretch"] | None = None
+    """What becomes of frames without faces that are no squares: the middle is taken (crop), the border
+    repeats (pad), or they lose their proportions (stretch)."""
     reuse: Literal["auto", "nothing", "sources", "pairs"] = "auto"
     """What geometry computed is kept beside the packs: auto keeps whole pairs where they come again (--pool,
     --pairs first), else sources."""
@@ -153,22 +160,16 @@ class Planned:
     """A training whose settings, recipe, data and memory are checked.
 
     Attributes:
-        head: of the fits.
         recipe: to be run.
         engine: how.
-        options: how packs become batches.
-        asked: the data.
-        held_out: data to measure on, or None.
+        supply: the data.
         found: of the trial step; None where a run goes on or other processes share the work.
         facts: for the report of ``--check``.
     """
 
-    head: HeadModel
     recipe: Recipe
     engine: EngineConfig
-    options: BatchOptions
-    asked: DataConfig
-    held_out: DataConfig | None
+    supply: Supply
     found: DryRun | None
     facts: Mapping[str, Any]
 
@@ -184,20 +185,18 @@ def run(config: Train) -> dict[str, Any]:
     if config.check:
         return {"ok": True, "check": True, **planned.facts}
     check_folder(config.output)
-    packs, data = locked_packs(planned.asked, planned.head)
-    keep = keep_of(packs, planned.options.pairs) if config.reuse == "auto" else config.reuse
-    options = dataclasses.replace(planned.options, keep=keep)
+    data = planned.supply.ready()
     report = train(
         planned.recipe,
-        PackedBatches(packs, planned.head, options),
+        data.batches,
         output=config.output,
         config=planned.engine,
-        held_out=_held_out(config, planned, packs),
-        facts=facts_of(packs, options),
+        held_out=data.held_out,
+        facts=data.facts,
         restart=config.restart,
         say=say,
     )
-    return {**report, "left_out": data["left_out"]}
+    return {**report, "left_out": data.left_out}
 
 
 def plan(config: Train) -> Planned:
@@ -212,43 +211,37 @@ def plan(config: Train) -> Planned:
     share = parse_share(config.frames)
     if config.size % 32 or config.size < 32:
         raise HeadwarpError(f"--size: expected a multiple of 32 pixels, got {config.size}")
-    if _batch(config) < 1 or config.workers < 0 or config.held_out_pairs < 1:
+    if batch_of(config) < 1 or config.workers < 0 or config.held_out_pairs < 1:
         raise HeadwarpError("--batch, --workers, --held-out-pairs: expected at least 1, 0 and 1")
-    head = ready_head(config.head)
+    entry = recipe_entry(config.recipe)
+    check_options(config, entry)
+    head = ready_head(config.head) if entry.needs == "geometry" else None
     choice = RecipeOptions(
-        config.recipe,
+        entry.name,
         config.model_size,
         config.guidance,
         config.vgg,
         weights_dir=config.weights_dir,
         codes=config.codes,
     )
-    recipe = recipe_of(choice, head, changes=config.set, learning_rate=config.learning_rate)
+    recipe = recipe_of(choice, head, changes=changes_of(config, entry), learning_rate=config.learning_rate)
     goes_on = _check_run(config, recipe, engine)
-    asked, held_out = _data(config)
-    clips = _planned_clips(asked, head)
-    measured = None if held_out is None else _planned_clips(held_out, head)
-    pairs = PairConfig(config.pairs, config.min_gap, share, across=config.across, pool=config.pool)
-    options = BatchOptions(
-        batch=_batch(config),
-        workers=config.workers,
-        seed=config.seed,
-        pairs=pairs,
-        augment=_augmentation(config),
-        still_camera=config.still_camera,
-        device=config.device,
-    )
+    supply: Supply
+    supply = frame_supply(config, recipe, share) if head is None else pair_supply(config, head, share)
+    data = supply.planned()
     alone = int(os.environ.get("WORLD_SIZE", "1")) == 1
-    found = None if (goes_on and not config.check) or not alone else _trial(recipe, head, engine, config)
+    found = None if (goes_on and not config.check) or not alone else _trial(recipe, supply, engine, config)
+    as_published = published(config, data.clips["packed"] + data.clips["to_pack"])
     facts = {
         "recipe": recipe.name,
         "stand_ins": list(recipe.stand_ins),
         "goes_on": goes_on,
-        "data": clips,
-        "held_out": measured,
+        "data": data.clips,
+        "held_out": data.held_out,
+        **({} if as_published is None else {"preset": as_published}),
         **({} if found is None else _facts(found, config)),
     }
-    return Planned(head, recipe, engine, options, asked, held_out, found, facts)
+    return Planned(recipe, engine, supply, found, facts)
 
 
 def describe(report: Mapping[str, Any]) -> str:
@@ -262,6 +255,11 @@ def describe(report: Mapping[str, Any]) -> str:
         disk = f"{data['disk_bytes'] / 1e9:.1f} GB of disk"
         lines.append(f"data: {data['packed']} packed, {to_do}, {len(data['left_out'])} left out; {disk}")
         lines += _left_out(data["left_out"])
+        if preset := report.get("preset"):
+            lines.append(
+                f"{preset['name']}: on so many clips the public code trains {preset['steps']} steps of "
+                f"{preset['batch']}, {preset['game']} a game"
+            )
         if "memory" in report:
             memory = report["memory"]
             lines.append(f"memory: about {memory['needed_gb']:.1f} GB of {memory['free_gb']:.1f} GB free")
@@ -279,38 +277,11 @@ def _left_out(reasons: Mapping[str, str]) -> list[str]:
     return [f"  left out: {clip}: {reason}" for clip, reason in list(reasons.items())[:5]]
 
 
-def _batch(config: Train) -> int:
-    return config.batch if config.batch is not None else 16 if config.device.startswith("cuda") else 4
-
-
-def _augmentation(config: Train) -> AugmentConfig | None:
-    """Colours and mirroring as asked for; None for neither."""
-    flip = config.flip if config.flip is not None else 0.5 if config.pairs == "random" else 0.0
-    amounts = AugmentConfig() if config.augment else AugmentConfig(0.0, 0.0, 0.0, 0.0)
-    return dataclasses.replace(amounts, flip=flip) if config.augment or flip else None
-
-
 def _engine_config(config: Train) -> EngineConfig:
     """The engine's part: the options of the same names."""
     names = {field.name for field in dataclasses.fields(EngineConfig)} & set(vars(config))
     chosen = {name: getattr(config, name) for name in names}
     return EngineConfig(**{**chosen, "ema": config.ema or None, "clip": config.clip or None})
-
-
-def _data(config: Train) -> tuple[DataConfig, DataConfig | None]:
-    """What is trained on, and the clips to measure on."""
-    cache = config.cache or config.output / "cache"
-    packing = PackConfig(config.size, config.codec)
-    data = config.data[0] if len(config.data) == 1 else config.data
-    asked = DataConfig(data, cache, config.fits, config.persons, config.exclude, packing)
-    if not config.held_out:
-        return asked, None
-    paths = config.held_out[0] if len(config.held_out) == 1 else config.held_out
-    return asked, DataConfig(paths, cache, config.fits, config.persons, packing=packing)
-
-
-def _planned_clips(asked: DataConfig, head: HeadModel) -> dict[str, Any]:
-    return (packs_at(asked, head) or plan_packs(asked, head)).report()
 
 
 def _check_run(config: Train, recipe: Recipe, engine: EngineConfig) -> bool:
@@ -326,32 +297,18 @@ def _check_run(config: Train, recipe: Recipe, engine: EngineConfig) -> bool:
     return True
 
 
-def _trial(recipe: Recipe, head: HeadModel, engine: EngineConfig, config: Train) -> DryRun:
-    found = dry_run(recipe, blank_pair(head, config.size), engine)
-    check_memory(found, _batch(config), workers=config.workers)
+def _trial(recipe: Recipe, supply: Supply, engine: EngineConfig, config: Train) -> DryRun:
+    found = dry_run(recipe, supply.blank(), engine)
+    check_memory(found, batch_of(config), workers=config.workers)
     return found
 
 
 def _facts(found: DryRun, config: Train) -> dict[str, Any]:
     return {
-        "memory": check_memory(found, _batch(config), workers=config.workers),
+        "memory": check_memory(found, batch_of(config), workers=config.workers),
         "seconds_per_pair": found.seconds,
         "losses": found.losses,
     }
-
-
-def _held_out(config: Train, planned: Planned, packs: list[Pack]) -> list[PairBatch]:
-    """From the clips that were named; else from what ``--frames`` leaves at the end, or at the beginning."""
-    start, end = planned.options.pairs.share
-    share, chosen = (end, 1.0) if end < 1 else (0.0, start), packs
-    if planned.held_out is not None:
-        chosen, _ = locked_packs(planned.held_out, planned.head)
-        share = (0.0, 1.0)
-    if share[0] >= share[1] or int(os.environ.get("RANK", "0")):
-        return []
-    return held_out_batches(
-        chosen, planned.head, share=share, count=config.held_out_pairs, still_camera=config.still_camera
-    )
 
 
 def say(text: str) -> None:

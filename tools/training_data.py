@@ -71,7 +71,7 @@ class PackedBatches:
         """Batch number ``first`` and all after it."""
         options = self.options
         sampler = PairSampler([p.index for p in self.packs], seed=options.seed, config=options.pairs)
-        device = options.device if world == 1 or options.device == "cpu" else f"cuda:{_local_rank()}"
+        device = device_of(options.device, world)
         config = LoaderConfig(device, rank, world, maker=options.maker, augment=options.augment)
         return iter(
             PairLoader(
@@ -111,7 +111,7 @@ def keep_of(packs: Sequence[Pack], pairs: PairConfig) -> Keep:
 
 def locked_packs(asked: DataConfig, head: HeadModel) -> tuple[list[Pack], dict[str, Any]]:
     """`pack.prepare_packs` by one process at a time: the others find the packs made."""
-    with _alone(asked.cache):
+    with alone(asked.cache):
         return prepare_packs(
             asked.data,
             asked.cache,
@@ -124,7 +124,12 @@ def locked_packs(asked: DataConfig, head: HeadModel) -> tuple[list[Pack], dict[s
 
 
 @contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def alone(folder: Path) -> Iterator[None]:
+    """One process at a time in a folder of packs.
+
+    Raises:
+        HeadwarpError: it cannot be written.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         file = (folder / ".lock").open("w")
@@ -163,5 +168,6 @@ def _driving(pack: Pack, share: tuple[float, float], count: int) -> list[int]:
     return [later[place] for place in np.unique(places)]
 
 
-def _local_rank() -> int:
-    return int(os.environ.get("LOCAL_RANK", "0"))
+def device_of(device: str, world: int) -> str:
+    """The device of this process, one of ``world``."""
+    return device if world == 1 or device == "cpu" else f"cuda:{os.environ.get('LOCAL_RANK', '0')}"

@@ -160,7 +160,7 @@ def test_clips_whose_fits_are_no_numbers_are_told_before_any_work(footage, head,
 
 
 def test_a_full_disk_is_told_before_any_work(footage, head, tmp_path, monkeypatch):
-    monkeypatch.setattr(tool, "_free", lambda _: 1000)
+    monkeypatch.setattr(tool, "free_bytes", lambda _: 1000)
     with pytest.raises(
         HeadwarpError, match=r"GB of free disk for the packs of 8 frames, got 0\.0 GB; take another"
     ):

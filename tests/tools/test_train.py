@@ -17,10 +17,12 @@ import headwarp.flame.detect
 from headwarp.flame.io import save_head_npz
 from headwarp.geom.errors import HeadwarpError, ModelFileError
 from headwarp.geom.guidance import Driving, Source
+from headwarp.tools import supply
 from headwarp.tools import train as tool
 from headwarp.tools.cli import main
 from headwarp.tools.recipes import RecipeOptions, recipe_of, vgg_of, with_changes
 from headwarp.tools.train import Train, run
+from headwarp.tools.train_options import batch_of
 from headwarp.training.data.pairs.blank import blank_pair
 from headwarp.training.engine import dry_run as dry
 from headwarp.training.engine.config import EngineConfig
@@ -136,7 +138,7 @@ def test_texels_that_are_set_by_name_lie_on_the_head_too():
 
 def test_another_run_is_refused_before_anything_is_packed(footage, tmp_path, monkeypatch):
     run(asked(footage, tmp_path, steps=1))
-    monkeypatch.setattr(tool, "locked_packs", lambda *a: pytest.fail("packing was begun"))
+    monkeypatch.setattr(supply, "locked_packs", lambda *a: pytest.fail("packing was begun"))
     with pytest.raises(HeadwarpError, match=r"config\.pixel_weight: was 1\.0, now 2\.0"):
         run(asked(footage, tmp_path, set=("pixel_weight=2.0",)))
 
@@ -181,13 +183,13 @@ def test_a_folder_of_packs_needs_neither_video_nor_detector(footage, tmp_path, m
 def test_defaults_are_those_that_trained_well(footage, tmp_path):
     plain = Train("pwm/residual", (footage / "clips",), tmp_path, steps=9, head=str(footage / "head.npz"))
     planned = tool.plan(dataclasses.replace(plain, size=64))
-    engine, options = planned.engine, planned.options
+    engine, options = planned.engine, planned.supply.options
     assert (engine.schedule, engine.warmup, engine.clip, engine.ema) == ("cosine", 100, 1.0, 0.999)
     assert planned.recipe.config.learning_rate == 1e-3
     assert (options.batch, options.augment.flip) == (4, 0.5)
-    first = tool.plan(dataclasses.replace(plain, size=64, pairs="first", augment=False)).options
+    first = tool.plan(dataclasses.replace(plain, size=64, pairs="first", augment=False)).supply.options
     assert first.augment is None
-    assert tool._batch(dataclasses.replace(plain, device="cuda")) == 16
+    assert batch_of(dataclasses.replace(plain, device="cuda")) == 16
 
 
 def test_what_geometry_computed_is_kept(footage, tmp_path):
@@ -244,7 +246,7 @@ def test_clips_to_measure_on_may_be_others(footage, tmp_path):
     ],
 )
 def test_mistakes_are_told_before_long_work(footage, tmp_path, monkeypatch, changes, text):
-    monkeypatch.setattr(tool, "locked_packs", lambda *a: pytest.fail("packing was begun"))
+    monkeypatch.setattr(supply, "locked_packs", lambda *a: pytest.fail("packing was begun"))
     paths = {
         name: tuple(map(Path, value))
         if name == "data"

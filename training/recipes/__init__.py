@@ -88,6 +88,12 @@ class RecipeEntry:
     config: Any
     build: Callable[[Any], Recipe]
 
+    @property
+    def needs(self) -> Needs:
+        """What its batches are, see `Recipe`."""
+        needs: Needs = getattr(self.build, "needs", "geometry")
+        return needs
+
 
 _REGISTERED: dict[str, RecipeEntry] = {}
 Built = TypeVar("Built", bound=type)

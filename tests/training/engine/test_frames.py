@@ -3,12 +3,12 @@
 import dataclasses
 import itertools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
+from toy_frames import FrameToy
 from toy_training import engine_config
 
 from headwarp.training.data.frames.batch import FrameBatch, blank_frames, stack_frames
@@ -16,44 +16,6 @@ from headwarp.training.engine.dry_run import dry_run
 from headwarp.training.engine.guard import NonFiniteError, batch_tensors
 from headwarp.training.engine.loop import train
 from headwarp.training.engine.pictures import HeldOut, measure
-from headwarp.warping.animators.copy import CopyConfig
-
-
-@dataclasses.dataclass(frozen=True)
-class BlurConfig:
-    """Of the toy."""
-
-    rate: float = 1e-2
-
-
-class FrameToy:
-    """A convolution that makes the last frame of the first."""
-
-    name, stand_ins, turns = "toy/frames", (), ("generator",)
-    needs, frames = "frames", 2
-
-    def __init__(self) -> None:
-        self.config = BlurConfig()
-
-    def networks(self) -> dict[str, nn.Module]:
-        return {"generator": nn.Conv2d(3, 3, 5, padding=2)}
-
-    def optimizer(self, turn: str, network: nn.Module) -> torch.optim.Optimizer:
-        return torch.optim.Adam(network.parameters(), self.config.rate)
-
-    def generate(self, networks: Mapping[str, nn.Module], batch: FrameBatch) -> Tensor:
-        return networks["generator"](batch.source)
-
-    def losses(
-        self, turn: str, networks: Mapping[str, nn.Module], batch: FrameBatch, made: Tensor
-    ) -> dict[str, Tensor]:
-        return {"l1": (made - batch.driving).abs().mean()}
-
-    def pictures(self, networks: Mapping[str, nn.Module], batch: FrameBatch) -> dict[str, Tensor]:
-        return {"source": batch.source, "generated": self.generate(networks, batch).clamp(0, 1)}
-
-    def checkpoint(self, networks: Mapping[str, nn.Module]) -> tuple[str, CopyConfig, nn.Module]:
-        return "copy", CopyConfig(), nn.Identity()
 
 
 def batch(number: int, size: int = 2) -> FrameBatch:

@@ -31,10 +31,10 @@ class FramePreset:
         shape: how a frame that is no square becomes one, see `FramePackConfig`; ours, the public data are
             squares already.
         batch: samples of a step.
-        epochs: passes over the training clips,
-        repeats: each clip so many times a pass.
+        epochs: passes over the training clips.
+        repeats: how often each clip comes in a pass.
         milestones: epochs after which the learning rate falls to a tenth.
-        adversarial: weight of the game.
+        game: whether a discriminator plays along from the beginning.
         single_jacobian: one map of Jacobians for all keypoints.
     """
 
@@ -45,7 +45,7 @@ class FramePreset:
     epochs: int = 100
     repeats: int = 25
     milestones: tuple[int, ...] = (60, 90)
-    adversarial: float = 1.0
+    game: bool = True
     single_jacobian: bool = False
 
     def steps(self, clips: int, batch: int | None = None) -> int:
@@ -58,8 +58,8 @@ class FramePreset:
 
 
 PRESETS = {
-    "vox": FramePreset(_PERSONS, batch=40, repeats=75, adversarial=0.0),
-    "taichi": FramePreset(_PERSONS, batch=30, repeats=150, adversarial=0.0),
+    "vox": FramePreset(_PERSONS, batch=40, repeats=75, game=False),
+    "taichi": FramePreset(_PERSONS, batch=30, repeats=150, game=False),
     "nemo": FramePreset(augment=_NO_JITTER, repeats=8),
     "bair": FramePreset(epochs=20, repeats=1, milestones=(12, 18)),
     "mgif": FramePreset(

@@ -106,7 +106,7 @@ class FrameSampler:
         self, clips: Sequence[FrameIndex], *, seed: int = 0, config: FrameConfig | None = None
     ) -> None:
         self.config = config or FrameConfig()
-        self._clips = [_samples(clip, self.config) for clip in clips]
+        self._clips = [clip_samples(clip, self.config) for clip in clips]
         persons = [clip.person if self.config.identity else clip.clip for clip in clips]
         counts = [own.count for own in self._clips]
         self._draws = ClipDraws(persons, counts, seed=seed, weight=self.config.weight)
@@ -181,7 +181,8 @@ class _Triplets:
         return tuple(int(place) for place in self.rows[number])
 
 
-def _samples(clip: Timed, config: FrameConfig) -> Samples:
+def clip_samples(clip: Timed, config: FrameConfig) -> Samples:
+    """The samples of a clip that the config allows, two frames in order of time."""
     if config.count == PAIR and not config.replacement:
         mode: Mode = (
             "first" if config.order == "first" else "official"
