@@ -7,6 +7,8 @@ D at ``T(p')`` ([FOMM] Eq. 11), and its Jacobian J' with the map's own must be D
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -15,6 +17,27 @@ from ...geom.errors import ShapeError
 from ...geom.keypoints import jacobian_quotient
 from ...geom.thin_plate import ThinPlate
 from ._terms import Reduction, reduced, wide
+
+
+@dataclass(frozen=True)
+class EquivarianceConfig:
+    """How much is asked; the defaults are ours.
+
+    Attributes:
+        value_weight: of `equivariance_value`; 10 in the public code and as lambda_E in [DaGAN].
+        jacobian_weight: of `equivariance_jacobian`; 10 in the public code, none in [DaGAN].
+        reduction: ``"mean"`` (public code) or ``"sum"`` of a sample ([DaGAN] Eq. 12).
+        condition_guard: see `equivariance_jacobian`; None in the public code.
+    """
+
+    value_weight: float = 10.0
+    jacobian_weight: float = 10.0
+    reduction: Reduction = "mean"
+    condition_guard: float | None = 100.0
+
+
+OFFICIAL = EquivarianceConfig(condition_guard=None)
+DAGAN = EquivarianceConfig(jacobian_weight=0.0, reduction="sum")
 
 
 def equivariance_value(

@@ -6,6 +6,7 @@ name of the recipe ends in ``+structure``.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -63,8 +64,8 @@ class Likeness:
     def __call__(self, levels: Sequence[WarpedLevel]) -> Float[Tensor, ""]:
         """The weighted loss of pictures beside their truths.
 
-        One picture is compared at the scales of the perceptual loss, several as they are; levels of fewer
-        than 16 px, where VGG-19 has no pixel left, are left out (at 256 px there is none).
+        One picture is compared at the scales of the perceptual loss, several as they are; levels and scales
+        of fewer than 16 px, where VGG-19 has no pixel left, are left out (at 256 px there is none).
         """
         levels = [level for level in levels if min(level.image.shape[2:]) >= _SMALLEST]
         if self._network is None:
@@ -76,7 +77,10 @@ class Likeness:
             return network.taps(image, config.taps)
 
         if len(levels) == 1:
-            return perceptual_loss(levels[0].image, levels[0].target, features, config)
+            side = min(levels[0].image.shape[2:])
+            strides = tuple(stride for stride in config.strides if side // stride >= _SMALLEST)
+            whole = dataclasses.replace(config, strides=strides)
+            return perceptual_loss(levels[0].image, levels[0].target, features, whole)
         images, targets = [level.image for level in levels], [level.target for level in levels]
         return perceptual_levels(images, targets, features, config)
 
