@@ -1,0 +1,137 @@
+"""What trained networks see in pictures, as the fields that geometry sources read; see `guided.Observer`.
+
+Networks look at pictures in the size of their training; what they say comes back in pixels of the frame.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ..geom.errors import HeadwarpError
+from ..geom.grids import GridConvention, pixel_flow, resize_displacement
+from ..geom.guidance import Driving, Source, take
+from ..geom.keypoints import Keypoints, to_normalised, to_pixels
+from ..geom.sources.keypoints import DenseMotionMaps
+from .keypoint_network import KeypointNetwork
+from .relative_motion import adapted_scale, relative_keypoints
+
+
+def seen_picture(
+    image: Float[Tensor, "B 3 H W"], side: int | None, multiple: int
+) -> Float[Tensor, "B 3 h w"]:
+    """A picture as a network is shown it.
+
+    Args:
+        image: RGB in [0, 1].
+        side: of the longer side in pixels; None: as it is.
+        multiple: of both sides; the nearest ones are taken.
+    """
+    height, width = image.shape[2:]
+    ratio = 1.0 if side is None else side / max(height, width)
+    size = tuple(max(multiple, round(length * ratio / multiple) * multiple) for length in (height, width))
+    if size == (height, width):
+        return image
+    smaller = size[0] < height or size[1] < width
+    return F.interpolate(image, size=size, mode="bilinear", align_corners=False, antialias=smaller)
+
+
+class KeypointsObserver(nn.Module):
+    """Keypoints with Jacobians of a trained network, and its dense motion.
+
+    Args:
+        network: of a checkpoint of `fomm`, `dagan` or another of their kind.
+        side: of the pictures that it sees, see `seen_picture`.
+    """
+
+    produces_source = ("keypoints", "jacobians")
+    produces_driving = ("keypoints", "jacobians")
+
+    def __init__(self, network: KeypointNetwork, *, side: int | None = None) -> None:
+        super().__init__()
+        self.network, self.side = network, side
+        self.eval().requires_grad_(False)
+
+    def source(self, source: Source) -> Source:
+        """With ``keypoints`` and ``jacobians``, unless they are given."""
+        return source if source.keypoints is not None else self._found(source)
+
+    def driving(self, source: Source, driving: Driving) -> Driving:
+        """The same of a driving frame."""
+        return driving if driving.keypoints is not None else self._found(driving)
+
+    def referred(self, source: Source, reference: Driving, driving: Driving, *, adapt_scale: bool) -> Driving:
+        """The driving frame with the source's keypoints moved as the driver's did since its reference frame.
+
+        Args:
+            source, reference, driving: with their keypoints.
+            adapt_scale: shifts are in sizes of what is driven; else in pixels.
+        """
+        own, then, now = (self._normalised(seen, source) for seen in (source, reference, driving))
+        scale = adapted_scale(own.points, then.points) if adapt_scale else 1.0
+        return self._with(driving, relative_keypoints(own, now, then, scale=scale), source)
+
+    @torch.no_grad()
+    def dense_motion(self, source: Source, driving: Driving) -> DenseMotionMaps:
+        """Flow and occlusion of the network's dense motion, for `geom.sources.keypoints.KeypointsSource`.
+
+        What is resampled from the size it was estimated in is the motion. The public code resamples the grid,
+        by which a picture at rest moves by up to one and a half pixels; nothing is trained through that.
+        """
+        (image,) = take(source, ("image",), by="keypoints")
+        size = (image.shape[2], image.shape[3])
+        motion = self.network.generator.dense_motion_network(
+            self._seen(image), self._normalised(source, source), self._normalised(driving, source)
+        )
+        whole = resize_displacement(motion.displacement, size, GridConvention())
+        occlusion = motion.occlusion
+        if occlusion is not None:
+            occlusion = F.interpolate(occlusion, size=size, mode="bilinear", align_corners=False)
+        return DenseMotionMaps(pixel_flow(whole, motion.convention), occlusion)
+
+    def _seen(self, image: Tensor) -> Tensor:
+        return seen_picture(image, self.side, self.network.config.multiple)
+
+    @torch.no_grad()
+    def _found(self, observation: Any) -> Any:
+        (image,) = take(observation, ("image",), by="keypoints")
+        return self._with(observation, self.network.detect(self._seen(image)), observation)
+
+    def _with(self, observation: Any, found: Keypoints, frame: Any) -> Any:
+        corners = self.network.config.keypoints.align_corners
+        points = to_pixels(found.points, _size(frame), align_corners=corners)
+        return dataclasses.replace(observation, keypoints=points, jacobians=found.jacobians)
+
+    def _normalised(self, observation: Any, frame: Any) -> Keypoints:
+        (points,) = take(observation, ("keypoints",), by="keypoints")
+        corners = self.network.config.keypoints.align_corners
+        return Keypoints(to_normalised(points, _size(frame), align_corners=corners), observation.jacobians)
+
+
+def load_keypoints_observer(path: Any, *, side: int | None = 256) -> KeypointsObserver:
+    """The network of an animator's checkpoint (`fomm`, `dagan`).
+
+    Raises:
+        ModelFileError: no such file, or none of ours.
+        HeadwarpError: an animator without keypoints.
+    """
+    from .animators import load_animator
+    from .checkpoints import ANIMATOR, load_checkpoint
+
+    name = load_checkpoint(path, kind=ANIMATOR).name
+    network = getattr(load_animator(name, path), "network", None)
+    if not isinstance(network, KeypointNetwork):
+        raise HeadwarpError(
+            f"{path}: expected a network of keypoints (fomm, dagan), got the weights of {name!r}"
+        )
+    return KeypointsObserver(network, side=side)
+
+
+def _size(observation: Any) -> tuple[int, int]:
+    (image,) = take(observation, ("image",), by="keypoints")
+    return (image.shape[2], image.shape[3])
