@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from tyro.conf import FlagCreatePairsOff
 from ..flame.model import HeadModel
 from ..flame.residual import ResidualField
 from ..geom.errors import HeadwarpError, MediaError, NoFaceError, ShapeError
+from ..training.data.frames.clips import find_frame_clips
 from ..training.data.inputs import names_by_path
 from .evaluation.animators import load_animators, names_of
 from .evaluation.clips import clip_paths, parse_share, prepare_clip
@@ -19,6 +20,7 @@ from .evaluation.measure import SHOWN, Outcome, Setting, measure
 from .evaluation.networks import load_networks
 from .evaluation.pair_options import ListFacts, PairOptions, labels, open_list
 from .evaluation.pairs import measure_pairs
+from .evaluation.pictures import picture_animators, prepare_pictures
 from .evaluation.report import check_against, describe, progress, report_of, write_sheet_of
 from .heads import ready_head
 from .performance import Precision, check_device, check_window, inference_of
@@ -26,7 +28,8 @@ from .performance import Precision, check_device, check_window, inference_of
 __all__ = ["Evaluate", "describe", "evaluate", "run"]
 
 OF_PAIRS: tuple[str, ...] = ("root", "relative", "absolute", "same_person", "per_pair", "size")
-OF_CLIPS: tuple[str, ...] = ("stride", "frames")
+OF_CLIPS: tuple[str, ...] = ("stride", "frames", "faces")
+OF_FACES: tuple[str, ...] = ("head", "still_camera", "arcface")
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,9 @@ class Evaluate:
     """Of pairs: side of the window in pixels."""
     still_camera: bool = False
     """Do not follow the background's motion."""
+    faces: bool = True
+    """Of clips: seek faces and fit heads; without (--no-faces) animators that take pictures alone are
+    measured on pictures alone, whatever they show. Where no clip shows a face, that is done anyhow."""
     sheet: Path | None = None
     """Write a contact sheet here."""
     against: str | None = None
@@ -105,6 +111,7 @@ def evaluate(
     frames: str = "0:1",
     checkpoint: str | Path | Sequence[str | Path] | None = None,
     still_camera: bool = False,
+    faces: bool = True,
     sheet: str | Path | None = None,
 ) -> dict[str, Any]:
     """Measure animators and the baselines on clips; see `Evaluate` for the arguments and more, `run` for what
@@ -118,6 +125,7 @@ def evaluate(
         stride=stride,
         frames=frames,
         still_camera=still_camera,
+        faces=faces,
         sheet=None if sheet is None else Path(sheet),
     )
     return _evaluated(config, head)
@@ -140,7 +148,8 @@ def _evaluated(config: Evaluate, head: str | Path | HeadModel) -> dict[str, Any]
     )
     if config.pairs is None:
         shown = 0 if config.sheet is None else SHOWN
-        return _evaluate_clips(config, Setting(animators, ready_head(head), networks, device, shown))
+        setting = Setting(animators, ready_head(head), networks, device, shown)
+        return _evaluate_clips(config, setting) if config.faces else _evaluate_pictures(config, setting)
     check_against(config.against, labels(_pair_options(config), animators))
     for name, animator in animators.items():
         check_window(animator, config.size, name=name)
@@ -156,8 +165,11 @@ def _check_unused(config: Evaluate) -> None:
     else:
         unread, other = OF_CLIPS if config.same_person else (*OF_CLIPS, "still_camera"), "--clips"
     for field in fields(config):
-        if field.name in unread and getattr(config, field.name) != field.default:
-            raise HeadwarpError(f"--{field.name.replace('_', '-')}: belongs to {other}; leave it out")
+        given, option = getattr(config, field.name) != field.default, field.name.replace("_", "-")
+        if given and field.name in unread:
+            raise HeadwarpError(f"--{'no-' * (option == 'faces')}{option}: belongs to {other}; leave it out")
+        if given and field.name in OF_FACES and not config.faces:
+            raise HeadwarpError(f"--{option}: says nothing with --no-faces; leave it out")
 
 
 def _pair_options(config: Evaluate) -> PairOptions:
@@ -197,8 +209,10 @@ def _evaluate_clips(config: Evaluate, setting: Setting) -> dict[str, Any]:
     share = parse_share(config.frames)
     failed: dict[str, str] = {}
     outcomes: dict[str, Outcome] = {}
+    faceless = 0
     field: ResidualField | None = None  # the same for all clips: one head, one detector
-    for path, name in progress(names_by_path(clip_paths(Path(config.clips or "."))).items(), "clip"):
+    paths = clip_paths(Path(config.clips or "."))
+    for path, name in progress(names_by_path(paths).items(), "clip"):
         try:
             clip = prepare_clip(
                 path,
@@ -212,25 +226,57 @@ def _evaluate_clips(config: Evaluate, setting: Setting) -> dict[str, Any]:
             outcomes[name] = measure(clip, setting)
         except (NoFaceError, MediaError) as error:
             failed[name] = str(error)
+            faceless += isinstance(error, NoFaceError)
         except ShapeError as error:  # a network that takes no frames of this size
             failed[name] = f"{name}: {error}"
+    if faceless == len(paths) and _need_no_faces(config, setting):
+        return _evaluate_pictures(config, setting)
+    facts = {"source": "first frame with the face", "head": setting.model.model_id, "faces": True}
+    return _clips_report(config, setting, outcomes, failed, {**facts, "still": config.still_camera})
+
+
+def _evaluate_pictures(config: Evaluate, setting: Setting) -> dict[str, Any]:
+    """No face is sought: animators that take pictures alone, and what pictures alone tell."""
+    setting = replace(setting, animators=picture_animators(setting.animators, names_of(config.animator)))
+    check_against(config.against, list(setting.animators))
+    share = parse_share(config.frames)
+    failed: dict[str, str] = {}
+    outcomes: dict[str, Outcome] = {}
+    for clip in progress(find_frame_clips(config.clips or Path(".")), "clip"):
+        try:
+            trial = prepare_pictures(clip.path, stride=config.stride, share=share)
+            outcomes[clip.name] = measure(trial, setting)
+        except (MediaError, ShapeError) as error:
+            failed[clip.name] = f"{clip.name}: {str(error).removeprefix(f'{clip.name}: ')}"
+    facts = {"source": "first frame", "head": None, "faces": False}
+    return _clips_report(config, setting, outcomes, failed, facts)
+
+
+def _need_no_faces(config: Evaluate, setting: Setting) -> bool:
+    """Whether all animators that were asked for take pictures alone."""
+    try:
+        picture_animators(setting.animators, names_of(config.animator))
+    except HeadwarpError:
+        return False
+    return True
+
+
+def _clips_report(
+    config: Evaluate,
+    setting: Setting,
+    outcomes: dict[str, Outcome],
+    failed: dict[str, str],
+    facts: dict[str, Any],
+) -> dict[str, Any]:
     if not outcomes:
         reasons = "; ".join(failed.values())
         raise HeadwarpError(f"evaluate: expected at least one clip that can be measured, got none: {reasons}")
     write_sheet_of(config.sheet, outcomes, list(setting.animators))
-    protocol = {
-        "source": "first frame with the face",
-        "truth": True,
-        "stride": config.stride,
-        "frames": config.frames,
-        "head": setting.model.model_id,
-        "still": config.still_camera,
-    }
     return report_of(
         outcomes,
         list(setting.animators),
         setting.networks,
         failed=failed,
-        protocol=protocol,
+        protocol={**facts, "truth": True, "stride": config.stride, "frames": config.frames},
         against=config.against,
     )

@@ -21,6 +21,7 @@ from headwarp.training.metrics import (
     l1,
     mean_over_clips,
     missing_face_rate,
+    missing_keypoint_rate,
     psnr,
     ssim,
     temporal_jitter,
@@ -222,6 +223,19 @@ def test_no_face_at_all() -> None:
     assert missing_face_rate(~none) == 0.0
 
 
+def test_missing_keypoints_are_counted_among_those_that_are_truly_there() -> None:
+    truth = np.array([[True, True, False], [True, False, False]])
+    assert missing_keypoint_rate(truth, truth) == 0
+    assert missing_keypoint_rate(~truth, truth) == 1
+    one = truth.copy()
+    one[0, 1] = False
+    assert missing_keypoint_rate(one, truth) == pytest.approx(1 / 3)
+    assert math.isnan(missing_keypoint_rate(truth, np.zeros_like(truth)))
+    for found in (truth[0], truth.astype(int), truth[:, :2]):
+        with pytest.raises(ShapeError, match=r"expected two \(T, K\) of bool"):
+            missing_keypoint_rate(found, truth)
+
+
 def test_landmark_errors() -> None:
     every = np.ones(6, dtype=bool)
     with pytest.raises(ShapeError, match="generated, truth: expected two"):
@@ -279,7 +293,13 @@ def test_a_definition_says_which_way_is_better_and_the_table_says_the_same() -> 
 
 
 def test_a_definition_id_names_what_a_number_depends_on() -> None:
-    bases = {"head": "builtin-01", "arcface": "arcface-23", "inception": "inception-45", "lpips": "alex-67"}
+    bases = {
+        "head": "builtin-01",
+        "arcface": "arcface-23",
+        "inception": "inception-45",
+        "lpips": "alex-67",
+        "body": "pose-89",
+    }
     ids = {name: definition_id(name, bases) for name in DEFINITIONS}
     assert ids["l1"] == "l1"
     assert ids["akd"] == "akd/mesh68"

@@ -27,7 +27,7 @@ from ..performance import on_device
 from .flows import motion_scores
 from .networks import Networks
 from .sights import Sight, found_in, look, points_of
-from .trials import Trial
+from .trials import Place, Trial
 
 HEADS = FitConfig(mode="clip", solver=SolverConfig(smooth=0.0))
 """How heads are fitted to compare them: one identity a sequence, every frame by itself otherwise."""
@@ -100,7 +100,7 @@ def measure(trial: Trial, setting: Setting) -> Outcome:
     kept = shown_steps(trial.count, setting.shown)
     for step in trial.steps():
         times.append(step.time)
-        drivers.append(look(step.frame, [step.place], setting.networks, certain=True))
+        drivers.append(look(step.frame, _places(step.place), setting.networks, certain=True))
         driving = on_device(step.driving, setting.device)
         row = [shown, step.frame]
         for name, animator in setting.animators.items():
@@ -117,12 +117,17 @@ def measure(trial: Trial, setting: Setting) -> Outcome:
             row.append(picture)
         if len(times) - 1 in kept:
             rows.append(row)
-    own = look(shown, [trial.place], setting.networks, certain=True)
+    own = look(shown, _places(trial.place), setting.networks, certain=True)
     size = (shown.shape[0], shown.shape[1])
-    compare = _Comparison(trial.truth, times, drivers, own, size, trial.driver_size, setting.model)
+    faces = trial.place is not None
+    compare = _Comparison(trial.truth, times, drivers, own, size, trial.driver_size, setting.model, faces)
     scores = {name: compare.scores(pictures[name], sights[name]) for name in caches}
     reference = _features(drivers if trial.truth else [own])
     return Outcome(scores, reference, rows)
+
+
+def _places(place: Place | None) -> list[Place]:
+    return [] if place is None else [place]
 
 
 def shown_steps(count: int, rows: int) -> set[int]:
@@ -161,13 +166,15 @@ class _Comparison:
     size: tuple[int, int]
     driver_size: tuple[float, float]
     model: HeadModel
+    faces: bool = True
 
     def scores(self, pictures: Sequence[Mapping[str, float]], sights: Sequence[Sight]) -> Scores:
         names = dict.fromkeys(name for values in pictures for name in values)
         frames = {name: np.array([values.get(name, np.nan) for values in pictures]) for name in names}
         means = {name: _mean(values) for name, values in frames.items()}
-        parts = [self._keypoints(sights)] if self.truth else []
-        parts += [self._presence(sights), self._identity(sights), self._heads(sights)]
+        parts = [self._keypoints(sights)] if self.truth and self.faces else []
+        if self.faces:
+            parts += [self._presence(sights), self._identity(sights), self._heads(sights)]
         for more, own in parts:
             frames |= more
             means |= {name: _mean(values) for name, values in more.items()} | own

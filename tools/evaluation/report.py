@@ -19,6 +19,7 @@ from ...training.metrics.definitions import DEFINITIONS, HIGHER_IS_BETTER, defin
 from ...training.metrics.frechet import feature_statistics, frechet_distance
 from .measure import Outcome, Scores
 from .networks import Networks
+from .pictures import OF_BODIES, OF_FACES, WHY
 
 Item = TypeVar("Item")
 SECOND = 25  # frames that are kept together in the bootstrap
@@ -46,7 +47,8 @@ def report_of(
         names: of the animators, in order.
         networks: those whose weights were there.
         failed: reason by clip or pair.
-        protocol: how it was measured; ``head`` names the fitted head and ``stride`` the step between frames.
+        protocol: how it was measured; ``head`` names the fitted head and ``stride`` the step between frames;
+            ``faces`` is False where none was sought.
         against: the animator that the others are compared with.
 
     Returns:
@@ -133,7 +135,9 @@ def _set_distances(
 def _absent(keys: Sequence[str], networks: Networks, protocol: Mapping[str, Any]) -> dict[str, str]:
     """Metrics of the protocol that were not measured, with the reason."""
     reasons = networks.absent()
-    if "jitter" not in keys:
+    if not protocol.get("faces", True):
+        reasons |= {**dict.fromkeys(OF_FACES, WHY), "missing_keypoint_rate": OF_BODIES}
+    elif "jitter" not in keys:
         reasons["jitter"] = "needs three neighbouring frames with a face: --stride 1"
     if protocol.get("truth"):
         why = "needs clips of headwarp synth with their truth beside them, whole, of this head and version"

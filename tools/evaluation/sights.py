@@ -46,14 +46,14 @@ def look(picture: Frame, places: Sequence[Place], networks: Networks, *, certain
 
     Args:
         picture: uint8 (H, W, 3).
-        places: where the face may be.
+        places: where the face may be; none: no face is sought.
         networks: those whose weights are there.
         certain: there is a face at the first place, whatever the detector's presence says.
     """
-    from ...flame.detect.mediapipe import landmarks_in_roi
-
     points = np.full(MESH, np.nan, np.float32)
     for place in places:
+        from ...flame.detect.mediapipe import landmarks_in_roi
+
         found, score = landmarks_in_roi(picture, place)
         if certain or score >= FACE_SCORE:
             points = found

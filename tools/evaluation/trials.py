@@ -8,9 +8,10 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
-from ...geom.guidance import Driving
-from ...training.data.portrait import Frame, Portrait
+from ...geom.guidance import Driving, Source
+from ...training.data.portrait import Frame
 from ...training.data.synthetic import TrueFlow
 
 Place = NDArray[np.floating]
@@ -25,7 +26,7 @@ class Step:
         time: its number in its clip; steps go forward in time.
         driving: what animators take.
         frame: the driver's picture, uint8 (H, W, 3).
-        place: where the driver's face is in it.
+        place: where the driver's face is in it; None where none is sought.
         expected: where the generated face may be, tried in order.
         motion: the true flow from the source, where it is known.
     """
@@ -33,9 +34,19 @@ class Step:
     time: int
     driving: Driving
     frame: Frame
-    place: Place
+    place: Place | None
     expected: tuple[Place, ...]
     motion: TrueFlow | None = None
+
+
+class Shown(Protocol):
+    """A source as a picture and as what animators take, as `Portrait` is."""
+
+    @property
+    def image(self) -> Tensor: ...
+
+    def source(self) -> Source:
+        """The tensors an animator takes."""
 
 
 class Trial(Protocol):
@@ -43,17 +54,17 @@ class Trial(Protocol):
 
     Attributes:
         portrait: the source, encoded once by every animator.
-        place: where its face is.
+        place: where its face is; None where none is sought, in no frame.
         truth: whether the driver's frames are what should be generated: same person, same window.
         count: of driving frames.
         driver_size: (H, W) in the driver's pixels of what a generated frame covers.
     """
 
     @property
-    def portrait(self) -> Portrait: ...
+    def portrait(self) -> Shown: ...
 
     @property
-    def place(self) -> Place: ...
+    def place(self) -> Place | None: ...
 
     @property
     def truth(self) -> bool: ...

@@ -13,7 +13,15 @@ from .frechet import FeatureStatistics, feature_statistics, frechet_distance
 from .head import aed_exp_l1, apd, aucon, aucon_active, prmse, unit_activations
 from .identity import aed_id, aed_id_sq, aligned_faces, csim
 from .image import PSNR_LIMIT_DB, l1, psnr, ssim
-from .landmarks import KeypointScore, akd, akd_l1, missing_face_rate, temporal_jitter, to_256
+from .landmarks import (
+    KeypointScore,
+    akd,
+    akd_l1,
+    missing_face_rate,
+    missing_keypoint_rate,
+    temporal_jitter,
+    to_256,
+)
 from .lpips import Lpips
 from .motion import flow_epe, visibility_iou
 from .multiscale import ms_ssim
@@ -44,6 +52,7 @@ __all__ = [
     "l1",
     "mean_over_clips",
     "missing_face_rate",
+    "missing_keypoint_rate",
     "ms_ssim",
     "paired_difference",
     "prmse",

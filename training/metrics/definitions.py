@@ -50,6 +50,8 @@ DEFINITIONS: dict[str, str] = {
     "such a unit; higher is better.",
     "missing_face_rate": "Share of the frames with a true face in which the generated frame shows none; "
     "lower is better.",
+    "missing_keypoint_rate": "Share of the body's points that the detector finds in the true frames and not "
+    "in the generated ones, over the clip's frames and points; [FOMM]'s MKR; lower is better.",
     "jitter": "Mean length of the second temporal difference of the 68 points, in pixels of a 256 px frame "
     "per frame squared, over runs of three frames with a face; lower is steadier, but compare with that of "
     "the true frames.",
@@ -75,6 +77,7 @@ BASES: dict[str, str] = {
     "missing_face_rate": "mesh68",
     **dict.fromkeys(("apd", "prmse", "aed_exp_l1", "aucon", "aucon_active"), "head"),
     **dict.fromkeys(("csim", "aed_id", "aed_id_sq"), "arcface"),
+    "missing_keypoint_rate": "body",
     "fid": "inception",
     "lpips": "lpips",
 }
@@ -87,8 +90,8 @@ def definition_id(name: str, bases: Mapping[str, str]) -> str:
 
     Args:
         name: a key of `DEFINITIONS`.
-        bases: for ``head``, ``arcface``, ``inception`` and ``lpips``, which one: an id or the start of a
-            hash.
+        bases: for ``head``, ``arcface``, ``inception``, ``lpips`` and ``body`` (the detector of a body's
+            points), which one: an id or the start of a hash.
 
     Raises:
         KeyError: an unknown metric, or a basis that is needed and not named.

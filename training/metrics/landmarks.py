@@ -15,7 +15,15 @@ from numpy import ndarray
 
 from ...geom.errors import ShapeError
 
-__all__ = ["KeypointScore", "akd", "akd_l1", "missing_face_rate", "temporal_jitter", "to_256"]
+__all__ = [
+    "KeypointScore",
+    "akd",
+    "akd_l1",
+    "missing_face_rate",
+    "missing_keypoint_rate",
+    "temporal_jitter",
+    "to_256",
+]
 
 
 @dataclass(frozen=True)
@@ -110,6 +118,37 @@ def missing_face_rate(found: Bool[ndarray, " T"], truth_found: Bool[ndarray, " T
     scored = _mask(truth_found, len(found), "truth_found")
     missing = ~_mask(found, len(found), "found")
     return float(missing[scored].mean()) if scored.any() else float("nan")
+
+
+def missing_keypoint_rate(found: Bool[ndarray, "T K"], truth_found: Bool[ndarray, "T K"]) -> float:
+    """Share of the points present in the true frames that are missing in the generated ones, in [0, 1].
+
+    For bodies, whose points a detector of the caller's choice finds one by one: [FOMM]'s missing keypoint
+    rate. All frames and points of a clip count alike. Points found in the generated frame alone do not count.
+
+    Args:
+        found: which points the detector found in the generated frames, such as those above its threshold.
+        truth_found: which it found in the true frames.
+
+    Returns:
+        The share; NaN when no true frame has a point.
+
+    Raises:
+        ShapeError: the two are not boolean or not of one shape.
+
+    Example:
+        >>> truth = np.array([[True, True, False], [True, True, False]])
+        >>> missing_keypoint_rate(np.array([[True, False, False], [True, True, True]]), truth)
+        0.25
+    """
+    found, truth_found = np.asarray(found), np.asarray(truth_found)
+    same = found.shape == truth_found.shape and found.ndim == 2
+    if not same or found.dtype != bool or truth_found.dtype != bool:
+        raise ShapeError(
+            "found, truth_found: expected two (T, K) of bool, got "
+            f"{found.shape} of {found.dtype} and {truth_found.shape} of {truth_found.dtype}."
+        )
+    return float((~found)[truth_found].mean()) if truth_found.any() else float("nan")
 
 
 def temporal_jitter(points: Float[ndarray, "T L 2"], found: Bool[ndarray, " T"] | None = None) -> float:

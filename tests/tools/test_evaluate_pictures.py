@@ -1,0 +1,85 @@
+"""`headwarp evaluate` on clips without faces: what pictures alone tell, and why the rest is absent."""
+
+import sys
+
+import numpy as np
+import pytest
+from toy_frames import moving_frames
+
+from headwarp.geom.errors import HeadwarpError, NoFaceError
+from headwarp.tools import evaluate as tool
+from headwarp.tools.evaluate import Evaluate, describe, run
+from headwarp.tools.evaluation.pictures import OF_FACES
+from headwarp.training.data.media import write_image
+from headwarp.warping.checkpoints import save_checkpoint
+from headwarp.warping.keypoint_network import KeypointNetwork, fomm, tiny
+
+
+@pytest.fixture
+def clips(tmp_path):
+    """A clip as a folder of frames, one as a row of them."""
+    folder = tmp_path / "clips"
+    for number, frame in enumerate(moving_frames(8, size=(64, 64))):
+        write_image(folder / "walk" / f"{number:03d}.png", frame, provenance=None)
+    row = np.concatenate(moving_frames(4, size=(64, 64), seed=1), axis=1)
+    write_image(folder / "rows" / "run.png", row, provenance=None)
+    return folder
+
+
+@pytest.fixture
+def weights(tmp_path):
+    """An untrained small network."""
+    config = tiny(fomm(), width=4)
+    weights = {f"network.{key}": value for key, value in KeypointNetwork(config).state_dict().items()}
+    return save_checkpoint(tmp_path / "a.safetensors", weights, config=config, name="fomm")
+
+
+def test_pictures_are_measured_without_a_detector(clips, weights, monkeypatch):
+    monkeypatch.setitem(sys.modules, "mediapipe", None)  # importing it fails
+    config = Evaluate(clips=clips, animator=("fomm",), checkpoint=(weights,), faces=False, stride=3)
+    report = run(config)
+    assert report["ok"]
+    assert set(report["metrics"]) == {"copy", "fomm"}
+    assert {"l1", "psnr", "ssim"} == set(report["metrics"]["fomm"])
+    assert report["clips"]["walk"]["fomm"]["frames"] == 2
+    frames = moving_frames(8, size=(64, 64))
+    moved = [np.abs(frames[t].astype(float) - frames[0]).mean() / 255 for t in (3, 6)]
+    assert report["clips"]["walk"]["copy"]["l1"] == pytest.approx(np.mean(moved), abs=1e-5)
+    assert all(report["absent"][name] == "no face is sought in these clips" for name in OF_FACES)
+    assert (report["protocol"]["faces"], report["protocol"]["source"]) == (False, "first frame")
+    assert "no akd: no face is sought in these clips" in describe(report)
+
+
+def test_rows_of_frames_are_clips(clips):
+    report = run(Evaluate(clips=clips / "rows", animator=("copy",), faces=False, frames="0.5:1"))
+    assert report["clips"]["run"]["copy"]["frames"] == 2
+
+
+def test_where_no_clip_shows_a_face_pictures_are_measured_anyhow(clips, tmp_path, monkeypatch):
+    def none(*arguments, **named):
+        raise NoFaceError("walk: no face found")
+
+    monkeypatch.setattr(tool, "prepare_clip", none)
+    monkeypatch.setattr(tool, "clip_paths", lambda path: [path / "walk"])
+    assert run(Evaluate(clips=clips, animator=("copy",)))["protocol"]["faces"] is False
+    with pytest.raises(HeadwarpError, match=r"expected at least one clip that can .*: walk"):
+        run(Evaluate(clips=clips))
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"animator": ("geometry",)}, "--no-faces: geometry needs .*posed_vertices"),
+        ({"animator": ("copy",), "stride": 9}, "expected a frame to measure beside the first, got none of 8"),
+        ({"animator": ("copy",), "still_camera": True}, "--still-camera: says nothing with --no-faces"),
+        ({"animator": ("copy",), "against": "tps"}, "--against: expected one of copy"),
+    ],
+)
+def test_what_cannot_be_measured_is_told(clips, options, told):
+    with pytest.raises(HeadwarpError, match=told):
+        run(Evaluate(clips=clips, faces=False, **options))
+
+
+def test_pairs_need_faces(tmp_path):
+    with pytest.raises(HeadwarpError, match="--no-faces: belongs to --clips; leave it out"):
+        run(Evaluate(pairs=tmp_path / "list.csv", faces=False))
