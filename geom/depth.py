@@ -8,6 +8,7 @@ factor a picture, as nothing in single pictures says how large a head is.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -17,12 +18,17 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from .errors import HeadwarpError, ShapeError
+from .flow import pixel_grid
 from .nets.resnet import ResNet, ResNetConfig
 from .view_synthesis import back_project
 
 SCALES = 4
 STRIDE = 32
 """Sides of pictures are multiples of this."""
+NEAREST = 0.05
+"""Least depth of the relief mapping, as a share of the mean."""
+_DOME_RADII = (0.36, 0.45)  # x and y, in shares of the frame's sides
+_WINDOW = 0.2  # standard deviation, in shares of the frame's sides
 _LEVELS = (16, 32, 64, 128, 256)  # channels of the decoder where the encoder is 64 wide
 
 
@@ -33,13 +39,23 @@ class DepthConfig:
     Attributes:
         layers: of the encoder: 18 or 50.
         width: of the encoder's stem, 64 in the public networks; the decoder's channels go with it.
-        min_depth, max_depth: depth where disparity is 1 and 0; 0.1 and 100 in the public code.
+        mapping: what disparity stands for. ``"inverse"``: inverse depth between two bounds, as in the public
+            code. ``"relief"``: how far a point stands out of the mean surface, in widths of the frame at that
+            surface; depth follows with the focal length. A head looks nearly the same from far with a long
+            lens and from near with a short one: its relief is the same, its depth is not.
+        min_depth, max_depth: depth where disparity is 1 and 0; 0.1 and 100 in the public code; inverse only.
+        relief: from disparity 0 to 1, in frame widths; relief only.
+        dome: how far the middle of the frame stands out of its border before anything is learned, in frame
+            widths; relief only. Heads bulge: without it a hollow mask is as good a start.
     """
 
     layers: Literal[18, 50] = 18
     width: int = 64
+    mapping: Literal["inverse", "relief"] = "inverse"
     min_depth: float = 0.1
     max_depth: float = 100.0
+    relief: float = 1.0
+    dome: float = 0.3
 
 
 def tiny(config: DepthConfig | None = None, *, width: int = 16) -> DepthConfig:
@@ -63,6 +79,9 @@ class DepthNetwork(nn.Module):
         if not 0 < config.min_depth < config.max_depth:
             got = f"{config.min_depth} and {config.max_depth}"
             raise HeadwarpError(f"min_depth, max_depth: expected 0 < min_depth < max_depth, got {got}")
+        if not (config.relief > 0 and 0 <= config.dome < config.relief):
+            got = f"relief={config.relief}, dome={config.dome}"
+            raise HeadwarpError(f"DepthConfig: expected relief > 0 and dome in [0, relief), got {got}")
         self.encoder = ResNet(ResNetConfig(config.layers, width=config.width))
         self.decoder = _decoder(self.encoder.outputs, config.width)
 
@@ -90,18 +109,43 @@ class DepthNetwork(nn.Module):
                 values = torch.cat([values, features[level - 1]], dim=1)
             values = self.decoder[first + 1](values)
             if level < SCALES:
-                disparities.append(torch.sigmoid(self.decoder[2 * len(_LEVELS) + level](values)))
+                logits = self.decoder[2 * len(_LEVELS) + level](values)
+                disparities.append(torch.sigmoid(self._with_dome(logits)))
         return tuple(reversed(disparities))
+
+    def _with_dome(self, logits: Tensor) -> Tensor:
+        config = self.config
+        if config.mapping == "inverse" or config.dome == 0:
+            return logits
+        share = config.dome / config.relief
+        height = (
+            math.log((0.5 + share / 2) / (0.5 - share / 2)) * 2
+        )  # of a logit from half below to half above
+        grid = _centred(logits)
+        radii = grid.new_tensor(_DOME_RADII)[:, None, None]
+        dome = (1 - (grid / radii).square().sum(1, keepdim=True)).relu()
+        return logits + height * (dome.sqrt() - 0.5)
 
 
 def disparity_to_depth(
-    disparity: Float[Tensor, "B 1 H W"], config: DepthConfig | None = None
+    disparity: Float[Tensor, "B 1 H W"],
+    config: DepthConfig | None = None,
+    *,
+    focal: Float[Tensor, " B"] | None = None,
 ) -> Float[Tensor, "B 1 H W"]:
-    """Depth along the camera's axis: its inverse is linear in the disparity.
+    """Depth along the camera's axis.
 
     Args:
         disparity: in [0, 1].
-        config: whose range is meant.
+        config: whose mapping and range are meant.
+        focal: in widths of the frame, (B,); the mapping ``"relief"`` cannot do without.
+
+    Returns:
+        Inverse: its inverse is linear in the disparity. Relief: 1 at the mean surface of the frame's middle,
+        falling linearly as disparity grows, never below `NEAREST`.
+
+    Raises:
+        HeadwarpError: no focal length for relief.
 
     Example:
         >>> config = DepthConfig(min_depth=0.5, max_depth=2.0)
@@ -109,8 +153,33 @@ def disparity_to_depth(
         [2.0, 0.5]
     """
     config = config or DepthConfig()
-    low, high = 1 / config.max_depth, 1 / config.min_depth
-    return 1 / (low + (high - low) * disparity)
+    if config.mapping == "inverse":
+        low, high = 1 / config.max_depth, 1 / config.min_depth
+        return 1 / (low + (high - low) * disparity)
+    if focal is None or focal.shape != disparity.shape[:1]:
+        got = None if focal is None else tuple(focal.shape)
+        raise HeadwarpError(
+            f"disparity_to_depth: focal: expected ({len(disparity)},) frame widths for the relief mapping, "
+            f"got {got}; intrinsics of a pose network divided by the width say it"
+        )
+    window = middle_window(disparity)
+    mean = (disparity * window).sum((2, 3), keepdim=True)
+    relief = config.relief * (mean - disparity)
+    return (1 + relief / focal[:, None, None, None]).clamp_min(NEAREST)
+
+
+def middle_window(like: Float[Tensor, "B C H W"]) -> Float[Tensor, "1 1 H W"]:
+    """Weights that fall off from the middle of the frame, where heads are, of sum 1."""
+    grid = _centred(like)
+    weight = torch.exp(-grid.square().sum(1, keepdim=True) / (2 * _WINDOW**2))
+    return weight / weight.sum()
+
+
+def _centred(like: Tensor) -> Float[Tensor, "1 2 H W"]:
+    """x and y of pixel centres from the frame's middle, in shares of its sides."""
+    height, width = int(like.shape[2]), int(like.shape[3])
+    grid = pixel_grid((height, width), device=like.device, dtype=like.dtype)
+    return grid / grid.new_tensor([width, height])[:, None, None] - 0.5
 
 
 def point_cloud(

@@ -270,7 +270,7 @@ def describe(report: Mapping[str, Any]) -> str:
         lines.append(f"held out: {HeldOut(**report['final']).text}")
     if left_out := report["left_out"]:
         lines += [f"{len(left_out)} clips were left out", *_left_out(left_out)]
-    return "\n".join([*lines, f"animator: {report['animator']}"])
+    return "\n".join([*lines, f"{report['kind']}: {report['made']}"])
 
 
 def _left_out(reasons: Mapping[str, str]) -> list[str]:

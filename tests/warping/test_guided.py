@@ -127,9 +127,6 @@ class Seen:
         pose = torch.cat([torch.eye(3), torch.tensor([[3 / 80], [0.0], [0.0]])], 1)[None]
         return dataclasses.replace(driving, relative_pose=pose)
 
-    def referred(self, source, reference, driving, *, adapt_scale):
-        return dataclasses.replace(driving, relative_pose=torch.eye(3, 4)[None] * (2 if adapt_scale else 1))
-
 
 def test_an_observer_makes_what_pictures_tell():
     assert isinstance(Seen(), Observer)

@@ -1,4 +1,4 @@
-"""What a run writes: log, pictures, checkpoints, report, the finished animator."""
+"""What a run writes: log, pictures, checkpoints, report, the finished network."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from ... import __version__
-from ...warping.checkpoints import ANIMATOR_FILE, save_checkpoint
+from ...warping.checkpoints import ANIMATOR, save_checkpoint
 from ..data.atomic import write_json
 from ..data.batch import Batch
 from ..data.media import write_image
@@ -156,7 +156,16 @@ class Recorder:
 
     def _write_animator(self, done: Progress) -> None:
         name, config, module = self._machinery.recipe.checkpoint(self._machinery.shown)
-        save_checkpoint(self.output / ANIMATOR_FILE, module, config=config, name=name, step=done.step)
+        save_checkpoint(self._made, module, config=config, name=name, step=done.step, kind=self._kind)
+
+    @property
+    def _kind(self) -> str:
+        return getattr(self._machinery.recipe, "kind", ANIMATOR)
+
+    @property
+    def _made(self) -> Path:
+        """The file of what was trained, named for its kind."""
+        return self.output / f"{self._kind}.safetensors"
 
     def _report(self, done: Progress, clock: Clock, why: str, ok: bool) -> dict[str, Any]:
         recipe, lines = self._machinery.recipe, read_log(self.output / LOG)
@@ -180,7 +189,9 @@ class Recorder:
             "losses": next((line["losses"] for line in reversed(lines) if "losses" in line), {}),
             "held_out": held_out,
             "final": None,
-            "animator": str(self.output / ANIMATOR_FILE) if ok else None,
+            "kind": self._kind,
+            "made": str(self._made) if ok else None,
+            "animator": str(self._made) if ok and self._kind == ANIMATOR else None,
             "versions": {"headwarp": __version__, "torch": torch.__version__},
         }
 

@@ -77,7 +77,7 @@ def locked(folder: Path) -> Iterator[None]:
 def set_aside(folder: Path) -> Path | None:
     """Move an old run's files into ``before-N``; None where there is no run."""
     names = ["checkpoints", "log.jsonl", "tensorboard", "pictures", "nonfinite", "report.json"]
-    names += ["animator.safetensors"]
+    names += [path.name for path in folder.glob("*.safetensors")]
     old = [folder / name for name in names if (folder / name).exists()]
     if not old:
         return None

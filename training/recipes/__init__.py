@@ -38,6 +38,9 @@ class Recipe(Protocol):
         needs: what its batches are: ``geometry``, a `PairBatch` with posed meshes and layers; or ``frames``,
             a `FrameBatch` of clips without faces or fits.
         frames: of a sample: 2, source and driving; or 3, the previous, the target and the next.
+
+    A recipe that trains no animator says of what kind its checkpoint is, such as ``kind = "depth"``; the
+    file has that name.
     """
 
     name: str
@@ -71,7 +74,7 @@ class Recipe(Protocol):
         """
 
     def checkpoint(self, networks: Mapping[str, nn.Module]) -> tuple[str, Any, nn.Module]:
-        """Registered animator, its config and the module whose weights are its checkpoint."""
+        """Registered name (an animator's), its config and the module whose weights are its checkpoint."""
 
 
 @dataclass(frozen=True)

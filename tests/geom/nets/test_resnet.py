@@ -12,8 +12,7 @@ from headwarp.geom.nets.resnet import ResNet, ResNetConfig, widened_stem
 
 @pytest.mark.parametrize(("layers", "entries", "parameters"), [(18, 120, 11_176_512), (50, 318, 23_508_032)])
 def test_keys_and_sizes_are_torchvisions(layers, entries, parameters):
-    with torch.device("meta"):
-        network = ResNet(ResNetConfig(layers))
+    network = ResNet(ResNetConfig(layers))
     weights = network.state_dict()
     assert len(weights) == entries
     assert sum(p.numel() for p in network.parameters()) == parameters
