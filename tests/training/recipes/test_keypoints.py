@@ -9,6 +9,7 @@ from toy_mesh import texture
 
 from headwarp.geom.depth import DepthConfig, DepthNetwork
 from headwarp.geom.errors import HeadwarpError, ModelFileError
+from headwarp.geom.guidance import Driving, Source
 from headwarp.tools.recipes import with_changes
 from headwarp.training.data.frames.batch import FrameBatch
 from headwarp.training.engine.config import EngineConfig
@@ -17,6 +18,7 @@ from headwarp.training.engine.store import newest
 from headwarp.training.recipes import load_recipe, recipe_entry
 from headwarp.training.recipes._keypoint_networks import SIZES, read_depth
 from headwarp.training.recipes._keypoints import sized
+from headwarp.warping.animators import load_animator
 from headwarp.warping.checkpoints import load_checkpoint, save_checkpoint
 from headwarp.warping.keypoint_network import tiny
 
@@ -303,6 +305,20 @@ def test_training_starts_from_a_checkpoint(tmp_path):
     assert all(torch.equal(value, begun[key]) for key, value in module.state_dict().items())
     with pytest.raises(ModelFileError, match="expected a checkpoint of name 'dagan', got 'fomm'"):
         small("dagan/baseline", start=path).networks()
+
+
+def test_the_checkpoint_animates_as_the_generator_does(tmp_path):
+    recipe, batch = small("fomm/own"), frames(1)
+    _, networks = descended(recipe, 2)
+    name, config, module = recipe.checkpoint(networks)
+    path = save_checkpoint(tmp_path / "a.safetensors", module, config=config, name=name)
+    animator = load_animator("fomm", path)
+    networks["generator"].eval()
+    with torch.no_grad():
+        made = networks["generator"](batch.source, batch.driving).pair.image
+        cache = animator.encode([Source(image=batch.source)])
+        shown = animator.animate(cache, Driving(image=batch.driving)).image
+    torch.testing.assert_close(shown, made, rtol=0, atol=1e-5)
 
 
 def test_pictures_are_a_row_a_pair():
