@@ -77,7 +77,7 @@ def test_what_does_not_fit_is_refused(maps):
     depth, truth, counted = maps
     with pytest.raises(ShapeError, match="of one shape"):
         rank_correlation(depth[:2], truth, counted)
-    with pytest.raises(HeadwarpError, match="depth: expected depths above 0 where counted"):
+    with pytest.raises(HeadwarpError, match="depth: expected depths above 0 where they are counted"):
         scale_invariant_error(depth - 5, truth, counted)
     with pytest.raises(HeadwarpError, match="got none"):
         mean_depth_map([])
