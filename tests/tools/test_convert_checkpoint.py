@@ -57,7 +57,7 @@ def test_nothing_is_written_where_a_weight_is_missing(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("content", "output", "text"),
     [
-        ({"kp_detector": {}}, "out.safetensors", "in.pth: expected weights of the public code of"),
+        ({"kp_detector": {}}, "out.safetensors", "in.pth: expected one of: weights of the public code of"),
         (None, "out.safetensors", "in.pth: no such checkpoint"),
         ({}, "out.pth", "out.pth: expected a name that ends in .safetensors"),
     ],

@@ -29,8 +29,10 @@ from .kinds import (
     tensors_of,
 )
 
-_CLASSIFIER = (Drop(r"encoder\.fc\.(weight|bias)", "ImageNet's classifier, never called"),)
-_SIZES = ("height", "width", "use_stereo")
+_LEFT_OUT = (
+    Drop(r"encoder\.fc\.(weight|bias)", "ImageNet's classifier, never called"),
+    Drop(r"height|width|use_stereo", "of the training's pictures"),
+)
 
 
 @dataclass(frozen=True)
@@ -73,13 +75,13 @@ def import_depth(
     """
     _check(encoder, DEPTH_ENCODER, names[0])
     _check(decoder, DEPTH_DECODER, names[1])
-    layers, width = _resnet(tensors_of(encoder))
-    config = DepthConfig(layers=layers, width=width)
+    layers, stem = _resnet(tensors_of(encoder))
+    config = DepthConfig(layers=layers, width=stem)
     report, weights = _both(encoder, decoder, _expected(DepthNetwork, config), names)
-    notes = [f"its depth network is a ResNet-{layers} of width {width}"]
-    size = tuple(encoder.get(key) for key in _SIZES[:2])
-    if all(isinstance(side, int) for side in size):
-        notes.append(f"depth was trained on pictures of {size[1]} x {size[0]} px (width x height)")
+    notes = [f"its depth network is a ResNet-{layers} of width {stem}"]
+    height, width = encoder.get("height"), encoder.get("width")
+    if isinstance(height, int) and isinstance(width, int):
+        notes.append(f"depth was trained on pictures of {width} x {height} px (width x height)")
     return ImportedDepth(config, weights, report, tuple(notes))
 
 
@@ -125,24 +127,11 @@ def _both(
     expected: Mapping[str, Tensor],
     names: tuple[str, str],
 ) -> tuple[KeyReport, dict[str, Tensor]]:
-    """Report and weights of two files; sizes beside the encoder's tensors are dropped, others unexpected."""
-    reports, weights = [], {}
+    """Report and weights of two files."""
+    reports, weights = [], dict[str, Tensor]()
     for content, name, own in ((encoder, names[0], True), (decoder, names[1], False)):
-        tensors = {key: value for key, value in content.items() if isinstance(value, Tensor)}
         half = {key: value for key, value in expected.items() if key.startswith("encoder.") == own}
-        report, taken = match_keys(tensors, half, drops=_CLASSIFIER, optional=COUNTERS)
-        reports.append(prefixed(joined(report, _plain(content)), file=f"{name}: "))
+        report, taken = match_keys(content, half, drops=_LEFT_OUT, optional=COUNTERS)
+        reports.append(prefixed(report, file=f"{name}: "))
         weights |= taken
     return joined(*reports), weights
-
-
-def _plain(content: Mapping[str, Any]) -> KeyReport:
-    """The entries that are no tensors."""
-    rest = [key for key, value in content.items() if not isinstance(value, Tensor)]
-    return KeyReport(
-        loaded=(),
-        missing=(),
-        unexpected=tuple(key for key in rest if key not in _SIZES),
-        mismatched=(),
-        dropped=tuple((key, "of the training's pictures") for key in rest if key in _SIZES),
-    )

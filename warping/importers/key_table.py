@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -143,7 +144,7 @@ def module_prefix(keys: Iterable[str]) -> str:
 
 
 def match_keys(
-    tensors: Mapping[str, Tensor],
+    tensors: Mapping[str, Any],
     expected: Mapping[str, Tensor],
     *,
     renames: Sequence[Rename] = (),
@@ -152,11 +153,11 @@ def match_keys(
 ) -> tuple[KeyReport, dict[str, Tensor]]:
     """Bring a file's tensors to our keys.
 
-    A leading ``module.``, which data parallelism adds, is taken off every key if every key has it; inside a
-    name it stays.
+    A leading ``module.``, which data parallelism adds, is taken off every tensor's key if each has it; inside
+    a name it stays.
 
     Args:
-        tensors: of the file.
+        tensors: of the file; what is no tensor is dropped or unexpected.
         expected: ours, for names, shapes and types; tensors of device ``meta`` will do.
         renames: applied one after the other to every key that is not dropped.
         drops: keys to leave out, by the name without ``module.``.
@@ -170,7 +171,7 @@ def match_keys(
     """
     loaded, taken = [], {}
     unexpected, mismatched, dropped = [], [], []
-    prefix = module_prefix(tensors)
+    prefix = module_prefix(key for key, value in tensors.items() if isinstance(value, Tensor))
     for key, value in tensors.items():
         bare = key.removeprefix(prefix)
         reason = next((drop.reason for drop in drops if re.fullmatch(drop.pattern, bare)), None)
@@ -180,7 +181,7 @@ def match_keys(
         own = renamed(bare, renames)
         if own in taken:
             raise ModelFileError(f"{key}: a second key of the file for {own}; the file mixes two networks")
-        if own not in expected:
+        if own not in expected or not isinstance(value, Tensor):
             unexpected.append(key)
             continue
         problem = _unlike(value, expected[own])

@@ -97,7 +97,9 @@ def test_what_is_amiss_is_named():
 
 def test_files_without_counters_and_with_data_parallel_names():
     encoder, decoder = small_files()
-    encoder = {f"module.{k}": v for k, v in encoder.items() if "num_batches" not in k and k not in SIZES}
+    encoder = {
+        f"module.{k}": v for k, v in encoder.items() if "num_batches" not in k and k not in SIZES
+    } | SIZES
     imported = import_depth(encoder, {f"module.{k}": v for k, v in decoder.items()}, names=NAMES)
     assert imported.report.complete
     assert len(imported.report.supplied) == 20
