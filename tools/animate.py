@@ -3,42 +3,44 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
-from torch import Tensor
+import torch
 from tyro.conf import FlagCreatePairsOff, arg
 
-from ..flame.driving import Driven, Transfer, transfer_motion
+from ..flame.driving import Transfer
 from ..flame.model import HeadModel
-from ..flame.params import STATUS_NAMES, HeadFit
-from ..flame.posing import apply_pose
-from ..geom.crops import Crop, crop_image
 from ..geom.errors import HeadwarpError
-from ..training.data.portrait import Frame, Portrait, to_frame, to_image
+from ..training.data.portrait import Frame, to_frame
 from ..warping.animators import Animator
-from .drivers import Driver, open_driver
+from . import head_motion, picture_motion
+from .drivers import open_clip, open_driver
 from .heads import ready_head
+from .panels import panels
 from .performance import (
     CLIPS,
     PICTURES,
     Precision,
+    animated,
     check_device,
     check_output,
     check_window,
-    full_frames,
+    explained,
     inference_of,
     open_animator,
-    perform,
     progress,
     provenance_facts,
     provenance_of,
     windows,
 )
-from .portrait import as_frames, open_portrait
+from .picture_motion import takes_pictures
+from .stage import Stage
+
+Window = Literal["face", "whole"]
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,10 @@ class Animate:
     best_frame: int | None = None
     """Relative to this driving frame, from 0; the first one with a face where not given."""
     panels: bool = False
-    """Source, driver and result side by side."""
+    """Source, driver and result side by side; with fomm and dagan how the result came about too."""
+    window: Window | None = None
+    """face: the square around the head. whole: the centred square of whole pictures, no head is looked for;
+    the default of animators that look at pictures alone (fomm, dagan), and for them only."""
     full_frame: bool = False
     """Paste the window back into the whole photo; else the square window around the head is written."""
     size: int = 256
@@ -95,25 +100,6 @@ class Animate:
     """Say in the file, and in a JSON beside it, how it was made."""
 
 
-@dataclass(frozen=True)
-class Performance:
-    """Everything that is known before the first picture is made.
-
-    Attributes:
-        portraits: the sources; the first one is posed.
-        photo: the first source's whole picture.
-        driver: what drives.
-        fit: the first portrait's head in every driving frame, in its window.
-        driven: how the motion was transferred; None for a pose track.
-    """
-
-    portraits: tuple[Portrait, ...]
-    photo: Frame
-    driver: Driver
-    fit: HeadFit
-    driven: Driven | None
-
-
 def animate(
     source: Any,
     driving: Any,
@@ -123,6 +109,7 @@ def animate(
     head: str | Path | HeadModel | None = None,
     size: int = 256,
     face: int | None = None,
+    window: Window | None = None,
     device: str = "cpu",
 ) -> Iterator[Frame]:
     """One photo in every pose of a driver.
@@ -137,6 +124,8 @@ def animate(
         head: ``"builtin"``, a head file, a loaded model; None: ``$HEADWARP_HEAD``, else the built-in.
         size: side of the square window around the head.
         face: which face of the source by rank; None: the largest.
+        window: ``"face"``, the square around the head, or ``"whole"``, the centred square of whole pictures,
+            in which no head is looked for; None: whole for animators that look at pictures alone (`fomm`).
         device: where the animator works.
 
     Returns:
@@ -150,63 +139,15 @@ def animate(
     place = check_device(device)
     maker = open_animator(animator, device=place) if isinstance(animator, str) else animator
     check_window(maker, size, name=animator if isinstance(animator, str) else type(maker).__name__)
-    model = ready_head(head)
-    driver = open_driver(driving, model)
-    performance = prepare(source, driver, model, transfer=transfer, size=size, face=face)
-    return windows(performed(performance, maker, device=place))
-
-
-def prepare(
-    source: Any,
-    driver: Driver,
-    model: HeadModel,
-    *,
-    transfer: Transfer | None = None,
-    size: int = 256,
-    face: int | None = None,
-    landmarks: str | Path = "mediapipe",
-) -> Performance:
-    """Open the sources and bring the driver's motion into the first one's window.
-
-    Raises:
-        NoFaceError: a source has no face.
-        HeadwarpError: a reference frame or relative motion is asked of a pose track, which says itself what
-            it is.
-    """
-    items = list(source) if isinstance(source, (list, tuple)) else [source]
-    photo = next(iter(as_frames(items[0])))
-    opened = [photo, *items[1:]]
-    portraits = tuple(
-        open_portrait(item, head=model, size=size, landmarks=landmarks, face=face) for item in opened
-    )
-    own = portraits[0].fit
-    if driver.fit is not None:
-        driven = transfer_motion(model, own, driver.fit, transfer)
-        return Performance(portraits, photo, driver, driven.fit, driven)
-    transfer = transfer or Transfer()
-    if transfer.best_frame is not None or transfer.find_best_frame:
-        raise HeadwarpError(
-            "best frame: expected a driver with a head, got a pose track, which needs no reference"
-        )
-    poses = list(driver.poses or ())
-    if transfer.relative is not None:
-        poses = [replace(pose, relative=transfer.relative) for pose in poses]
-    return Performance(portraits, photo, driver, apply_pose(model, own, poses), None)
-
-
-def performed(performance: Performance, animator: Animator, *, device: Any = "cpu"):
-    """The animations of a performance, made as they are asked for."""
-    images = driver_windows(performance) if "image" in animator.needs_driving else None
-    return perform(performance.portraits, performance.fit, animator, device=device, images=images)
-
-
-def driver_windows(performance: Performance) -> Iterator[Tensor] | None:
-    """The driver's pictures in the window, ``(1, 3, S, S)``; None where it has none (a fit, a track)."""
-    if performance.driven is None or performance.driver.pictures is None:
-        return None
-    size = performance.fit.size[0]
-    crop: Crop = performance.driven.crop
-    return (crop_image(to_image(frame), crop, size) for frame in as_frames(performance.driver.pictures))
+    if _window(window, maker, name=str(animator)) == "whole":
+        motion = picture_motion.open_pictures(source, open_clip(driving), size=size, transfer=transfer)
+        stage = picture_motion.stage(motion, maker, device=place)
+    else:
+        model = ready_head(head)
+        driver = open_driver(driving, model)
+        performance = head_motion.prepare(source, driver, model, transfer=transfer, size=size, face=face)
+        stage = head_motion.stage(performance, maker, device=place)
+    return windows(animated(maker, stage.cache, stage.drivings()))
 
 
 def run(config: Animate) -> dict[str, Any]:
@@ -214,14 +155,14 @@ def run(config: Animate) -> dict[str, Any]:
 
     Returns:
         ``output``, ``frames``, ``fps``, ``width``, ``height``, ``relative``, ``reference_frame``, ``driver``
-        (frames ``detected``, ``interpolated``, ``missing``), ``animator``, ``audio``, ``provenance``,
-        ``seconds``.
+        (frames ``detected``, ``interpolated``, ``missing``; None where no head was looked for), ``window``,
+        ``animator``, ``audio``, ``provenance``, ``seconds``.
 
     Raises:
         HeadwarpError: contradictory options, or what `animate` raises.
     """
     began = time.perf_counter()
-    transfer = _transfer(config)
+    _transfer(config)
     if config.size < 16:
         raise HeadwarpError(f"--size: expected 16 pixels or more, got {config.size}")
     if config.panels and config.full_frame:
@@ -231,38 +172,27 @@ def run(config: Animate) -> dict[str, Any]:
     chosen = inference_of(compile=config.compile, precision=config.precision)
     animator = open_animator(config.animator, config.checkpoint, device=place, inference=chosen)
     check_window(animator, config.size, name=config.animator)
-    model = ready_head(config.head)
-    driver = open_driver(
-        config.driving, model, fps=config.fps, face=config.driving_face, landmarks=config.landmarks
-    )
-    performance = prepare(
-        list(config.source),
-        driver,
-        model,
-        transfer=transfer,
-        size=config.size,
-        face=config.face,
-        landmarks=config.landmarks,
-    )
-    count = performance.fit.frames
-    if config.output.suffix.lower() in PICTURES and count != 1:
-        raise HeadwarpError(f"--output: expected a clip (.mp4) for {count} frames, got {config.output.name}")
+    stage, head = _open(config, animator, place)
+    if config.output.suffix.lower() in PICTURES and stage.count != 1:
+        many = "several" if stage.count is None else str(stage.count)
+        raise HeadwarpError(f"--output: expected a clip (.mp4) for {many} frames, got {config.output.name}")
     prepared = time.perf_counter()
-    frames = _frames(config, performance, performed(performance, animator, device=place))
+    frames = _frames(config, stage, animator)
     provenance = (
         provenance_of(config.animator, inputs=[*config.source, config.driving]) if config.provenance else None
     )
-    height, width = _write(config.output, frames, performance, provenance)
+    count, height, width = _write(config.output, frames, stage, provenance)
     seconds = {"prepare": prepared - began, "animate": time.perf_counter() - prepared}
+    driver = stage.driver
     return {
         "output": str(config.output),
         "frames": count,
         "fps": float(driver.fps),
         "width": width,
         "height": height,
-        **_transfer_facts(performance),
+        **stage.facts,
         "animator": config.animator,
-        "head": model.model_id,
+        "head": head,
         "audio": driver.audio_from is not None and config.output.suffix.lower() in CLIPS,
         "provenance": provenance_facts(provenance),
         "seconds": {**seconds, "per_frame": seconds["animate"] / count},
@@ -292,22 +222,55 @@ def _transfer(config: Animate) -> Transfer:
     return Transfer(relative, config.adapt_scale, config.best_frame, config.find_best_frame)
 
 
-def _transfer_facts(performance: Performance) -> dict[str, Any]:
-    driven, fit = performance.driven, performance.driver.fit
-    if driven is None or fit is None:
-        poses = performance.driver.poses or ()
-        return {"relative": poses[0].relative, "reference_frame": None, "driver": None}
-    counts = {name: int((fit.status == number).sum()) for number, name in enumerate(STATUS_NAMES)}
-    return {"relative": driven.relative, "reference_frame": driven.reference, "driver": counts}
+def _window(asked: Window | None, animator: Animator, *, name: str) -> Window:
+    """The window that is animated.
+
+    Raises:
+        HeadwarpError: the whole picture is asked of an animator that looks at a head.
+    """
+    alone = takes_pictures(animator)
+    if asked == "whole" and not alone:
+        raise HeadwarpError(f"--window whole: {name} moves a head and looks for one; leave it out")
+    return asked or ("whole" if alone else "face")
 
 
-def _frames(config: Animate, performance: Performance, animations: Iterator[Any]) -> Iterator[Frame]:
+def _check_whole(config: Animate) -> None:
+    """Refuse options that are about heads where none is looked for."""
+    for option in ("head", "face", "driving_face"):
+        if getattr(config, option) is not None:
+            raise HeadwarpError(
+                f"--{option.replace('_', '-')}: {config.animator} looks at pictures alone and finds no head; "
+                "leave it out, or take --window face"
+            )
+
+
+def _open(config: Animate, animator: Animator, place: torch.device) -> tuple[Stage, str | None]:
+    """Source and driver together, and the head model's id where one was fitted."""
+    transfer = _transfer(config)
+    if _window(config.window, animator, name=config.animator) == "whole":
+        _check_whole(config)
+        motion = picture_motion.open_pictures(
+            config.source, open_clip(config.driving, fps=config.fps), size=config.size, transfer=transfer
+        )
+        return picture_motion.stage(motion, animator, device=place, landmarks=config.landmarks), None
+    model = ready_head(config.head)
+    driver = open_driver(
+        config.driving, model, fps=config.fps, face=config.driving_face, landmarks=config.landmarks
+    )
+    options = {"size": config.size, "face": config.face, "landmarks": config.landmarks}
+    performance = head_motion.prepare(list(config.source), driver, model, transfer=transfer, **options)
+    return head_motion.stage(performance, animator, device=place), model.model_id
+
+
+def _frames(config: Animate, stage: Stage, animator: Animator) -> Iterator[Frame]:
+    if config.panels and takes_pictures(animator):
+        return _explained(stage, animator)
+    animations = animated(animator, stage.cache, stage.drivings())
     if config.full_frame:
-        return full_frames(performance.photo, performance.portraits[0], animations)
+        return stage.pasted(animations)
     if not config.panels:
         return windows(animations)
-    source = to_frame(performance.portraits[0].image)
-    drivers = driver_windows(performance)
+    source, drivers = to_frame(stage.source), stage.pictures()
     if drivers is None:
         return (np.concatenate([source, frame], axis=1) for frame in windows(animations))
     return (
@@ -316,16 +279,26 @@ def _frames(config: Animate, performance: Performance, animations: Iterator[Any]
     )
 
 
-def _write(path: Path, frames: Iterable[Frame], performance: Performance, provenance: Any) -> tuple[int, int]:
-    """Write the clip or the one picture; returns height and width."""
+def _explained(stage: Stage, animator: Animator) -> Iterator[Frame]:
+    """Source, driver, result, and how it came about."""
+    maps = explained(animator, stage.cache, stage.drivings())
+    drivers = stage.pictures()
+    if drivers is None:
+        raise HeadwarpError("--panels: expected a driver with pictures; this one is a fit or a pose track")
+    return (panels(each, stage.source, driver) for driver, each in zip(drivers, maps, strict=False))
+
+
+def _write(path: Path, frames: Iterator[Frame], stage: Stage, provenance: Any) -> tuple[int, int, int]:
+    """Write the clip or the one picture; returns how many frames, their height and width."""
     from ..training.data.media import VideoWriter, write_image
 
     if path.suffix.lower() in PICTURES:
-        frame = next(iter(frames))
+        frame = next(frames)
         write_image(path, frame, provenance=provenance)
-        return frame.shape[0], frame.shape[1]
-    driver = performance.driver
+        return 1, *frame.shape[:2]
+    driver, count = stage.driver, 0
     with VideoWriter(path, driver.fps, audio_from=driver.audio_from, provenance=provenance) as writer:
-        for frame in progress(frames, performance.fit.frames, "animate"):
+        for frame in progress(frames, stage.count, "animate"):
             writer.write(frame)
-    return frame.shape[0], frame.shape[1]
+            count += 1
+    return count, *frame.shape[:2]

@@ -11,6 +11,7 @@ from typing import Any
 from ..flame.model import HeadModel
 from ..flame.params import HeadFit, Pose
 from ..flame.pose_track import read_pose_track
+from ..geom.errors import HeadwarpError
 from .faces import fit_frames
 from .performance import progress
 from .portrait import as_frames
@@ -70,6 +71,29 @@ def open_driver(
     frames = list(driving) if isinstance(driving, Iterator) else driving
     fit = fit_frames(as_frames(frames), model, landmarks=landmarks, face=face)
     return Driver(fit, None, frames, fps or DEFAULT_FPS)
+
+
+def open_clip(driving: Any, *, fps: float | None = None) -> Driver:
+    """A driver of which the pictures alone are looked at: a clip, a photo, a folder, or pictures.
+
+    Raises:
+        HeadwarpError: a fit or a pose track, which has none, or a file that cannot be read.
+    """
+    named = isinstance(driving, (str, Path))
+    written = named and Path(driving).suffix.lower() in (".npz", *TRACKS)
+    posed = isinstance(driving, Sequence) and driving and all(isinstance(item, Pose) for item in driving)
+    if written or posed or isinstance(driving, HeadFit):
+        what = f"{driving}, a fit or pose track" if named else "a fit or poses"
+        raise HeadwarpError(f"driving: expected pictures (a clip, photo or folder), got {what}")
+    if not named:
+        frames = list(driving) if isinstance(driving, Iterator) else driving
+        return Driver(None, None, frames, fps or DEFAULT_FPS)
+    from ..training.data.media import probe
+
+    path = Path(driving)
+    info = probe(path)
+    sound = path if info.has_audio and fps is None else None  # another rate would be out of step
+    return Driver(None, None, path, fps or info.fps or DEFAULT_FPS, sound)
 
 
 def _stored_fps(fit: HeadFit) -> Fraction:

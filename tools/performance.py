@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import repeat
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -15,6 +15,7 @@ from torch import Tensor
 from ..flame.params import HeadFit
 from ..geom.displacement import dilate
 from ..geom.errors import HeadwarpError
+from ..geom.guidance import Driving
 from ..training.data.portrait import Frame, Portrait, to_frame
 from ..training.data.provenance import COMPOSITE_WITH_TRAINED, ENHANCED, Provenance
 from ..warping.animators import Animation, Animator, frame_multiple, load_animator
@@ -128,30 +129,43 @@ def perform(
         device: where the animator works.
         images: the driving pictures in the window, ``(1, 3, S, S)`` each, for animators that look at them.
     """
-    device = torch.device(device)
-    ready(animator, device)
-    with torch.no_grad():
-        cache = animator.encode([on_device(portrait.source(), device) for portrait in portraits])
-    pictures: Iterable[Tensor | None] = repeat(None) if images is None else images
-    return (
-        _frame(portraits[0], fit, frame, animator, cache=cache, device=device, image=image)
-        for frame, image in zip(range(fit.frames), pictures, strict=False)
-    )
+    cache = encoded(portraits, animator, device=device)
+    return animated(animator, cache, drivings(portraits[0], fit, device=device, images=images))
 
 
 @torch.no_grad()
-def _frame(
+def encoded(portraits: Sequence[Portrait], animator: Animator, *, device: torch.device | str = "cpu") -> Any:
+    """The animator's cache of the portraits; the animator is made `ready`."""
+    device = torch.device(device)
+    return ready(animator, device).encode([on_device(portrait.source(), device) for portrait in portraits])
+
+
+@torch.no_grad()
+def drivings(
     portrait: Portrait,
     fit: HeadFit,
-    frame: int,
-    animator: Animator,
     *,
-    cache: Any,
-    device: torch.device,
-    image: Tensor | None,
-) -> Animation:
-    driving = portrait.driving(fit.select([frame]), image=image)
-    return animator.animate(cache, on_device(driving, device))
+    device: torch.device | str = "cpu",
+    images: Iterable[Tensor] | None = None,
+) -> Iterator[Driving]:
+    """What animators take, for every frame of a fit; arguments as in `perform`."""
+    pictures: Iterable[Tensor | None] = repeat(None) if images is None else images
+    for frame, image in zip(range(fit.frames), pictures, strict=False):
+        yield on_device(portrait.driving(fit.select([frame]), image=image), torch.device(device))
+
+
+@torch.no_grad()
+def animated(animator: Animator, cache: Any, driving: Iterable[Driving]) -> Iterator[Animation]:
+    """The picture of every driving frame, made as it is asked for."""
+    for each in driving:
+        yield animator.animate(cache, each)
+
+
+@torch.no_grad()
+def explained(animator: Animator, cache: Any, driving: Iterable[Driving]) -> Iterator[Mapping[str, Tensor]]:
+    """The animator's maps of every driving frame, made as they are asked for."""
+    for each in driving:
+        yield animator.explain(cache, each)
 
 
 def windows(animations: Iterable[Animation]) -> Iterator[Frame]:

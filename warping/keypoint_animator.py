@@ -121,7 +121,7 @@ class KeypointAnimator(nn.Module):
         """The source as the driving frame moves it. All of the picture counts: what the source does not show
         is made up where it belongs.
         """
-        made = self._made(cache, driving)
+        made = self._made(cache, self.keypoints(cache, driving))
         return Animation(image=made.image, flow=made.flow)
 
     def explain(self, cache: KeypointCache, driving: Driving) -> Mapping[str, Tensor]:
@@ -131,10 +131,11 @@ class KeypointAnimator(nn.Module):
             ``animated``; ``deformed``, the source warped by ``flow`` (pixels); ``occlusion``, 1 where the
             source shows what is needed; ``masks`` (K + 1, the background's first), ``sparse_flows``
             (2 (K + 1), pixels of their size) and ``sparse_deformed`` (3 (K + 1)), what each motion does
-            alone; ``keypoints_source`` and ``keypoints_driving``, a Gaussian a keypoint (K), the driver's as
-            they move the source.
+            alone; ``keypoints_source``, ``keypoints_driving`` (the driver's own) and ``keypoints_moved`` (as
+            they move the source), a Gaussian a keypoint (K).
         """
-        made = self._made(cache, driving)
+        found = self.keypoints(cache, driving)
+        made = self._made(cache, found)
         size = (made.masks.shape[2], made.masks.shape[3])
         motion = self.config.motion
         options = {"variance": motion.variance, "align_corners": motion.align_corners}
@@ -146,7 +147,8 @@ class KeypointAnimator(nn.Module):
             "sparse_flows": made.sparse_flows.flatten(1, 2),
             "sparse_deformed": made.sparse_deformed.flatten(1, 2).clamp(0, 1),
             "keypoints_source": keypoint_heat(made.keypoints_source, size, **options),
-            "keypoints_driving": keypoint_heat(made.keypoints_driving, size, **options),
+            "keypoints_driving": keypoint_heat(found, size, **options),
+            "keypoints_moved": keypoint_heat(made.keypoints_driving, size, **options),
         }
         return maps if made.occlusion is None else {**maps, "occlusion": made.occlusion}
 
@@ -154,9 +156,8 @@ class KeypointAnimator(nn.Module):
     def _runner(self) -> KeypointNetwork | CompiledKeypoints:
         return self.compiled or self.network
 
-    def _made(self, cache: KeypointCache, driving: Driving) -> KeypointOutput:
-        found, reference = self.keypoints(cache, driving), cache.reference
-        moved = dataclasses.replace(found, heatmaps=None)
+    def _made(self, cache: KeypointCache, found: Keypoints) -> KeypointOutput:
+        moved, reference = dataclasses.replace(found, heatmaps=None), cache.reference
         if reference is not None:
             own = cache.features.keypoints
             moved = relative_keypoints(

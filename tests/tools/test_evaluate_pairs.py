@@ -8,6 +8,7 @@ import pytest
 import torch
 from face_pictures import blank, moved, needs_mediapipe, portrait, sway
 from PIL import Image
+from toy_animators import loaded
 
 from headwarp.geom.errors import HeadwarpError, ModelFileError
 from headwarp.tools import cli
@@ -18,9 +19,13 @@ from headwarp.tools.evaluation.networks import Networks, load_networks
 from headwarp.tools.evaluation.pair_options import PairOptions, labels, open_list
 from headwarp.tools.evaluation.pairs import open_pair_driver, spread_runs
 from headwarp.tools.evaluation.report import report_of
+from headwarp.tools.portrait import open_portrait
 from headwarp.training.data.media import VideoWriter
 from headwarp.training.data.pair_lists import Found
+from headwarp.training.data.portrait import to_frame, to_image
 from headwarp.warping.animators import load_animator
+from headwarp.warping.checkpoints import save_checkpoint
+from headwarp.warping.keypoint_animator import KeypointAnimator
 
 
 def write_clip(path, frames):
@@ -177,6 +182,29 @@ def test_a_reference_picture_makes_one_driving_frame_relative(root, tmp_path):
     assert report["clips"]["a>id1#c.mp4/0000003"]["geometry"]["frames"] == 1
     same = run(dataclasses.replace(options, relative=False))  # two frames: relative by itself
     assert same["metrics"] == report["metrics"]
+
+
+@needs_mediapipe
+def test_an_animator_of_pictures_starts_from_the_reference_picture(root, tmp_path, monkeypatch):
+    """Of `fomm` relative motion starts from the window of the reference frame, absolute from none."""
+    animator, seen = loaded("fomm"), []
+    path = save_checkpoint(tmp_path / "f.safetensors", animator, config=animator.config, name="fomm")
+    refer = KeypointAnimator.refer
+
+    def watched(self, cache, driving):
+        seen.append(driving.image)
+        return refer(self, cache, driving, adapt_scale=False)
+
+    monkeypatch.setattr(KeypointAnimator, "refer", watched)
+    table = tmp_path / "p.csv"
+    frames = "frames/id1#c.mp4/0000003.png,frames/id1#c.mp4/0000000.png"
+    table.write_text(f"source,driving,best_frame\nphotos/a.png,{frames}\n")
+    options = Evaluate(pairs=table, root=root, animator=("fomm",), checkpoint=(path,), size=64)
+    report = run(dataclasses.replace(options, relative=True, absolute=True))
+    assert {"fomm relative", "fomm absolute"} < set(report["metrics"])
+    window = to_image(to_frame(open_portrait(portrait(), size=64).image))
+    assert [tuple(image.shape) for image in seen] == [(1, 3, 64, 64)]
+    assert (seen[0] - window).abs().mean() < 0.03
 
 
 @needs_mediapipe

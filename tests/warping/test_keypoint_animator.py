@@ -100,6 +100,7 @@ def test_maps():
         "sparse_deformed": (3 * (count + 1), *small),
         "keypoints_source": (count, *small),
         "keypoints_driving": (count, *small),
+        "keypoints_moved": (count, *small),
     }
     assert torch.equal(maps["animated"], animator.animate(cache, driving(MOVED)).image)
     torch.testing.assert_close(maps["masks"].sum(1), torch.ones(1, *small))

@@ -16,6 +16,7 @@ from ...flame.model import HeadModel
 from ...flame.params import DETECTED, HeadFit
 from ...flame.residual import ResidualField
 from ...geom.errors import HeadwarpError, NoFaceError
+from ...geom.guidance import Driving
 from ...training.data.camera_motion import CameraMotion
 from ...training.data.inputs import CLIPS
 from ...training.data.portrait import Portrait, portrait_of, to_image
@@ -71,6 +72,11 @@ class ClipTrial:
     def driver_size(self) -> tuple[float, float]:
         """Generated frames cover the clip's."""
         return self.fit.size
+
+    @property
+    def reference(self) -> Driving | None:
+        """Motion is absolute: the driver is the source."""
+        return None
 
     def steps(self) -> Iterator[Step]:
         """The measured frames, read as they are asked for."""

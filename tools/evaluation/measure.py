@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from ...flame.landmarks import MEDIAPIPE_68
 from ...flame.model import HeadModel
 from ...flame.params import HeadParams
 from ...flame.posing import head_pose
+from ...geom.guidance import Driving, Source
 from ...training.data.portrait import Frame, to_frame, to_image
 from ...training.metrics.head import aed_exp_l1, apd, aucon, aucon_active, prmse, unit_activations
 from ...training.metrics.identity import aed_id, aed_id_sq, csim
@@ -23,6 +25,7 @@ from ...training.metrics.image import l1, psnr, ssim
 from ...training.metrics.landmarks import akd, akd_l1, missing_face_rate, temporal_jitter, to_256
 from ...training.metrics.multiscale import ms_ssim, smallest_side
 from ...warping.animators import Animator
+from ...warping.keypoint_animator import KeypointAnimator
 from ..performance import on_device
 from .flows import motion_scores
 from .networks import Networks
@@ -90,7 +93,8 @@ class Outcome:
 def measure(trial: Trial, setting: Setting) -> Outcome:
     """Perform a trial by every animator and measure it."""
     source = on_device(trial.portrait.source(), setting.device)
-    caches = {name: animator.encode([source]) for name, animator in setting.animators.items()}
+    start = None if trial.reference is None else on_device(trial.reference, setting.device)
+    caches = {name: _begun(animator, source, start) for name, animator in setting.animators.items()}
     pictures: dict[str, list[dict[str, float]]] = {name: [] for name in caches}
     sights: dict[str, list[Sight]] = {name: [] for name in caches}
     drivers: list[Sight] = []
@@ -128,6 +132,14 @@ def measure(trial: Trial, setting: Setting) -> Outcome:
 
 def _places(place: Place | None) -> list[Place]:
     return [] if place is None else [place]
+
+
+def _begun(animator: Animator, source: Source, start: Driving | None) -> Any:
+    """The animator's cache; of one that looks at pictures alone, relative to a driving frame if given."""
+    cache = animator.encode([source])
+    if start is None or not isinstance(animator, KeypointAnimator):
+        return cache
+    return animator.refer(cache, start)
 
 
 def shown_steps(count: int, rows: int) -> set[int]:

@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
+from torch import Tensor
 
 from ...flame.driving import Driven, Transfer, transfer_motion
 from ...flame.model import HeadModel, landmark_points
 from ...flame.params import DETECTED, HeadFit
 from ...geom.crops import crop_image
 from ...geom.errors import HeadwarpError, MediaError, NoFaceError
+from ...geom.guidance import Driving
 from ...training.data.pair_lists import Found, Pair
 from ...training.data.portrait import Frame, Portrait, to_image
 from ..faces import find_face, fit_face
@@ -58,6 +60,7 @@ class PairTrial:
         driver: what drives.
         driven: the source's head in every driving frame.
         wants_pictures: whether an animator looks at the driver's pictures.
+        start: the driver's picture that relative motion starts from; None: absolute, or nobody looks.
     """
 
     portrait: Portrait
@@ -65,6 +68,7 @@ class PairTrial:
     driver: PairDriver
     driven: Driven
     wants_pictures: bool = False
+    start: Frame | None = None
 
     @property
     def truth(self) -> bool:
@@ -81,14 +85,20 @@ class PairTrial:
         """The square of the driver's frame that lies over the source's window."""
         return (self.driven.crop.side, self.driven.crop.side)
 
+    @property
+    def reference(self) -> Driving | None:
+        """The picture `start` in the window."""
+        return None if self.start is None else Driving(image=self._window(self.start))
+
+    def _window(self, frame: Frame) -> Tensor:
+        return crop_image(to_image(frame), self.driven.crop, self.driven.fit.size[0])
+
     def steps(self) -> Iterator[Step]:
         """The measured frames."""
         for row, t in enumerate(self.driver.times):
             frame = self.driver.frames[row]
             fit = self.driven.fit.select([t])
-            image = None
-            if self.wants_pictures:
-                image = crop_image(to_image(frame), self.driven.crop, fit.size[0])
+            image = self._window(frame) if self.wants_pictures else None
             driving = self.portrait.driving(fit, image=image)
             expected = (face_box(self.portrait, driving.posed_vertices), self.place)
             yield Step(t, driving, frame, self.driver.points[row], expected)
@@ -222,13 +232,20 @@ def _cross(pair: Pair, driver: PairDriver, options: PairOptions, setting: Settin
         transfer = Transfer(relative=relative, best_frame=_reference(pair) if relative else None)
         driven = transfer_motion(setting.model, portrait.fit, driver.fit, transfer)
         looks = any("image" in a.needs_driving for a in chosen.values())
-        trial = PairTrial(portrait, place, driver, driven, looks)
+        start = _driving_frame(pair, driven.reference) if driven.relative and looks else None
+        trial = PairTrial(portrait, place, driver, driven, looks, start)
         outcomes.append(measure(trial, dataclasses.replace(setting, animators=chosen)))
     scores = {name: values for outcome in outcomes for name, values in outcome.scores.items()}
     rows = [list(row) for row in outcomes[0].rows]
     for outcome in outcomes[1:]:
         rows = [[*row, *more[2:]] for row, more in zip(rows, outcome.rows, strict=True)]
     return Outcome(scores, outcomes[0].reference, rows)
+
+
+def _driving_frame(pair: Pair, number: int) -> Frame:
+    """One of the frames that `open_pair_driver` reads."""
+    before = () if pair.reference is None else _frames(pair.reference)
+    return next(itertools.islice(itertools.chain(before, _frames(pair.driving)), number, None))
 
 
 def _reference(pair: Pair) -> int | None:

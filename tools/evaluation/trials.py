@@ -58,6 +58,8 @@ class Trial(Protocol):
         truth: whether the driver's frames are what should be generated: same person, same window.
         count: of driving frames.
         driver_size: (H, W) in the driver's pixels of what a generated frame covers.
+        reference: for animators that look at the driver's pictures, the frame that relative motion starts
+            from; None: motion is absolute.
     """
 
     @property
@@ -74,6 +76,9 @@ class Trial(Protocol):
 
     @property
     def driver_size(self) -> tuple[float, float]: ...
+
+    @property
+    def reference(self) -> Driving | None: ...
 
     def steps(self) -> Iterator[Step]:
         """The driving frames, read as they are asked for."""

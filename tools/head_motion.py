@@ -1,0 +1,148 @@
+"""A head driven by a head: fits of both, motion carried over; what `animate` does in face windows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..flame.driving import Driven, Transfer, transfer_motion
+from ..flame.model import HeadModel
+from ..flame.params import STATUS_NAMES, HeadFit
+from ..flame.posing import apply_pose
+from ..geom.crops import Crop, crop_image
+from ..geom.errors import HeadwarpError
+from ..geom.guidance import Driving
+from ..training.data.portrait import Frame, Portrait, to_image
+from ..warping.animators import Animator
+from ..warping.keypoint_animator import KeypointAnimator
+from .drivers import Driver
+from .performance import drivings, encoded, full_frames, on_device
+from .portrait import as_frames, open_portrait
+from .stage import Stage
+
+
+@dataclass(frozen=True)
+class Performance:
+    """Everything that is known before the first picture is made.
+
+    Attributes:
+        portraits: the sources; the first one is posed.
+        photo: the first source's whole picture.
+        driver: what drives.
+        fit: the first portrait's head in every driving frame, in its window.
+        driven: how the motion was transferred; None for a pose track.
+        adapt_scale: of the transfer.
+    """
+
+    portraits: tuple[Portrait, ...]
+    photo: Frame
+    driver: Driver
+    fit: HeadFit
+    driven: Driven | None
+    adapt_scale: bool = True
+
+
+def prepare(
+    source: Any,
+    driver: Driver,
+    model: HeadModel,
+    *,
+    transfer: Transfer | None = None,
+    size: int = 256,
+    face: int | None = None,
+    landmarks: str | Path = "mediapipe",
+) -> Performance:
+    """Open the sources and bring the driver's motion into the first one's window.
+
+    Raises:
+        NoFaceError: a source has no face.
+        HeadwarpError: a reference frame or relative motion is asked of a pose track, which says itself what
+            it is.
+    """
+    items = list(source) if isinstance(source, (list, tuple)) else [source]
+    photo = next(iter(as_frames(items[0])))
+    opened = [photo, *items[1:]]
+    portraits = tuple(
+        open_portrait(item, head=model, size=size, landmarks=landmarks, face=face) for item in opened
+    )
+    own = portraits[0].fit
+    transfer = transfer or Transfer()
+    if driver.fit is not None:
+        driven = transfer_motion(model, own, driver.fit, transfer)
+        return Performance(portraits, photo, driver, driven.fit, driven, transfer.adapt_scale)
+    if transfer.best_frame is not None or transfer.find_best_frame:
+        raise HeadwarpError(
+            "best frame: expected a driver with a head, got a pose track, which needs no reference"
+        )
+    poses = list(driver.poses or ())
+    if transfer.relative is not None:
+        poses = [replace(pose, relative=transfer.relative) for pose in poses]
+    return Performance(portraits, photo, driver, apply_pose(model, own, poses), None)
+
+
+def stage(performance: Performance, animator: Animator, *, device: torch.device | str = "cpu") -> Stage:
+    """A performance with the sources encoded."""
+    cache = encoded(performance.portraits, animator, device=device)
+    driven = performance.driven
+    if isinstance(animator, KeypointAnimator) and driven is not None and driven.relative:
+        cache = _referred(performance, driven, animator, cache, device=device)
+    looks = "image" in animator.needs_driving
+    portrait = performance.portraits[0]
+
+    def each() -> Iterator[Driving]:
+        images = driver_windows(performance) if looks else None
+        return drivings(portrait, performance.fit, device=device, images=images)
+
+    return Stage(
+        source=portrait.image,
+        driver=performance.driver,
+        cache=cache,
+        count=performance.fit.frames,
+        drivings=each,
+        pictures=partial(driver_windows, performance),
+        pasted=partial(full_frames, performance.photo, portrait),
+        facts={**_facts(performance), "window": "face"},
+    )
+
+
+@torch.no_grad()
+def _referred(
+    performance: Performance,
+    driven: Driven,
+    animator: KeypointAnimator,
+    cache: Any,
+    *,
+    device: torch.device | str,
+) -> Any:
+    """The cache of an animator that looks at the driver, relative to the heads' reference frame."""
+    windows = driver_windows(performance)
+    if windows is None:
+        return cache  # the first frame says what is missing
+    window = next(islice(windows, driven.reference, None))
+    driving = on_device(Driving(image=window), torch.device(device))
+    return animator.refer(cache, driving, adapt_scale=performance.adapt_scale)
+
+
+def driver_windows(performance: Performance) -> Iterator[Tensor] | None:
+    """The driver's pictures in the window, ``(1, 3, S, S)``; None where it has none (a fit, a track)."""
+    if performance.driven is None or performance.driver.pictures is None:
+        return None
+    size = performance.fit.size[0]
+    crop: Crop = performance.driven.crop
+    return (crop_image(to_image(frame), crop, size) for frame in as_frames(performance.driver.pictures))
+
+
+def _facts(performance: Performance) -> dict[str, Any]:
+    driven, fit = performance.driven, performance.driver.fit
+    if driven is None or fit is None:
+        poses = performance.driver.poses or ()
+        return {"relative": poses[0].relative, "reference_frame": None, "driver": None}
+    counts = {name: int((fit.status == number).sum()) for number, name in enumerate(STATUS_NAMES)}
+    return {"relative": driven.relative, "reference_frame": driven.reference, "driver": counts}
