@@ -58,6 +58,7 @@ class PictureTrial:
 
     place = None
     truth = True
+    reference = None  # absolute: the driver is the source
 
     @property
     def count(self) -> int:
