@@ -190,19 +190,23 @@ def pose_of_keypoints(
 
 
 def affine_of_keypoints(
-    source: Float[Tensor, "#B K 2"],
-    driving: Float[Tensor, "B K 2"],
-    jacobians: Float[Tensor, "B K 2 2"] | None = None,
+    source: Float[Tensor, "#B K 2"], driving: Float[Tensor, "B K 2"]
 ) -> Float[Tensor, "B 2 2"]:
-    """The linear part of the picture's motion from the source to the driving frame, over all keypoints.
-
-    Args:
-        source, driving: keypoints in pixels.
-        jacobians: ``J_D J_S^-1`` (`geom.keypoints.jacobian_quotient`); their mean counts half.
+    """The linear part of the picture's motion from the source to the driving frame, by least squares over all
+    keypoints; in pixels.
     """
     one, two = (points - points.mean(1, keepdim=True) for points in (source, driving))
-    found = (torch.linalg.pinv(one, rtol=_FLAT) @ two).mT  # (B, 2, 2)
-    return found if jacobians is None else (found + jacobians.mean(1)) / 2
+    return (torch.linalg.pinv(one, rtol=_FLAT) @ two).mT  # (B, 2, 2)
+
+
+def affine_of_jacobians(jacobians: Float[Tensor, "B K 2 2"]) -> Float[Tensor, "B 2 2"]:
+    """The same from the keypoints' Jacobians alone: the median of each entry, as some lie on surfaces that
+    turn away.
+
+    Args:
+        jacobians: ``J_D J_S^-1``, see `geom.keypoints.jacobian_quotient`.
+    """
+    return jacobians.median(1).values
 
 
 def pose_of_affine(

@@ -31,6 +31,15 @@ class Observer(Protocol):
     def driving(self, source: Source, driving: Driving) -> Driving:
         """The driving frame with its fields; ``source`` is what `source` returned."""
 
+    def referred(self, source: Source, reference: Driving, driving: Driving, *, adapt_scale: bool) -> Driving:
+        """The driving frame as if the source had moved as the driver did since a reference frame.
+
+        Args:
+            source: what `source` returned.
+            reference, driving: what `driving` returned of the two frames.
+            adapt_scale: shifts are in sizes of what is driven; else in pixels.
+        """
+
 
 @dataclass(frozen=True)
 class GuidedSource:
@@ -40,11 +49,15 @@ class GuidedSource:
         source: with what the observer saw.
         state: of the geometry source.
         cache: of the animator.
+        reference: the driver's frame that corresponds to the source, for relative motion; None: absolute.
+        adapt_scale: of relative motion, see `Observer.referred`.
     """
 
     source: Source
     state: Any
     cache: Any
+    reference: Driving | None = None
+    adapt_scale: bool = True
 
 
 class GuidedAnimator(nn.Module):
@@ -109,10 +122,25 @@ class GuidedAnimator(nn.Module):
         state = self.geometry_source.prepare(source)
         return GuidedSource(source, state, self.animator.encode_guided([source]))
 
+    def refer(self, cache: GuidedSource, driving: Driving, *, adapt_scale: bool = True) -> GuidedSource:
+        """The source driven relative to a driving frame, see `keypoint_animator.KeypointAnimator.refer`.
+
+        Raises:
+            HeadwarpError: no observer: the caller gives the motion and makes it relative.
+        """
+        if self.observer is None:
+            raise HeadwarpError("refer: expected an observer of the driver's pictures, got none")
+        reference = self.observer.driving(cache.source, driving)
+        return dataclasses.replace(cache, reference=reference, adapt_scale=adapt_scale)
+
     def guided(self, cache: GuidedSource, driving: Driving) -> Driving:
         """The driving frame with its guidance."""
         if self.observer is not None:
             driving = self.observer.driving(cache.source, driving)
+            if cache.reference is not None:
+                driving = self.observer.referred(
+                    cache.source, cache.reference, driving, adapt_scale=cache.adapt_scale
+                )
         return dataclasses.replace(driving, guidance=self.geometry_source.guide(cache.state, driving))
 
     def animate(self, cache: GuidedSource, driving: Driving) -> Animation:

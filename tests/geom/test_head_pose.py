@@ -8,6 +8,7 @@ from headwarp.flame.posing import head_pose, project_head
 from headwarp.geom.cameras import MODEL_TO_CAMERA
 from headwarp.geom.errors import ShapeError
 from headwarp.geom.head_pose import (
+    affine_of_jacobians,
     affine_of_keypoints,
     angles_of,
     head_pivot,
@@ -95,8 +96,9 @@ def test_keypoints_alone_tell_the_roll_and_how_far_something_flat_tilted():
     torch.testing.assert_close(found[:, 2], angles[:, 2], **CLOSE)
     assert found[:, :2].isnan().all()  # what it cannot tell it does not make up
     torch.testing.assert_close(tilt_of_affine(affine[:4]), torch.tensor([0.0, 30, 30, 40]), rtol=0, atol=0.1)
-    same = affine_of_keypoints(flat[..., :2], driving, affine[:, None].expand(-1, 5, -1, -1))
-    torch.testing.assert_close(same, affine)
+    jacobians = affine[:, None].repeat(1, 5, 1, 1)
+    jacobians[:, 1] *= -7.0  # one that slipped
+    torch.testing.assert_close(affine_of_jacobians(jacobians), affine)
     assert pose_of_affine(affine[:1], torch.tensor([[0.0, 0.0, 170.0]]))[0, 2] == pytest.approx(
         -165, abs=1e-3
     )

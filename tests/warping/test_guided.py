@@ -13,7 +13,7 @@ from headwarp.geom.sources.codes import CodesSource
 from headwarp.geom.sources.depth import DepthSource
 from headwarp.geom.sources.keypoints import KeypointsSource
 from headwarp.geom.sources.mesh import MeshSource
-from headwarp.warping.animators import load_animator
+from headwarp.warping.animators import load_animator, registration
 from headwarp.warping.guided import GuidedAnimator, Observer
 from headwarp.warping.guided_layers import head_radius, with_guidance
 from headwarp.warping.inference import InferenceConfig, prepare_animator_
@@ -37,7 +37,8 @@ def driven(animator, shifts):
 
 
 def guided(name, kind):
-    return GuidedAnimator(load_animator(name), SOURCES[kind]())
+    """The network untrained, not the one that comes with the package."""
+    return GuidedAnimator(load_animator(name, config=registration(name).config()), SOURCES[kind]())
 
 
 @pytest.mark.parametrize(("name", "kind"), CASES)
@@ -126,6 +127,9 @@ class Seen:
         assert source.depth is not None
         pose = torch.cat([torch.eye(3), torch.tensor([[3 / 80], [0.0], [0.0]])], 1)[None]
         return dataclasses.replace(driving, relative_pose=pose)
+
+    def referred(self, source, reference, driving, *, adapt_scale):
+        return dataclasses.replace(driving, relative_pose=torch.eye(3, 4)[None] * (2 if adapt_scale else 1))
 
 
 def test_an_observer_makes_what_pictures_tell():

@@ -1,0 +1,230 @@
+"""What networks see in pictures, in pixels of the frame whatever size they see it in."""
+
+import pytest
+import torch
+
+from headwarp.geom.depth import DepthConfig
+from headwarp.geom.depth_pose import DepthPoseConfig, DepthPoseNetwork
+from headwarp.geom.errors import HeadwarpError, ModelFileError
+from headwarp.geom.guidance import Driving, Source
+from headwarp.geom.relative_pose import HeadPoseNetwork, PoseConfig
+from headwarp.geom.sources.depth import DepthSource
+from headwarp.geom.sources.keypoints import KeypointsSource
+from headwarp.geom.transforms import axis_angle_to_matrix
+from headwarp.warping.animators import load_animator, registration
+from headwarp.warping.checkpoints import save_checkpoint
+from headwarp.warping.guided import GuidedAnimator, Observer
+from headwarp.warping.guides import GuideConfig, load_guide
+from headwarp.warping.keypoint_network import KeypointNetwork, fomm, fomm_official, tiny
+from headwarp.warping.observers import (
+    DepthObserver,
+    KeypointsObserver,
+    load_depth_observer,
+    load_keypoints_observer,
+    seen_picture,
+)
+
+SIZE = (64, 96)
+
+
+def save_copy(folder):
+    """A checkpoint of another kind."""
+    return save_checkpoint(folder / "copy.safetensors", {}, config=registration("copy").config(), name="copy")
+
+
+def picture(seed=0, size=SIZE):
+    return torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture(scope="module", params=[fomm, fomm_official], ids=["own", "official"])
+def network(request):
+    torch.manual_seed(0)
+    made = KeypointNetwork(tiny(request.param())).eval()
+    for layer in (made.kp_detector.jacobian, made.generator.dense_motion_network.mask):
+        torch.nn.init.normal_(layer.weight, std=0.1)
+    return made
+
+
+def test_a_picture_is_shown_in_whole_multiples_of_the_asked_size():
+    same = picture()
+    assert seen_picture(same, None, 32) is same
+    assert seen_picture(picture(size=(70, 130)), None, 32).shape[2:] == (64, 128)
+    assert seen_picture(picture(size=(512, 256)), 256, 32).shape[2:] == (256, 128)
+    assert seen_picture(picture(size=(8, 200)), 64, 32).shape[2:] == (32, 64)
+
+
+def test_the_guidance_is_the_networks_own_motion(network):
+    observer = KeypointsObserver(network)
+    assert isinstance(observer, Observer)
+    source, driving = Source(image=picture(0)), Driving(image=picture(1))
+    seen = observer.source(source)
+    moved = observer.driving(seen, driving)
+    maker = KeypointsSource(dense_motion=observer.dense_motion)
+    made = maker.guide(maker.prepare(seen), moved)
+    with torch.no_grad():
+        direct = network(source.image, driving.image)
+    resampled = 2.0 if network.config.keypoints.align_corners else 1e-3  # the public code's whole frame lags
+    torch.testing.assert_close(made.flow, direct.flow, rtol=0, atol=resampled)
+    assert (made.known <= 1).all()
+    assert made.known.std() > 0
+
+
+def test_fields_that_are_given_are_left_alone(network):
+    observer = KeypointsObserver(network)
+    points = torch.zeros(1, 10, 2)
+    assert observer.source(Source(image=picture(), keypoints=points)).keypoints is points
+    assert observer.driving(Source(image=picture()), Driving(keypoints=points)).keypoints is points
+
+
+def test_another_size_of_frame_moves_the_same(network):
+    observer = KeypointsObserver(network, side=64)
+    large = torch.nn.functional.interpolate(picture(), scale_factor=4, mode="nearest")
+    small = observer.source(Source(image=torch.nn.functional.avg_pool2d(large, 4)))
+    seen = observer.source(Source(image=large))
+    scale = torch.tensor([large.shape[3] / SIZE[1], large.shape[2] / SIZE[0]])
+    torch.testing.assert_close(seen.keypoints, small.keypoints * scale, rtol=0.05, atol=2.0)
+
+
+def test_relative_motion_leaves_the_source_at_rest_in_the_reference_frame(network):
+    animator = GuidedAnimator(
+        load_animator("geometry"),
+        KeypointsSource(dense_motion=KeypointsObserver(network).dense_motion),
+        KeypointsObserver(network),
+    )
+    cache = animator.encode([Source(image=picture(0))])
+    absolute = animator.animate(cache, Driving(image=picture(1)))
+    relative = animator.refer(cache, Driving(image=picture(1)))
+    still = animator.animate(relative, Driving(image=picture(1)))
+    assert absolute.flow.abs().max() > 0.1
+    assert still.flow.abs().max() < 0.02
+    assert animator.animate(relative, Driving(image=picture(2))).flow.abs().max() > 0.1
+    with pytest.raises(HeadwarpError, match="refer: expected an observer"):
+        GuidedAnimator(load_animator("geometry"), KeypointsSource()).refer(cache, Driving(image=picture(1)))
+
+
+def test_a_network_is_loaded_from_an_animators_checkpoint(tmp_path):
+    config = tiny(fomm())
+    animator = registration("fomm").build(config)
+    file = save_checkpoint(tmp_path / "fomm.safetensors", animator, config=config, name="fomm")
+    observer = load_keypoints_observer(file, side=64)
+    for key, value in animator.network.state_dict().items():
+        assert torch.equal(observer.network.state_dict()[key], value)
+    assert not any(p.requires_grad for p in observer.parameters())
+    with pytest.raises(HeadwarpError, match=r"expected a network of keypoints \(fomm, dagan\), got .*'copy'"):
+        load_keypoints_observer(save_copy(tmp_path))
+
+
+# Depth
+
+
+def depth_network(form="head"):
+    torch.manual_seed(0)
+    mapping = "relief" if form == "head" else "inverse"
+    depth = DepthConfig(width=4, mapping=mapping)
+    network = DepthPoseNetwork(DepthPoseConfig(depth, PoseConfig(width=4, form=form))).eval()
+    for parameter in network.pose.net.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)  # so that pictures turn by different angles
+    return network
+
+
+@pytest.fixture(scope="module", params=["head", "pair"])
+def depth_observer(request):
+    return DepthObserver(depth_network(request.param))
+
+
+def test_depth_and_motion_are_the_networks_own(depth_observer):
+    assert isinstance(depth_observer, Observer)
+    source = depth_observer.source(Source(image=picture(0)))
+    driving = depth_observer.driving(source, Driving(image=picture(1)))
+    network = depth_observer.network
+    with torch.no_grad():
+        torch.testing.assert_close(source.depth, network.scene(picture(0)).depth)
+        pose = network.pose(torch.cat([picture(0), picture(1)], 1))
+    turn = axis_angle_to_matrix(pose.rotation)
+    torch.testing.assert_close(driving.relative_pose[:, :, :3], turn, rtol=0, atol=1e-5)
+    assert driving.relative_pose[0, :, :3].sub(torch.eye(3)).abs().max() > 1e-3
+    camera = depth_observer.camera(source)
+    if isinstance(network.pose, HeadPoseNetwork):  # a clip's camera does not zoom
+        torch.testing.assert_close(driving.intrinsics, camera)
+    else:
+        torch.testing.assert_close(driving.intrinsics, pose.intrinsics)
+    again = depth_observer.driving(source, Driving(image=picture(0)))
+    if isinstance(network.pose, HeadPoseNetwork):
+        torch.testing.assert_close(again.relative_pose, torch.eye(3, 4)[None], rtol=0, atol=1e-4)
+
+
+def test_depth_and_motion_that_are_given_stay(depth_observer):
+    depth, pose = torch.ones(1, 1, *SIZE), torch.eye(3, 4)[None]
+    source = Source(image=picture(), depth=depth)
+    assert depth_observer.source(source) is source
+    given = depth_observer.driving(source, Driving(relative_pose=pose))
+    assert given.relative_pose is pose
+    torch.testing.assert_close(given.intrinsics, depth_observer.camera(source))
+    whole = Driving(relative_pose=pose, intrinsics=given.intrinsics)
+    assert depth_observer.driving(source, whole) is whole
+
+
+def test_the_camera_is_in_pixels_of_the_frame_whatever_size_is_seen():
+    source = Source(image=picture(size=(192, 288)))
+    small = DepthObserver(depth_network(), side=96)
+    seen = Source(image=seen_picture(source.image, 96, 32))
+    torch.testing.assert_close(small.camera(source), small.camera(seen) * torch.tensor([3.0, 3, 1])[:, None])
+    assert small.source(source).depth.shape == (1, 1, 192, 288)
+
+
+def test_a_head_rests_in_its_drivers_reference_frame_and_turns_from_there():
+    observer = DepthObserver(depth_network())
+    animator = GuidedAnimator(load_animator("geometry"), DepthSource(), observer)
+    assert animator.needs_source == animator.needs_driving == ("image",)
+    cache = animator.encode([Source(image=picture(0))])
+    relative = animator.refer(cache, Driving(image=picture(1)))
+    assert animator.animate(relative, Driving(image=picture(1))).flow.abs().max() < 1e-2
+    turned = animator.guided(relative, Driving(image=picture(2)))
+    with torch.no_grad():
+        between = observer.network.pose(torch.cat([picture(1), picture(2)], 1))
+    turn = axis_angle_to_matrix(between.rotation)
+    torch.testing.assert_close(turned.relative_pose[:, :, :3], turn, rtol=0, atol=1e-5)
+
+
+def test_depth_networks_are_loaded_from_their_trainings_checkpoint(tmp_path):
+    network = depth_network()
+    file = save_checkpoint(
+        tmp_path / "depth.safetensors", network, config=network.config, name="depth", kind="depth"
+    )
+    observer = load_depth_observer(file, side=64)
+    for key, value in network.state_dict().items():
+        assert torch.equal(observer.network.state_dict()[key], value)
+    with pytest.raises(ModelFileError, match="expected a checkpoint of name 'depth', got 'copy'"):
+        load_depth_observer(save_copy(tmp_path))
+
+
+# Guides of training
+
+
+@pytest.mark.parametrize("kind", ["depth", "keypoints"])
+def test_pairs_are_guided_each_by_its_own_source(tmp_path, kind):
+    if kind == "depth":
+        network = depth_network()
+        file = save_checkpoint(tmp_path / "d.safetensors", network, config=network.config, name="depth")
+    else:
+        config = tiny(fomm())
+        animator = registration("fomm").build(config)
+        file = save_checkpoint(tmp_path / "k.safetensors", animator, config=config, name="fomm")
+    guide = load_guide(GuideConfig(kind, file, side=None))
+    sources, drivers = (torch.cat([picture(n), picture(n + 1)]) for n in (0, 4))
+    masks = torch.ones(2, 1, *SIZE)
+    both = guide.pairs(Source(image=sources, mask=masks), Driving(image=drivers))
+    assert both.flow.shape == (2, 2, *SIZE)
+    for n in range(2):
+        alone = guide.pairs(Source(image=sources[[n]], mask=masks[[n]]), Driving(image=drivers[[n]]))
+        torch.testing.assert_close(both.flow[[n]], alone.flow, rtol=0, atol=1e-3)
+        torch.testing.assert_close(both.known[[n]], alone.known, rtol=0, atol=1e-3)
+
+
+def test_a_guide_that_makes_no_sense_is_refused():
+    with pytest.raises(HeadwarpError, match="kind: expected one of depth, keypoints, got 'mesh'"):
+        GuideConfig("mesh")
+    with pytest.raises(HeadwarpError, match="side: expected 32 pixels or more, got 8"):
+        GuideConfig(side=8)
+    with pytest.raises(ModelFileError, match="no such checkpoint"):
+        load_guide(GuideConfig())

@@ -1,0 +1,102 @@
+"""Geometry sources with the trained networks that make what they read: `load_guide`, from checkpoints."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args
+
+import torch
+from torch import Tensor, nn
+
+from ..geom.errors import HeadwarpError
+from ..geom.guidance import Driving, GeometrySource, Guidance, Source
+from ..geom.sources.keypoints import KeypointsSource
+from .guided import Observer
+
+GuideKind = Literal["depth", "keypoints"]
+GUIDE_KINDS: tuple[str, ...] = get_args(GuideKind)
+Kept = TypeVar("Kept")
+
+
+@dataclass(frozen=True)
+class GuideConfig:
+    """What moves pictures in place of a mesh, and which trained network tells it.
+
+    Attributes:
+        kind: the geometry source.
+        checkpoint: of the network: of a training of `depth`; of `fomm`, `dagan` for ``keypoints``.
+        side: longer side in pixels of the pictures that it sees, best that of its training; None: as they
+            are.
+    """
+
+    kind: GuideKind = "depth"
+    checkpoint: Path = Path("depth.safetensors")
+    side: int | None = 256
+
+    def __post_init__(self) -> None:
+        if self.kind not in GUIDE_KINDS:
+            raise HeadwarpError(f"kind: expected one of {', '.join(GUIDE_KINDS)}, got {self.kind!r}")
+        if self.side is not None and self.side < 32:
+            raise HeadwarpError(f"side: expected 32 pixels or more, got {self.side}")
+
+
+class Guide(nn.Module):
+    """A geometry source and the observer that feeds it; nothing in it is trained.
+
+    Attributes:
+        source: the geometry source.
+        observer: makes what it reads of pictures.
+    """
+
+    def __init__(self, source: GeometrySource, observer: Observer) -> None:
+        super().__init__()
+        self.source, self.observer = source, observer
+        self.eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def pairs(self, source: Source, driving: Driving) -> Guidance:
+        """Guidance of a batch of pairs, a source of its own for each.
+
+        Args:
+            source: with ``image``, ``(B, 3, H, W)``, and ``mask`` where there is one.
+            driving: with ``image``.
+        """
+        seen = self.observer.source(source)
+        moved = self.observer.driving(seen, driving)
+        if isinstance(self.source, KeypointsSource):
+            return self.source.guide(self.source.prepare(seen), moved)
+        made = []
+        for row in range(moved.batch):
+            one, other = _row(seen, row), _row(moved, row)
+            made.append(self.source.guide(self.source.prepare(one), other))
+        parts = ("flow", "known", "visible")
+        return Guidance(**{name: torch.cat([getattr(g, name) for g in made]) for name in parts})
+
+
+def load_guide(config: GuideConfig) -> Guide:
+    """The guide of a config, its network loaded.
+
+    Raises:
+        ModelFileError: no such file, or none of ours.
+        HeadwarpError: a network of another kind.
+    """
+    from .observers import load_depth_observer, load_keypoints_observer
+
+    if config.kind == "depth":
+        from ..geom.sources.depth import DepthSource
+
+        return Guide(DepthSource(), load_depth_observer(config.checkpoint, side=config.side))
+    observer = load_keypoints_observer(config.checkpoint, side=config.side)
+    return Guide(KeypointsSource(dense_motion=observer.dense_motion), observer)
+
+
+def _row(observation: Kept, row: int) -> Kept:
+    """One of a batch of observations; what has a batch of one serves all."""
+    chosen: dict[str, Any] = {}
+    for field in dataclasses.fields(observation):  # type: ignore[arg-type]
+        value = getattr(observation, field.name)
+        if isinstance(value, Tensor) and field.name not in ("faces", "skull", "body", "cavity"):
+            chosen[field.name] = value if len(value) == 1 else value[[row]]
+    return dataclasses.replace(observation, **chosen)  # type: ignore[type-var]
