@@ -64,7 +64,7 @@ class Evaluate:
     per_pair: int = 24
     """Of pairs: driving frames, in runs of three neighbours spread over the clip."""
     size: int = 256
-    """Of pairs: side of the window in pixels."""
+    """Of pairs: side of the window in pixels; with --no-faces, of the frames' middle square."""
     still_camera: bool = False
     """Do not follow the background's motion."""
     faces: bool = True
@@ -161,7 +161,7 @@ def _evaluated(config: Evaluate, head: str | Path | HeadModel) -> dict[str, Any]
 def _check_unused(config: Evaluate) -> None:
     """Refuse options that the protocol does not read, rather than drop them."""
     if config.pairs is None:
-        unread, other = OF_PAIRS, "--pairs"
+        unread, other = OF_PAIRS[: None if config.faces else -1], "--pairs"  # the size counts without faces
     else:
         unread, other = OF_CLIPS if config.same_person else (*OF_CLIPS, "still_camera"), "--clips"
     for field in fields(config):
@@ -239,16 +239,18 @@ def _evaluate_pictures(config: Evaluate, setting: Setting) -> dict[str, Any]:
     """No face is sought: animators that take pictures alone, and what pictures alone tell."""
     setting = replace(setting, animators=picture_animators(setting.animators, names_of(config.animator)))
     check_against(config.against, list(setting.animators))
+    for name, animator in setting.animators.items():
+        check_window(animator, config.size, name=name)
     share = parse_share(config.frames)
     failed: dict[str, str] = {}
     outcomes: dict[str, Outcome] = {}
     for clip in progress(find_frame_clips(config.clips or Path(".")), "clip"):
         try:
-            trial = prepare_pictures(clip.path, stride=config.stride, share=share)
+            trial = prepare_pictures(clip.path, size=config.size, stride=config.stride, share=share)
             outcomes[clip.name] = measure(trial, setting)
         except (MediaError, ShapeError) as error:
             failed[clip.name] = f"{clip.name}: {str(error).removeprefix(f'{clip.name}: ')}"
-    facts = {"source": "first frame", "head": None, "faces": False}
+    facts = {"source": "first frame", "head": None, "faces": False, "size": config.size}
     return _clips_report(config, setting, outcomes, failed, facts)
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from ..flame.model import HeadModel
-from ..geom.errors import HeadwarpError
+from ..geom.errors import HeadwarpError, ModelFileError
 from ..training.data.atomic import atomic_path, write_json
 from ..training.data.inputs import PHOTOS
 from ..training.data.pairs.batch import PairBatch
@@ -181,7 +181,13 @@ def tuned_recipe(config: Tune, head: HeadModel) -> TunedRecipe:
     if config.checkpoint is None:
         plain = recipe_of(RecipeOptions("pwm/personal", config.model_size), head)
         return TunedRecipe(plain.config, None)
-    start = load_checkpoint(config.checkpoint, name="pwm", kind=ANIMATOR)
+    start = load_checkpoint(config.checkpoint, kind=ANIMATOR)
+    if start.name != "pwm":
+        raise ModelFileError(
+            f"{config.checkpoint}: expected a network of 'pwm', the only one that is tuned, got "
+            f"{start.name!r}; fomm and dagan go on with headwarp train {start.name} --data CLIP --set "
+            "start=FILE"
+        )
     network = config_from_json(PwmConfig, start.config)
     mode = MODES["official" if isinstance(network.network, ProgressiveConfig) else "personal"]
     gentle = dataclasses.replace(

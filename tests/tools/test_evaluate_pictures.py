@@ -36,7 +36,7 @@ def weights(tmp_path):
 
 def test_pictures_are_measured_without_a_detector(clips, weights, monkeypatch):
     monkeypatch.setitem(sys.modules, "mediapipe", None)  # importing it fails
-    config = Evaluate(clips=clips, animator=("fomm",), checkpoint=(weights,), faces=False, stride=3)
+    config = Evaluate(clips=clips, animator=("fomm",), checkpoint=(weights,), faces=False, stride=3, size=64)
     report = run(config)
     assert report["ok"]
     assert set(report["metrics"]) == {"copy", "fomm"}
@@ -53,6 +53,7 @@ def test_pictures_are_measured_without_a_detector(clips, weights, monkeypatch):
 def test_rows_of_frames_are_clips(clips):
     report = run(Evaluate(clips=clips / "rows", animator=("copy",), faces=False, frames="0.5:1"))
     assert report["clips"]["run"]["copy"]["frames"] == 2
+    assert report["protocol"]["size"] == 256
 
 
 def test_where_no_clip_shows_a_face_pictures_are_measured_anyhow(clips, tmp_path, monkeypatch):
@@ -72,12 +73,13 @@ def test_where_no_clip_shows_a_face_pictures_are_measured_anyhow(clips, tmp_path
         ({"animator": ("geometry",)}, "--no-faces: geometry needs .*posed_vertices"),
         ({"animator": ("copy",), "stride": 9}, "expected a frame to measure beside the first, got none of 8"),
         ({"animator": ("copy",), "still_camera": True}, "--still-camera: says nothing with --no-faces"),
+        ({"animator": ("copy",), "size": 63}, "size: expected an even number of pixels"),
         ({"animator": ("copy",), "against": "tps"}, "--against: expected one of copy"),
     ],
 )
 def test_what_cannot_be_measured_is_told(clips, options, told):
     with pytest.raises(HeadwarpError, match=told):
-        run(Evaluate(clips=clips, faces=False, **options))
+        run(Evaluate(**{"clips": clips, "faces": False, "size": 64, **options}))
 
 
 def test_pairs_need_faces(tmp_path):

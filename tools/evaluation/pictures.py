@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
 from ...geom.errors import HeadwarpError, MediaError
 from ...geom.guidance import Driving, Source
 from ...training.data.frames.clips import clip_pictures
+from ...training.data.frames.pack import FramePackConfig, squared
 from ...training.data.portrait import to_image
 from ...training.data.shares import frames_of_share
 from ...warping.animators import Animator
@@ -50,11 +50,13 @@ class PictureTrial:
         clip: a video, a folder of frames, or a picture of them side by side.
         portrait: the first frame.
         measured: the frames that are measured.
+        size: side of the frames' middle square as it is drawn.
     """
 
     clip: Path
     portrait: Picture
     measured: tuple[int, ...]
+    size: int
 
     place = None
     truth = True
@@ -74,16 +76,17 @@ class PictureTrial:
     def steps(self) -> Iterator[Step]:
         """The measured frames, read as they are asked for."""
         wanted = set(self.measured)
-        for time, frame in enumerate(clip_pictures(self.clip)):
+        for time, whole in enumerate(clip_pictures(self.clip)):
             if time in wanted:
+                frame = squared(whole, FramePackConfig(self.size))
                 yield Step(time, Driving(image=to_image(frame)), frame, None, ())
 
 
-def prepare_pictures(clip: Path, *, stride: int, share: tuple[float, float]) -> PictureTrial:
+def prepare_pictures(clip: Path, *, size: int, stride: int, share: tuple[float, float]) -> PictureTrial:
     """A clip, its first frame the source.
 
     Args:
-        clip: see `PictureTrial`.
+        clip, size: see `PictureTrial`.
         stride: every how many frames are measured.
         share: of the clip that is measured.
 
@@ -101,7 +104,8 @@ def prepare_pictures(clip: Path, *, stride: int, share: tuple[float, float]) -> 
             f"{clip.name}: expected a frame to measure beside the first, got none of {count}; take a longer "
             "clip, a smaller --stride or more --frames"
         )
-    return PictureTrial(clip, Picture(to_image(np.asarray(first))), measured)
+    picture = Picture(to_image(squared(first, FramePackConfig(size))))
+    return PictureTrial(clip, picture, measured, size)
 
 
 def picture_animators(animators: Mapping[str, Animator], asked: tuple[str, ...]) -> dict[str, Animator]:
