@@ -79,8 +79,9 @@ def curves(rows: Sequence[Row], *, title: str) -> Frame:
     for name, text in TITLES.items():
         series = {}
         for variant in dict.fromkeys(row.variant for row in rows):
-            own = [(row.step, getattr(row, name)) for row in rows if row.variant == variant]
-            series[variant] = np.interp(steps, *zip(*own, strict=True))
+            own = [row for row in rows if row.variant == variant]
+            values = np.array([getattr(row, name) for row in own])
+            series[variant] = np.interp(steps, np.array([row.step for row in own]), values)
         panels.append(Panel(text, series, limits=(0.0, None)))
     return draw_curves(panels, title)
 

@@ -32,12 +32,12 @@ from ...training.losses.equivariance import equivariance_value
 from ...training.losses.keypoint_distance import mean_pairwise_distance
 from ...training.recipes import recipe_entry
 from ...training.recipes._keypoint_training import KeypointTraining
-from ...training.recipes._keypoints import KeypointRecipe, sized
+from ...training.recipes._keypoints import sized
 from ...warping.keypoint_network import KeypointNetwork
 from ..frame_packs import FrameDataConfig, prepare_frames
 from ..frame_supply import FrameOptions, PackedFrames, held_out_frames
 from ..recipes import ModelSize, with_changes
-from .keypoint_figure import Row, keypoint_pictures, write_figure
+from .keypoint_figure import Frame, Row, keypoint_pictures, write_figure
 
 Variant = Literal["live", "published", "none"]
 CHANGES: dict[str, tuple[str, ...]] = {
@@ -108,7 +108,8 @@ def run(config: SpreadConfig) -> dict[str, Any]:
     sampling = FrameConfig(share=(0.0, SHARE))
     supply = PackedFrames(packs, FrameOptions(config.batch, seed=config.seed, sampling=sampling))
     rows: list[Row] = []
-    columns, seconds = {}, {}
+    columns: dict[str, list[Frame]] = {}
+    seconds: dict[str, float] = {}
     for variant in config.variants:
         began = time.perf_counter()
         network, found = trained(config, variant, supply, held)
@@ -142,7 +143,7 @@ def trained(
     """A network trained one way, and what was measured on the way."""
     entry = recipe_entry(config.recipe)
     changed = with_changes(sized(entry.config, config.model_size), (*config.set, *CHANGES[variant]))
-    recipe: KeypointRecipe = entry.build(dataclasses.replace(changed, learning_rate=config.learning_rate))
+    recipe = entry.build(dataclasses.replace(changed, learning_rate=config.learning_rate))
     seed_step(config.seed, 0, 0)
     networks = recipe.networks()
     generator = networks["generator"]
@@ -156,7 +157,7 @@ def trained(
         for turn in recipe.turns:
             for network in networks.values():
                 network.zero_grad(set_to_none=True)
-            sum(recipe.losses(turn, networks, batch, made).values()).backward()
+            torch.stack(list(recipe.losses(turn, networks, batch, made).values())).sum().backward()
             torch.nn.utils.clip_grad_norm_(networks[turn].parameters(), 1.0)
             set_rates(optimizers[turn].param_groups, rate_factor(engine, step, step / config.steps))
             optimizers[turn].step()

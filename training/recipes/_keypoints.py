@@ -194,7 +194,10 @@ class KeypointRecipe:
             detector = [p for p in network.network.kp_detector.parameters() if p.requires_grad]
         own = {id(parameter) for parameter in detector}
         rest = [p for p in network.parameters() if p.requires_grad and id(p) not in own]
-        groups = [{"params": rest}, {"params": detector, "lr": rate * self.config.detector_rate}]
+        groups: list[dict[str, Any]] = [
+            {"params": rest},
+            {"params": detector, "lr": rate * self.config.detector_rate},
+        ]
         return torch.optim.Adam([group for group in groups if group["params"]], rate, self.config.betas)
 
     def generate(self, networks: Mapping[str, nn.Module], batch: FrameBatch) -> Generated:
