@@ -365,11 +365,10 @@ class KeypointNetwork(nn.Module):
 
     def _depth_map(self, disparity: Tensor) -> Float[Tensor, "B 1 H W"]:
         """What keypoints and attention see of it."""
-        return (
-            disparity
-            if self.config.depth_map == "disparity"
-            else disparity_to_depth(disparity, self.config.depth)
-        )
+        if self.config.depth_map == "disparity":
+            return disparity
+        unit = disparity.new_ones(len(disparity))  # relief alone is known, no camera
+        return disparity_to_depth(disparity, self.config.depth, focal=unit)
 
     def _check(self, image: Tensor) -> None:
         check_picture(image, 3, self.config.multiple, "image")

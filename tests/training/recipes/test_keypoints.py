@@ -7,9 +7,11 @@ import pytest
 import torch
 from toy_mesh import texture
 
-from headwarp.geom.depth import DepthConfig, DepthNetwork
+from headwarp.geom.depth import DepthConfig
+from headwarp.geom.depth_pose import DepthPoseConfig, DepthPoseNetwork
 from headwarp.geom.errors import HeadwarpError, ModelFileError
 from headwarp.geom.guidance import Driving, Source
+from headwarp.geom.relative_pose import PoseConfig
 from headwarp.tools.recipes import with_changes
 from headwarp.training.data.frames.batch import FrameBatch
 from headwarp.training.engine.config import EngineConfig
@@ -24,16 +26,17 @@ from headwarp.warping.keypoint_network import tiny
 
 FOMM = ("fomm/own", "fomm/official", "fomm/official-adv", "fomm/paper")
 DAGAN = ("dagan/own", "dagan/official", "dagan/paper", "dagan/baseline")
-DEPTH = DepthConfig(width=8, max_depth=5.0)
+DEPTH = DepthConfig(width=8, mapping="relief")
 SHIFT = 4
 
 
 @pytest.fixture(scope="module")
 def depth(tmp_path_factory):
-    """A file of a depth network, as a training leaves it."""
+    """A file of a depth network, as its training leaves it."""
     torch.manual_seed(7)
     path = tmp_path_factory.mktemp("depth") / "depth.safetensors"
-    return save_checkpoint(path, DepthNetwork(DEPTH), config=DEPTH, name="depth", kind="depth")
+    config = DepthPoseConfig(DEPTH, PoseConfig(width=8))
+    return save_checkpoint(path, DepthPoseNetwork(config), config=config, name="depth", kind="depth")
 
 
 def frames(count=2, seed=0):
@@ -261,7 +264,7 @@ def test_every_row_of_table_4_is_a_setting_away(row, depth):
         return
     assert network.config.depth == DEPTH
     trained = load_checkpoint(depth).tensors
-    assert all(torch.equal(value, trained[key]) for key, value in network.depth.state_dict().items())
+    assert all(torch.equal(v, trained[f"depth.{key}"]) for key, v in network.depth.state_dict().items())
     with pytest.raises(HeadwarpError, match=r"need one that was trained before; name .* depth_weights=FILE"):
         small(name, changes=changes)
 
@@ -271,7 +274,7 @@ def test_the_depth_network_stays_as_it_came(depth):
     network = networks["generator"].train().network
     assert not any(module.training for module in network.depth.modules())
     trained = load_checkpoint(depth).tensors
-    assert all(torch.equal(value, trained[key]) for key, value in network.depth.state_dict().items())
+    assert all(torch.equal(v, trained[f"depth.{key}"]) for key, v in network.depth.state_dict().items())
 
 
 def test_depth_comes_from_an_animators_file_too(depth, tmp_path):
@@ -280,7 +283,8 @@ def test_depth_comes_from_an_animators_file_too(depth, tmp_path):
     path = save_checkpoint(tmp_path / "a.safetensors", module, config=config, name=name)
     config, weights = read_depth(path)
     assert config == DEPTH
-    assert all(torch.equal(value, weights[key]) for key, value in load_checkpoint(depth).tensors.items())
+    trained = load_checkpoint(depth).tensors
+    assert all(torch.equal(value, trained[f"depth.{key}"]) for key, value in weights.items())
 
 
 def test_files_without_a_depth_network_are_refused(tmp_path):
