@@ -17,6 +17,7 @@ from .depth import DepthConfig, DepthNetwork, disparity_to_depth
 from .errors import ShapeError
 from .relative_pose import HeadPose, HeadPoseNetwork, PoseConfig, RelativePose, build_pose
 from .transforms import axis_angle_to_matrix
+from .view_synthesis import intrinsics_matrix
 
 
 @dataclass(frozen=True)
@@ -95,10 +96,18 @@ class DepthPoseNetwork(nn.Module):
         before, after = _split(self.pose(pairs), len(frames))
         return Triplet(disparities, inverse(before), after)
 
-    def scene(self, image: Float[Tensor, "B 3 H W"]) -> Scene:
-        """Depth and intrinsics of single pictures; the pose network sees each as its own neighbour."""
+    def scene(self, image: Float[Tensor, "B 3 H W"], *, focal: Float[Tensor, " B"] | None = None) -> Scene:
+        """Depth and intrinsics of single pictures; the pose network sees each as its own neighbour.
+
+        Args:
+            image: RGB in [0, 1], sides multiples of 32.
+            focal: focal lengths in widths where they are known; None: what the pose network says.
+        """
         disparity = self.depth(image)[0]
         intrinsics = self.pose(torch.cat([image, image], dim=1)).intrinsics
+        if focal is not None:
+            lengths = (focal.to(image) * image.shape[3])[:, None].expand(-1, 2)
+            intrinsics = intrinsics_matrix(lengths, intrinsics[:, :2, 2])
         return Scene(disparity, depth_of(self.config, disparity, intrinsics), intrinsics)
 
     def _between_heads(self, network: HeadPoseNetwork, frames: Tensor) -> tuple[RelativePose, RelativePose]:

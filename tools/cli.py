@@ -32,6 +32,7 @@ COMMANDS: dict[str, str] = {
     "learn-head": "learn_head:LearnHead",
     "train": "train:Train",
     "tune": "tune:Tune",
+    "depth": "depth:Depth",
     "convert head": "convert_head:ConvertHead",
     "convert landmarks": "convert_landmarks:ConvertLandmarks",
     "convert fit": "convert_fit:ConvertFit",

@@ -12,8 +12,11 @@ from headwarp.geom.depth_pose import DepthPoseConfig, Triplet
 from headwarp.geom.relative_pose import PoseConfig, RelativePose
 from headwarp.geom.view_synthesis import intrinsics_matrix
 from headwarp.training.data.frames.batch import FrameBatch
+from headwarp.training.engine.config import EngineConfig
+from headwarp.training.engine.loop import train
 from headwarp.training.recipes import GENERATED, load_recipe, recipe_names
 from headwarp.training.recipes.depth import MODES, stretched
+from headwarp.warping.observers import load_depth_observer
 
 SIZE = 32
 
@@ -112,3 +115,19 @@ def test_own_networks_see_relief_and_heads():
     config = MODES["own"].network
     assert (config.depth.mapping, config.pose.form) == ("relief", "head")
     assert PoseConfig().form == "pair"
+
+
+def test_a_training_leaves_a_checkpoint_of_depth(tmp_path):
+    recipe = small("own", reductions=(4,))
+
+    def batches(first, *, rank, world):
+        while True:
+            yield moving(1)
+
+    config = EngineConfig(steps=2, ema=None, pictures_every=100, first_pictures=100)
+    report = train(recipe, batches, output=tmp_path, config=config, held_out=[moving(1)])
+    assert (report["kind"], report["animator"]) == ("depth", None)
+    assert report["made"] == str(tmp_path / "depth.safetensors")
+    assert report["final"]["l1"] > 0
+    observer = load_depth_observer(tmp_path / "depth.safetensors")
+    assert observer.network.config == recipe.config.network
