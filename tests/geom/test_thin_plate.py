@@ -84,10 +84,12 @@ def test_ours_by_hand():
     torch.testing.assert_close(spline.apply(where)[0, 3], expected)
 
 
-def test_ours_does_not_fold():
+def test_ours_does_not_fold_and_the_papers_variances_do():
     line = torch.linspace(-1, 1, 21)
     grid = torch.cartesian_prod(line, line)[None]
-    assert torch.linalg.det(seeded(500).jacobian(grid)).min() > 0
+    least = [torch.linalg.det(seeded(500, c).jacobian(grid)).amin(1) for c in (OURS, PAPER)]
+    assert least[0].min() > 0
+    assert (least[1] < 0).float().mean() > 0.5
 
 
 @pytest.mark.parametrize("config", [OURS, OFFICIAL, PAPER])

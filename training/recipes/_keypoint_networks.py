@@ -19,8 +19,8 @@ from ...warping.keypoint_network import KeypointNetworkConfig, tiny, with_attent
 
 SIZES = ("tiny", "small", "paper")
 DEPTH_WEIGHTS = (
-    "name the file of a trained one: --set depth_weights=FILE (headwarp train depth makes one, headwarp "
-    "convert checkpoint imports the public one); a frozen random network would tell nothing"
+    "name the file of a trained one: --set depth_weights=FILE (headwarp train depth makes one, and an "
+    "animator's checkpoint that looks at depth holds one); a frozen random network would tell nothing"
 )
 
 
