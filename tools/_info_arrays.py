@@ -15,6 +15,7 @@ from typing import IO, Any
 
 from ..flame._arrays import OBJECTS, header_bytes, npy_header
 from ..geom.errors import HeadwarpError, ModelFileError
+from ._info_weights import explain_weights
 
 MAX_PICKLE = 1 << 29  # bytes; a FLAME model has 53 million
 MAX_MEMBERS = 10_000
@@ -34,7 +35,7 @@ def explain_zip(path: Path) -> dict[str, Any]:
             if len(names) > MAX_MEMBERS:
                 raise HeadwarpError(f"{path}: expected at most {MAX_MEMBERS} arrays, got {len(names)}")
             if any(name.endswith("/data.pkl") or name == "data.pkl" for name in names):
-                return tracked(path)
+                return explain_weights(path) or tracked(path)
             arrays = {}
             for name in names:
                 with archive.open(name) as member:

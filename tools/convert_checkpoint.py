@@ -17,12 +17,13 @@ class ConvertCheckpoint:
     """Turn weights of other projects into a .safetensors of ours; their keys say whose they are.
 
     FOMM (vox-cpk.pth.tar and the like), DaGAN (its checkpoint with encoder.pth and depth.pth of its depth
-    network, which become one file), progressive warping (GDPW's PWM_*.pth). Strict: every weight is loaded,
-    or left out for a reason that is shown; otherwise nothing is written. Nothing inside the files is run.
+    network, which become one file), that depth network alone (with pose_encoder.pth and pose.pth),
+    progressive warping (GDPW's PWM_*.pth). Strict: every weight is loaded, or left out for a reason that is
+    shown; otherwise nothing is written. Nothing inside the files is run.
     """
 
     input: Positional[tuple[Path, ...]]
-    """The files of one animator, in any order."""
+    """The files of one animator or depth network, in any order."""
     output: Path
     """Name of the .safetensors to write."""
     sampling: Literal["trained", "corners", "centres"] = "trained"
@@ -44,16 +45,16 @@ def convert_checkpoint(
     """Read the files of another project key by key, and write one checkpoint of ours if nothing is amiss.
 
     Args:
-        sources: the files of one animator.
+        sources: the files of one animator or depth network.
         output: name of the ``.safetensors``.
         sampling: see `ConvertCheckpoint`.
 
     Returns:
-        ``ok`` (False: nothing was written), ``input`` (the animator's file), ``inputs`` (all), ``output``
-        (None if not written), ``name`` of the animator, ``config`` (of its network), ``step``, ``table`` (for
-        a person), ``loaded`` (key of our network -> key in the file), ``missing``, ``unexpected``,
-        ``mismatched`` (key -> expected and got), ``dropped`` (key -> reason), ``supplied`` (ours that the
-        file may lack), ``messages``.
+        ``ok`` (False: nothing was written), ``input`` (the file that it is about), ``inputs`` (all),
+        ``output`` (None if not written), ``name`` (an animator's, or depth), ``config`` (of its network),
+        ``step``, ``table`` (for a person), ``loaded`` (key of our network -> key in the file), ``missing``,
+        ``unexpected``, ``mismatched`` (key -> expected and got), ``dropped`` (key -> reason), ``supplied``
+        (ours that the file may lack), ``messages``.
 
     Raises:
         ModelFileError: a file is not of a kind that is known, or the files do not belong together.
@@ -71,14 +72,14 @@ def convert_checkpoint(
     written = None
     if report.complete:
         written = save_checkpoint(
-            output, made.weights, config=made.config, name=made.animator, step=made.step
+            output, made.weights, config=made.config, name=made.name, step=made.step, kind=made.kind
         )
     return {
         "ok": report.complete,
         "input": made.main,
         "inputs": [str(path) for path in paths],
         "output": None if written is None else str(written),
-        "name": made.animator,
+        "name": made.name,
         "config": asdict(made.network),
         "step": made.step,
         "table": report.table(),
@@ -109,6 +110,9 @@ def _size(name: str, config: Mapping[str, Any]) -> str:
     """What a network is, in a few words."""
     if name == "pwm":
         return f"guidance {config['guidance']}, {config['levels']} levels from {config['width']} channels"
+    if name == "depth":
+        depth, pose = config["depth"], config["pose"]
+        return f"ResNet-{depth['layers']} of width {depth['width']}, pose of ResNet-{pose['layers']}"
     keypoints, generator = config["keypoints"], config["generator"]
     attention = "" if config["attention"] == "none" else f", attention to {config['attention']}"
     return (

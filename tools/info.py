@@ -22,6 +22,7 @@ from ._info_arrays import (
 from ._info_meshes import explain_glb, explain_obj, explain_obj_folder, explain_other_mesh
 from ._info_packs import BLOCK, explain_safetensors, explain_tar, is_tar, safetensors_header
 from ._info_texts import explain_csv, explain_json
+from ._info_weights import OLD, explain_weights
 
 _PICKLES = (".pkl", ".pickle")
 _MESHES = (".ply", ".stl", ".off")
@@ -46,7 +47,7 @@ def run(config: Info) -> dict[str, Any]:
         ``region masks``, ``texture space``, ``arrays``; other trackers' by their titles; ``glTF``, ``OBJ
         mesh``, ``OBJ sequence``, ``PLY mesh`` and so on; ``ARKit blendshapes (Live Link Face)``, ``pose
         track``, ``CSV``; ``manifest of ..``, ``report of ..``, ``JSON``; ``tar shard``, ``checkpoint``,
-        ``safetensors``; ``photo``, ``video``.
+        ``safetensors``; other projects' checkpoints by their titles; ``photo``, ``video``.
 
     Raises:
         HeadwarpError: missing, damaged, or none of these kinds.
@@ -89,6 +90,8 @@ def _file(path: Path) -> dict[str, Any]:
     size = safetensors_header(head)
     if size is not None:
         return explain_safetensors(path, size)
+    if head.startswith(OLD):
+        return explain_weights(path) or explain_pickle(path)
     if head.startswith(b"\x80") or suffix in _PICKLES:
         return explain_pickle(path)
     if head.lstrip()[:1] in (b"{", b"["):

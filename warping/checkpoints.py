@@ -223,9 +223,20 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             header = _header(path, (file.metadata() or {}).get(HEADER))
             return header, {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
     except (SafetensorError, OSError) as error:
+        remedy = "; weights of other projects: headwarp convert checkpoint" if _of_torch(path) else ""
         raise ModelFileError(
             f"{path}: expected a checkpoint of headwarp (.safetensors), it does not read as one ({error})"
+            f"{remedy}"
         ) from error
+
+
+def _of_torch(path: Path) -> bool:
+    """Whether a file begins as those of ``torch.save`` do, new and old."""
+    try:
+        with path.open("rb") as file:
+            return file.read(4).startswith((b"PK\x03\x04", b"\x80\x02"))
+    except OSError:
+        return False
 
 
 def _header(path: Path, text: str | None) -> dict[str, Any]:

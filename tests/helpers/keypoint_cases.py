@@ -11,23 +11,26 @@ from dagan_file import (
     depth_aware_shapes,
     spade_shapes,
 )
-from depth_file import decoder_shapes, encoder_channels, resnet_shapes
+from depth_file import decoder_shapes, encoder_channels, pose_shapes, resnet_shapes
 from fomm_file import detector_shapes, discriminator_shapes, drawn, generator_shapes, motion_shapes
 from torch import Tensor
 
 HOURGLASS = {"width": 4, "cap": 24}
-"""Sizes of small hourglasses: one block wider than its limit."""
+"""Sizes of small hourglasses, which reach their limit."""
 
 
 def fomm_checkpoint(
-    *, adversarial: bool = False, count: int = 10, maps: int | None = None
+    *, adversarial: bool = False, count: int = 10, maps: int | None = None, width: int = 4
 ) -> dict[str, object]:
     """As `vox-cpk` or `vox-adv-cpk`, a sixteenth as wide."""
-    detector = detector_shapes(**HOURGLASS, count=count, maps=count if maps is None else maps)
-    motion = motion_shapes(**HOURGLASS, count=count)
+    hourglass = {"width": width, "cap": 6 * width}
+    detector = detector_shapes(**hourglass, count=count, maps=count if maps is None else maps)
+    motion = motion_shapes(**hourglass, count=count)
     heatmaps = count if adversarial else 0
     return {
-        "generator": drawn(generator_shapes(width=8, cap=24, bottleneck=2, motion=motion), seed=1),
+        "generator": drawn(
+            generator_shapes(width=2 * width, cap=6 * width, bottleneck=2, motion=motion), seed=1
+        ),
         "discriminator": drawn(
             discriminator_shapes(width=2, heatmaps=heatmaps, spectral=not adversarial), seed=2
         ),
@@ -64,6 +67,12 @@ def depth_files(layers: int = 18) -> tuple[dict[str, object], dict[str, Tensor]]
     decoder = decoder_shapes(encoder_channels(layers, width=8), (2, 4, 8, 16, 32))
     sizes = {"height": 256, "width": 192, "use_stereo": False}
     return {**drawn(encoder, seed=5), **sizes}, drawn(decoder, seed=6)
+
+
+def pose_files() -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """``pose_encoder.pth`` and ``pose.pth``, an eighth as wide."""
+    encoder = resnet_shapes(width=8, channels=6, classes=0)
+    return drawn(encoder, seed=7), drawn(pose_shapes(64, 32), seed=8)
 
 
 def smooth_pictures(count: int, size: tuple[int, int] = (128, 128)) -> Tensor:

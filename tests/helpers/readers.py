@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from flame_fits import flame_fit, flame_head
 from flame_schema import flame_arrays, write_flame_pickle, write_landmark_files
+from keypoint_cases import fomm_checkpoint
 from toy_fit import toy_fit, varied
 from toy_head import toy_head
 
@@ -22,6 +23,8 @@ from headwarp.flame.texture import load_texture
 from headwarp.geom.mesh import load_mesh, save_mesh
 from headwarp.warping.animators.copy import CopyConfig
 from headwarp.warping.checkpoints import load_checkpoint, save_checkpoint
+from headwarp.warping.importers.conversion import convert
+from headwarp.warping.importers.torch_files import read_torch_file
 
 
 @dataclass(frozen=True)
@@ -131,6 +134,18 @@ def _checkpoint(path: Path) -> None:
     save_checkpoint(path, {"weight": torch.ones(2, 2)}, config=CopyConfig(), name="copy")
 
 
+def _torch_checkpoint(path: Path, *, new: bool = True) -> None:
+    torch.save(fomm_checkpoint(width=2), path, _use_new_zipfile_serialization=new)
+
+
+def _old_torch_checkpoint(path: Path) -> None:
+    _torch_checkpoint(path, new=False)
+
+
+def _converted(path: Path) -> object:
+    return convert({path.name: read_torch_file(path)})
+
+
 HEAD_READERS = {
     "FLAME pickle of Python 2": Reader("old.pkl", _flame, load_head),
     "FLAME pickle of Python 3": Reader(
@@ -168,6 +183,8 @@ HEAD_READERS = {
     "texture": Reader("texture.npz", _texture, load_texture, packed=True),
     "OBJ of a head": Reader("neutral.obj", _obj, lambda path: read_mesh(read_text(path), path)),
     "checkpoint": Reader("a.safetensors", _checkpoint, load_checkpoint),
+    "checkpoint of torch": Reader("a.pth", _torch_checkpoint, _converted, packed=True),
+    "old checkpoint of torch": Reader("b.pth", _old_torch_checkpoint, _converted),
     "mesh obj": Reader("mesh.obj", _mesh, load_mesh),
     "mesh ply": Reader("mesh.ply", _mesh, load_mesh),
     "mesh glb": Reader("mesh.glb", _mesh, load_mesh),

@@ -6,11 +6,14 @@ import json
 
 import pytest
 import torch
+from depth_reference import disparities, encoder_levels
 from gdpw_file import generator
-from keypoint_cases import dagan_checkpoint, depth_files, fomm_checkpoint, smooth_pictures
+from keypoint_cases import dagan_checkpoint, depth_files, fomm_checkpoint, pose_files, smooth_pictures
 
+from headwarp.geom.depth_pose import DepthPoseConfig, DepthPoseNetwork
 from headwarp.geom.guidance import Driving, Source
 from headwarp.tools import cli
+from headwarp.warping._config_json import config_from_json
 from headwarp.warping.animators import animator_names, load_animator
 from headwarp.warping.checkpoints import load_checkpoint
 
@@ -83,6 +86,30 @@ def test_without_depth_nothing_is_written(tmp_path, capsys):
     assert json.loads((tmp_path / "r.json").read_text())["missing"] == ["depth.encoder", "depth.decoder"]
 
 
+def test_depth_and_pose_become_one_file(tmp_path, capsys):
+    encoder, decoder = depth_files()
+    pose_encoder, pose_decoder = pose_files()
+    files = saved(tmp_path, pose=pose_decoder, encoder=encoder, pose_encoder=pose_encoder, depth=decoder)
+    assert convert(tmp_path, files) == 0
+    assert "out.safetensors: depth, ResNet-18 of width 8, pose of ResNet-18" in capsys.readouterr().out
+    checkpoint = load_checkpoint(tmp_path / "out.safetensors", name="depth", kind="depth")
+    network = DepthPoseNetwork(config_from_json(DepthPoseConfig, checkpoint.config)).eval()
+    network.load_state_dict(checkpoint.tensors)
+    picture = smooth_pictures(1)
+    with torch.no_grad():
+        found = network.scene(picture)
+        expected = disparities(decoder, encoder_levels(encoder, picture))[0]
+    torch.testing.assert_close(found.disparity, expected, rtol=0, atol=1e-4)
+
+
+def test_depth_without_pose(tmp_path, capsys):
+    encoder, decoder = depth_files()
+    assert convert(tmp_path, saved(tmp_path, encoder=encoder, depth=decoder)) == 1
+    said = capsys.readouterr().out
+    assert "  missing pose.encoder\n  missing pose.decoder" in said
+    assert "give pose_encoder.pth and pose.pth" in said
+
+
 class Runs:
     """An object whose unpickling runs code."""
 
@@ -142,18 +169,15 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path, capsys):
             "encoder.pth: the encoder of a depth network (encoder.pth) is no part of a",
         ),
         (("fomm", "dagan"), (), "is no part of"),
-        (
-            ("encoder", "depth"),
-            (),
-            "expected a checkpoint of an animator (PWM, FOMM, DaGAN), got the encoder",
-        ),
+        (("depth",), (), "expected one of PWM, FOMM, DaGAN, depth encoder among the files, got the decoder"),
+        (("encoder", "depth"), ("--sampling", "centres"), "sampling: expected 'trained' for the encoder of"),
         (
             ("dagan", "encoder"),
             (),
             "encoder.pth: expected the decoder of a depth network (depth.pth) beside it",
         ),
         (("fomm", "again"), (), "again.pth: a second file with a checkpoint of [FOMM], after"),
-        (("gdpw",), ("--sampling", "corners"), "sampling: expected 'trained' for weights of [PWM]"),
+        (("gdpw",), ("--sampling", "corners"), "sampling: expected 'trained' for weights of the"),
     ],
 )
 def test_files_that_do_not_belong_together(tmp_path, capsys, stems, words, text):

@@ -18,6 +18,7 @@ from flame_fits import flame_fit, flame_head
 from flame_schema import write_landmark_files
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from keypoint_cases import depth_files, fomm_checkpoint
 from toy_fit import toy_fit, varied
 from toy_head import toy_head
 
@@ -210,6 +211,23 @@ def test_tar_shard(tmp_path):
         HeadwarpError, match=r"cut\.tar: not a sound tar: it is damaged or cut off at byte 1536"
     ):
         info(tmp_path / "cut.tar")
+
+
+@pytest.mark.parametrize("new", [True, False])
+def test_checkpoints_of_other_projects(tmp_path, new):
+    content = fomm_checkpoint(width=2)
+    path = tmp_path / "vox.pth.tar"
+    torch.save(content, path, _use_new_zipfile_serialization=new)
+    report = info(path)
+    assert report["kind"] == "a checkpoint of [FOMM]"
+    assert report["read_by"] == "headwarp convert checkpoint vox.pth.tar"
+    assert report["entries"].startswith("generator, discriminator, kp_detector")
+    networks = [content[part] for part in ("generator", "discriminator", "kp_detector")]
+    assert report["tensors"] == sum(map(len, networks))
+    assert report["parameters"] == sum(value.numel() for part in networks for value in part.values())
+    torch.save(depth_files()[1], path, _use_new_zipfile_serialization=new)
+    report = info(path)
+    assert (report["kind"], report["entries"]) == ("the decoder of a depth network (depth.pth)", None)
 
 
 def test_checkpoint_and_other_safetensors(tmp_path):

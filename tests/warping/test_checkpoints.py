@@ -247,6 +247,13 @@ def test_files_that_are_no_checkpoint(tmp_path):
         load_checkpoint(tmp_path / "plain")
 
 
+@pytest.mark.parametrize("new", [True, False])
+def test_files_of_other_projects_are_converted_first(tmp_path, new):
+    torch.save({"generator": {}}, tmp_path / "vox.pth", _use_new_zipfile_serialization=new)
+    with pytest.raises(ModelFileError, match="weights of other projects: headwarp convert checkpoint"):
+        load_checkpoint(tmp_path / "vox.pth")
+
+
 def test_a_truncated_file_is_refused(tmp_path):
     _, path = toy(tmp_path)
     path.write_bytes(path.read_bytes()[:-5])

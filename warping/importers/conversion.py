@@ -8,17 +8,42 @@ from typing import Any
 
 from torch import Tensor
 
+from ...geom.depth_pose import DepthPoseConfig
 from ...geom.errors import ModelFileError
+from ...geom.relative_pose import PoseConfig
+from ..checkpoints import ANIMATOR
 from .dagan import import_dagan
-from .depth import ImportedDepth, import_depth
+from .depth import ImportedDepth, ImportedPose, import_depth, import_pose
 from .fomm import import_fomm
 from .gdpw import import_gdpw
-from .key_table import KeyReport
+from .key_table import KeyReport, joined, prefixed
 from .keypoint_files import ImportedKeypoints, Sampling
-from .kinds import DAGAN, DEPTH_DECODER, DEPTH_ENCODER, FOMM, GDPW, TITLES, described, kind_of
+from .kinds import (
+    DAGAN,
+    DEPTH_DECODER,
+    DEPTH_ENCODER,
+    FOMM,
+    GDPW,
+    POSE_DECODER,
+    POSE_ENCODER,
+    TITLES,
+    described,
+    kind_of,
+)
 
-_COMPANIONS = {GDPW: (), FOMM: (), DAGAN: (DEPTH_ENCODER, DEPTH_DECODER)}
-"""An animator's file -> kinds of the files that may lie beside it."""
+DEPTH = "depth"
+"""Name and kind of a checkpoint with depth and pose networks, as ``headwarp train depth`` leaves it."""
+_COMPANIONS = {
+    GDPW: (),
+    FOMM: (),
+    DAGAN: (DEPTH_ENCODER, DEPTH_DECODER),
+    DEPTH_ENCODER: (DEPTH_DECODER, POSE_ENCODER, POSE_DECODER),
+}
+"""The file that a conversion is about -> kinds of the files that may lie beside it."""
+_NO_POSE = (
+    "its pose network is missing, which says motion and intrinsics: give pose_encoder.pth and pose.pth of "
+    "the same training beside it"
+)
 
 
 @dataclass(frozen=True)
@@ -26,17 +51,19 @@ class Conversion:
     """One checkpoint of ours, not yet written.
 
     Attributes:
-        animator: its registered name: ``pwm``, ``fomm`` or ``dagan``.
-        main: name of the file that holds it.
-        config: of the animator, for the checkpoint's header.
+        name: an animator's registered one, ``pwm``, ``fomm`` or ``dagan``, or `DEPTH`.
+        kind: of the checkpoint: ``animator`` or `DEPTH`.
+        main: name of the file that it is about.
+        config: for the checkpoint's header.
         network: config of its network.
-        weights: by the animator's keys; incomplete if the report is.
+        weights: by the keys of animator or network; incomplete if the report is.
         step: training steps done, 0 where no file says.
         report: on every key of every file.
         notes: what a person should know.
     """
 
-    animator: str
+    name: str
+    kind: str
     main: str
     config: Any
     network: Any
@@ -47,30 +74,35 @@ class Conversion:
 
 
 def convert(contents: Mapping[str, Mapping[str, Any]], *, sampling: Sampling = "trained") -> Conversion:
-    """Import an animator from its files.
+    """Import an animator, or depth and pose networks, from their files.
 
     Args:
         contents: name of a file, for messages -> its content (`torch_files.read_torch_file`).
         sampling: of the grids of keypoint animators.
 
     Raises:
-        ModelFileError: a file of no known kind, two of one kind, files that do not belong together, none that
-            holds an animator, or a sampling where no grid of corners is sampled.
+        ModelFileError: a file of no known kind, two of one kind, files that do not belong together, half of a
+            network, or a sampling where no grid of corners is sampled.
     """
     files = _by_kind(contents)
     main = next((kind for kind in _COMPANIONS if kind in files), None)
     if main is None:
+        found = " and ".join(TITLES[kind] for kind in files) or "none"
+        wanted = ", ".join(_COMPANIONS)
         raise ModelFileError(
-            f"{', '.join(contents)}: expected a checkpoint of an animator ({', '.join(_COMPANIONS)}), got "
-            f"{' and '.join(TITLES[kind] for kind in files) or 'no file'}"
+            f"{', '.join(contents) or 'input'}: expected one of {wanted} among the files, got {found}"
         )
     for kind, name in files.items():
         if kind != main and kind not in _COMPANIONS[main]:
             raise ModelFileError(f"{name}: {TITLES[kind]} is no part of {TITLES[main]}; leave it out")
     name = files[main]
     content = contents[name]
+    if main in (GDPW, DEPTH_ENCODER) and sampling != "trained":
+        raise ModelFileError(f"{name}: sampling: expected 'trained' for {TITLES[main]}, got {sampling!r}")
     if main == GDPW:
-        return _progressive(content, name, sampling)
+        return _progressive(content, name)
+    if main == DEPTH_ENCODER:
+        return _depth_and_pose(contents, files)
     if main == FOMM:
         return _keypoints("fomm", name, import_fomm(content, name=name, sampling=sampling))
     depth = _depth(contents, files)
@@ -91,12 +123,11 @@ def _by_kind(contents: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     return files
 
 
-def _progressive(content: Mapping[str, Any], name: str, sampling: Sampling) -> Conversion:
-    if sampling != "trained":
-        raise ModelFileError(f"{name}: sampling: expected 'trained' for weights of [PWM], got {sampling!r}")
+def _progressive(content: Mapping[str, Any], name: str) -> Conversion:
     imported = import_gdpw(content, name=name)
     return Conversion(
-        animator="pwm",
+        name="pwm",
+        kind=ANIMATOR,
         main=name,
         config=imported.animator_config(),
         network=imported.config,
@@ -109,7 +140,8 @@ def _progressive(content: Mapping[str, Any], name: str, sampling: Sampling) -> C
 
 def _keypoints(animator: str, name: str, imported: ImportedKeypoints) -> Conversion:
     return Conversion(
-        animator=animator,
+        name=animator,
+        kind=ANIMATOR,
         main=name,
         config=imported.config,
         network=imported.config,
@@ -120,13 +152,51 @@ def _keypoints(animator: str, name: str, imported: ImportedKeypoints) -> Convers
     )
 
 
+def _depth_and_pose(contents: Mapping[str, Mapping[str, Any]], files: Mapping[str, str]) -> Conversion:
+    depth = _depth(contents, files)
+    assert depth is not None  # its encoder is what brought us here
+    pose = _pose(contents, files)
+    reports = [prefixed(depth.report, own="depth.")]
+    weights = {f"depth.{key}": value for key, value in depth.weights.items()}
+    notes = depth.notes
+    if pose is None:
+        reports.append(KeyReport((), ("pose.encoder", "pose.decoder"), (), (), ()))
+        notes = (*notes, _NO_POSE)
+    else:
+        reports.append(prefixed(pose.report, own="pose."))
+        weights |= {f"pose.{key}": value for key, value in pose.weights.items()}
+    config = DepthPoseConfig(depth.config, PoseConfig(form="official") if pose is None else pose.config)
+    return Conversion(
+        name=DEPTH,
+        kind=DEPTH,
+        main=files[DEPTH_ENCODER],
+        config=config,
+        network=config,
+        weights=weights,
+        step=0,
+        report=joined(*reports),
+        notes=notes,
+    )
+
+
 def _depth(contents: Mapping[str, Mapping[str, Any]], files: Mapping[str, str]) -> ImportedDepth | None:
     """The depth network of its two files; None where there is neither."""
-    names = [files.get(kind) for kind in (DEPTH_ENCODER, DEPTH_DECODER)]
-    encoder, decoder = names
-    if encoder is None and decoder is None:
+    names = _pair(files, DEPTH_ENCODER, DEPTH_DECODER)
+    return None if names is None else import_depth(contents[names[0]], contents[names[1]], names=names)
+
+
+def _pose(contents: Mapping[str, Mapping[str, Any]], files: Mapping[str, str]) -> ImportedPose | None:
+    """The pose network of its two files; None where there is neither."""
+    names = _pair(files, POSE_ENCODER, POSE_DECODER)
+    return None if names is None else import_pose(contents[names[0]], contents[names[1]], names=names)
+
+
+def _pair(files: Mapping[str, str], encoder: str, decoder: str) -> tuple[str, str] | None:
+    """Names of a network's two files; None where there is neither."""
+    first, second = files.get(encoder), files.get(decoder)
+    if first is None and second is None:
         return None
-    if encoder is None or decoder is None:
-        lacking = DEPTH_ENCODER if encoder is None else DEPTH_DECODER
-        raise ModelFileError(f"{encoder or decoder}: expected {TITLES[lacking]} beside it; give both files")
-    return import_depth(contents[encoder], contents[decoder], names=(encoder, decoder))
+    if first is None or second is None:
+        lacking = encoder if first is None else decoder
+        raise ModelFileError(f"{first or second}: expected {TITLES[lacking]} beside it; give both files")
+    return first, second

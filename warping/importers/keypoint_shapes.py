@@ -143,9 +143,9 @@ def _convolution(tensors: Mapping[str, Tensor], key: str, name: str) -> tuple[in
 
 
 def _count(tensors: Mapping[str, Tensor], stem: str, prefix: str = "") -> int:
-    """How many parts a list of modules has: one more than its highest number."""
+    """How many parts a list of modules has. Not its highest number plus one, which a name can make any."""
     pattern = re.compile(rf"{re.escape(stem)}\.{prefix}(\d+)\.")
-    return max((int(match[1]) + 1 for key in tensors if (match := pattern.match(key))), default=0)
+    return len({match[1] for key in tensors if (match := pattern.match(key))})
 
 
 def _hourglass(tensors: Mapping[str, Tensor], stem: str, name: str) -> HourglassConfig:

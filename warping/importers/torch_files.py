@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
+import struct
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +22,7 @@ def read_torch_file(path: str | Path) -> dict[str, Any]:
 
     Raises:
         ModelFileError: missing, damaged, no file of ``torch.save``, with objects in it that would need code
-            to run, or not a mapping with texts as keys.
+            to run or that are larger than the file, or not a mapping with texts as keys.
     """
     path = Path(path)
     if not path.is_file():
@@ -30,8 +33,13 @@ def read_torch_file(path: str | Path) -> dict[str, Any]:
                 f"{path}: expected a checkpoint of torch.save, got a .safetensors; "
                 "`headwarp info` says what it holds"
             )
+    _check_archive(path)
     try:
-        content = torch.load(os.fspath(path), map_location="cpu", weights_only=True)
+        if zipfile.is_zipfile(path):
+            content = torch.load(os.fspath(path), map_location="cpu", weights_only=True)
+        else:
+            with _Bounded(io.FileIO(path)) as file:
+                content = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         reason = str(error).split("\n", maxsplit=1)[0]
         raise ModelFileError(
@@ -43,6 +51,7 @@ def read_torch_file(path: str | Path) -> dict[str, Any]:
             f"{path}: expected a checkpoint of torch.save, it does not read as one "
             f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}); fetch it again"
         ) from error
+    _check_sizes(path, content)
     if not isinstance(content, Mapping) or not all(isinstance(key, str) for key in content):
         raise ModelFileError(f"{path}: expected a mapping with names as keys, got {type(content).__name__}")
     return dict(content)
@@ -55,3 +64,44 @@ def state_dict(content: object) -> dict[str, Tensor] | None:
     if not all(isinstance(key, str) and isinstance(value, Tensor) for key, value in content.items()):
         return None
     return dict(content)
+
+
+class _Bounded(io.BufferedReader):
+    """A file of the old format that is never asked for more than it has: a length in it can say any size."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > io.DEFAULT_BUFFER_SIZE:
+            size = min(size, max(0, os.fstat(self.fileno()).st_size - self.tell()))
+        return super().read(size)
+
+
+def _check_archive(path: Path) -> None:
+    """``torch.save`` keeps its records as they are: its archives hold no more than their own size."""
+    size = path.stat().st_size
+    try:
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(member.file_size for member in archive.infolist())
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile, struct.error):
+        return  # no archive, or a damaged one: torch's reader says so
+    if unpacked > size:
+        raise ModelFileError(
+            f"{path}: expected records as torch.save keeps them, got a compressed archive: {unpacked} bytes "
+            f"out of {size}"
+        )
+
+
+def _check_sizes(path: Path, content: object) -> None:
+    """No tensor is larger than the file: a view of few numbers can say any size."""
+    size = path.stat().st_size
+    waiting = [content]
+    while waiting:
+        found = waiting.pop()
+        if isinstance(found, Mapping):
+            waiting.extend(found.values())
+        elif isinstance(found, list | tuple):
+            waiting.extend(found)
+        elif isinstance(found, Tensor) and found.numel() * found.element_size() > size:
+            raise ModelFileError(
+                f"{path}: expected tensors no larger than the file of {size} bytes, got one of "
+                f"{tuple(found.shape)}"
+            )

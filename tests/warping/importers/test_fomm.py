@@ -174,6 +174,16 @@ def test_what_is_amiss_is_named(change, field, entry):
     assert found == {**empty, field: (entry,)}
 
 
+def test_a_number_in_a_name_makes_no_network_large():
+    content = fomm_checkpoint()
+    far = f"bottleneck.r{10**12}.conv1.bias"
+    content["generator"][far] = content["generator"].pop("bottleneck.r1.conv1.bias")
+    report = import_fomm(content, name="x").report
+    assert "generator.bottleneck.r1.conv1.bias" in report.missing
+    assert report.unexpected == (f"generator.{far}",)
+    assert len(report.missing) < 20
+
+
 @pytest.mark.parametrize(
     ("change", "text"),
     [

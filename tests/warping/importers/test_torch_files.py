@@ -1,5 +1,7 @@
 """Files of torch.save: read without running anything, refused in a sentence."""
 
+import zipfile
+
 import pytest
 import torch
 
@@ -41,6 +43,15 @@ def cut(path):
     path.write_bytes(path.read_bytes()[:2000])
 
 
+def packed(path):
+    saved(path, {"a": torch.zeros(100000)})
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+
+
 BAD = {
     "missing": (lambda path: None, "no such checkpoint; sought in"),
     "empty": (lambda path: path.write_bytes(b""), "expected a checkpoint of torch.save|expected tensors"),
@@ -51,6 +62,12 @@ BAD = {
         lambda path: saved(path, {1: torch.ones(1)}),
         "expected a mapping with names as keys",
     ),
+    "a bomb": (packed, "got a compressed archive: 40"),
+    "a view": (
+        lambda path: saved(path, {"a": [{"b": torch.zeros(1).expand(10**12)}]}),
+        r"expected tensors no larger than the file of .* got one of \(1000000000000,\)",
+    ),
+    "a zip that is none": (lambda path: path.write_bytes(b"PK\x03\x04" + bytes(90)), "of torch.save"),
     "safetensors": (lambda path: path.write_bytes(b"\x02" + bytes(7) + b"{}"), "got a .safetensors"),
 }
 
