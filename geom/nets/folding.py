@@ -18,11 +18,12 @@ from torch.nn.utils import parametrize
 
 from . import plain
 from .blocks import DownBlock, SameBlock, Spade, SpadeResBlock, UpBlock, activate
+from .resnet import ResNet
 from .upsampling import doubling_kernel
 
 
 def fold_norms_(network: nn.Module) -> nn.Module:
-    """Replace every block of `blocks` and `plain` in a network by a simpler one, in place, for inference.
+    """Replace every block of `blocks`, `plain` and `resnet` by a simpler one, in place, for inference.
 
     Layer by layer, so that the memory holds the weights once: a block that is folded is of no more use. The
     network is put into evaluation mode; its state dict is no longer that of a checkpoint. To go on with
@@ -153,6 +154,24 @@ class FoldedSpadeResBlock(nn.Module):
         return inner.add_(features if self.shortcut is None else self.shortcut(features))
 
 
+def fold_resnet(network: ResNet) -> ResNet:
+    """A `ResNet` whose batch norms are part of the convolutions before them; changed and returned."""
+    for module in list(network.modules()):
+        if isinstance(module, nn.Sequential):
+            pairs = [("0", "1")] if len(module) == 2 and isinstance(module[1], nn.BatchNorm2d) else []
+        else:
+            pairs = [
+                (f"conv{number}", f"bn{number}") for number in (1, 2, 3) if hasattr(module, f"bn{number}")
+            ]
+        for before, norm in pairs:
+            layer = getattr(module, before)
+            (weight, bias), (scale, shift) = _taken(layer), _affine(getattr(module, norm))
+            folded = _convolution(weight * scale[:, None, None, None], bias * scale + shift, layer)
+            setattr(module, before, folded)
+            setattr(module, norm, nn.Identity())
+    return network
+
+
 def _taken(layer: Any) -> tuple[Tensor, Tensor]:
     """Weight, its spectral norm divided out, and bias of a convolution, which lets go of its own."""
     weight = layer.weight.detach()
@@ -172,10 +191,10 @@ def _affine(norm: Any) -> tuple[Tensor, Tensor]:
 
 
 def _convolution(weight: Tensor, bias: Tensor, like: Any) -> nn.Conv2d:
-    """A convolution with this weight and bias and the padding of another."""
+    """A convolution with this weight and bias and the stride and padding of another."""
     outputs, inputs, height, width = weight.shape
     with torch.device("meta"):  # nothing is drawn at random
-        made = nn.Conv2d(inputs, outputs, (height, width), padding=like.padding)
+        made = nn.Conv2d(inputs, outputs, (height, width), stride=like.stride, padding=like.padding)
     return _with(made, weight, bias)
 
 
@@ -204,4 +223,5 @@ _FOLDERS: dict[type, Callable[..., nn.Module]] = {
     plain.ResidualBlock: FoldedResidualBlock,
     Spade: FoldedSpade,
     SpadeResBlock: FoldedSpadeResBlock,
+    ResNet: fold_resnet,
 }

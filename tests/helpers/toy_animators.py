@@ -9,11 +9,12 @@ import torch
 from headwarp.geom.keypoints import KeypointConfig
 from headwarp.geom.nets.hourglass import HourglassConfig
 from headwarp.warping.animators import Animator, animator_names, frame_multiple, load_animator, registration
-from headwarp.warping.keypoint_network import KeypointNetworkConfig, fomm, tiny
+from headwarp.warping.keypoint_network import KeypointNetworkConfig, fomm, tiny, with_attention
 
 LEARNED = tuple(n for n in animator_names() if getattr(registration(n).build, "needs_weights", False))
 """Animators that show nothing before they have learned."""
-NETWORKS = {"fomm": fomm}
+NETWORKS = {"dagan": lambda: with_attention(fomm(), "self"), "fomm": fomm}
+"""DaGAN's without depth, whose network takes multiples of 32 pixels alone."""
 
 
 def shallow(config: KeypointNetworkConfig) -> KeypointNetworkConfig:

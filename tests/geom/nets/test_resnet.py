@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from headwarp.geom.errors import HeadwarpError, ShapeError
+from headwarp.geom.nets.folding import fold_norms_
 from headwarp.geom.nets.resnet import ResNet, ResNetConfig, widened_stem
 
 
@@ -62,3 +63,24 @@ def test_what_does_not_fit_is_refused():
         ResNet(ResNetConfig(width=2))(torch.rand(1, 6, 32, 32))
     with pytest.raises(HeadwarpError, match=r"expected conv1\.weight"):
         widened_stem({}, 2)
+
+
+@pytest.mark.parametrize("layers", [18, 50])
+@torch.no_grad()
+def test_folded_for_inference_it_computes_the_same(layers):
+    torch.manual_seed(0)
+    network = ResNet(ResNetConfig(layers, width=4)).eval()
+    for name, value in network.named_buffers():
+        if value.is_floating_point():
+            value.uniform_(0.5, 2.0) if name.endswith("var") else value.normal_()
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.weight.uniform_(0.5, 1.5)
+            module.bias.normal_()
+    image = torch.rand(1, 3, 64, 32)
+    expected = network(image)
+    folded = fold_norms_(network)
+    assert folded is network
+    for made, wanted in zip(folded(image), expected, strict=True):
+        torch.testing.assert_close(made, wanted, rtol=1e-4, atol=1e-4)
+    assert not any("bn" in key or "running" in key for key in folded.state_dict())
