@@ -19,7 +19,7 @@ from ..geom.errors import HeadwarpError
 from ..training.data.portrait import to_frame
 from ..training.data.sheets import Frame, contact_sheet
 from ..warping.keypoint_network import KeypointNetwork
-from .depth_pictures import depth_colours, heat_colours
+from .depth_pictures import disparity_colours, heat_colours
 from .draw import Picture
 
 FACE_POINTS = ((-0.26, -0.1), (0.26, -0.1), (0.0, 0.12), (0.0, 0.38))
@@ -118,6 +118,4 @@ def _depth(network: KeypointNetwork, source: Tensor) -> Frame:
     """Of the source; a blank where the network has none."""
     if network.depth is None:
         return np.full((*source.shape[2:], 3), 245, np.uint8)
-    with torch.no_grad():
-        disparity = network.disparity(source)
-    return to_frame(depth_colours(1 / disparity[0].clamp_min(1e-6))[None])
+    return to_frame(disparity_colours(network.disparity(source)[0])[None])

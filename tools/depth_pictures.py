@@ -59,9 +59,13 @@ def depth_colours(depth: Float[Tensor, "1 H W"]) -> Picture:
     """
     if not bool((depth > 0).all()):
         raise HeadwarpError(f"depth: expected above 0 everywhere, got {float(depth.min()):g} as the least")
-    inverse = 1 / depth
-    low, high = (float(inverse.float().quantile(share)) for share in (0.01, 0.99))
-    return heat_colours((inverse[0] - low) / max(high - low, 1e-12)).permute(2, 0, 1)  # (3, H, W)
+    return disparity_colours(1 / depth)
+
+
+def disparity_colours(disparity: Float[Tensor, "1 H W"]) -> Picture:
+    """As `depth_colours`, of inverse depth in any unit."""
+    low, high = np.quantile(disparity.detach().float().cpu().numpy(), (0.01, 0.99)).tolist()
+    return heat_colours((disparity[0] - low) / max(high - low, 1e-12)).permute(2, 0, 1)  # (3, H, W)
 
 
 def cloud_views(

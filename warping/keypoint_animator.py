@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..geom.errors import HeadwarpError
 from ..geom.guidance import Driving, Source, take
-from ..geom.keypoints import Keypoints, to_normalised
+from ..geom.keypoints import Keypoints, to_normalised, to_pixels
 from .animators import Animation, single
 from .dense_motion import keypoint_heat
 from .inference import InferenceConfig
@@ -132,7 +132,9 @@ class KeypointAnimator(nn.Module):
             source shows what is needed; ``masks`` (K + 1, the background's first), ``sparse_flows``
             (2 (K + 1), pixels of their size) and ``sparse_deformed`` (3 (K + 1)), what each motion does
             alone; ``keypoints_source``, ``keypoints_driving`` (the driver's own) and ``keypoints_moved`` (as
-            they move the source), a Gaussian a keypoint (K).
+            they move the source), a Gaussian a keypoint (K). A network with depth: ``disparity_source``,
+            and ``disparity_driving`` where the driver's keypoints are found in it, in (0, 1), larger where
+            nearer. With attention: ``attention`` (K), where the place of each moved keypoint looks.
         """
         found = self.keypoints(cache, driving)
         made = self._made(cache, found)
@@ -150,7 +152,22 @@ class KeypointAnimator(nn.Module):
             "keypoints_driving": keypoint_heat(found, size, **options),
             "keypoints_moved": keypoint_heat(made.keypoints_driving, size, **options),
         }
-        return maps if made.occlusion is None else {**maps, "occlusion": made.occlusion}
+        maps |= {} if made.occlusion is None else {"occlusion": made.occlusion}
+        return maps | self._deeper(cache, driving, made.keypoints_driving)
+
+    def _deeper(self, cache: KeypointCache, driving: Driving, moved: Keypoints) -> dict[str, Tensor]:
+        """Maps of depth and attention, as far as the network has them."""
+        features, config, maps = cache.features, self.config, {}
+        if features.disparity is not None:
+            maps["disparity_source"] = features.disparity
+        if config.depth_keypoints and driving.keypoints is None and driving.image is not None:
+            maps["disparity_driving"] = self.network.disparity(driving.image)
+        if config.attention != "none":
+            image = features.encoded.image
+            size, corners = (image.shape[2], image.shape[3]), config.keypoints.align_corners
+            places = to_normalised(to_pixels(moved.points, size, align_corners=corners), size)
+            maps["attention"] = self.network.attention_map(features, moved, places)
+        return maps
 
     @property
     def _runner(self) -> KeypointNetwork | CompiledKeypoints:

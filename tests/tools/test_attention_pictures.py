@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from headwarp.geom.errors import HeadwarpError
+from headwarp.geom.guidance import Driving, Source
 from headwarp.tools.attention_pictures import (
     FACE_POINTS,
     RED,
@@ -14,19 +15,46 @@ from headwarp.tools.attention_pictures import (
     attention_sheet,
     cross,
 )
+from headwarp.tools.panels import panels
 from headwarp.training.data.portrait import to_frame
-from headwarp.warping.keypoint_network import KeypointNetwork, dagan, fomm, tiny, with_attention
+from headwarp.warping.animators import load_animator
+from headwarp.warping.keypoint_network import (
+    KeypointNetwork,
+    dagan,
+    fomm,
+    tiny,
+    with_attention,
+    with_depth_keypoints,
+)
 
 SIZE = 64
+CONFIGS = {
+    "none": fomm(),
+    "self": with_attention(fomm(), "self"),
+    "depth keypoints": with_depth_keypoints(fomm()),
+    "both": dagan(),
+}
+ROWS = {  # of the squares in the third row, which are not blank
+    "none": [],
+    "self": [False, False, True, True],
+    "depth keypoints": [True, True, False, False],
+    "both": [True] * 4,
+}
 
 
 def network(kind: str) -> KeypointNetwork:
     torch.manual_seed(0)
     made = KeypointNetwork(tiny(with_attention(dagan() if kind == "depth" else fomm(), kind))).eval()
-    with torch.no_grad():
-        for layer in (made.generator.AttnModule.query_conv, made.generator.AttnModule.key_conv):
-            layer.weight.mul_(20)
+    sharpen(made)
     return made
+
+
+@torch.no_grad()
+def sharpen(network: KeypointNetwork) -> None:
+    """Attention, if there is any, that looks here more than there."""
+    if network.config.attention != "none":
+        for layer in (network.generator.AttnModule.query_conv, network.generator.AttnModule.key_conv):
+            layer.weight.normal_(0, 4)
 
 
 def pair():
@@ -94,6 +122,25 @@ def test_depth_beside_self_attention():
     assert tiles[0, :, 1].float().std() > 5  # depth in colours
     assert tiles[1, :, 1].float().std() == 0  # the network by its features alone has none
     assert not torch.equal(tiles[0, :, 3], tiles[1, :, 3])
+
+
+def test_panels_have_a_third_row_where_there_is_depth_or_attention():
+    source, driving = pair()
+    shapes = {}
+    for name, config in CONFIGS.items():
+        animator = load_animator("dagan", config=tiny(config))
+        sharpen(animator.network)
+        cache = animator.encode([Source(image=source)])
+        maps = animator.explain(cache, Driving(image=driving))
+        shown = torch.from_numpy(panels(maps, source, driving))
+        shapes[name] = shown.shape[0] // SIZE
+        colourful = [
+            bool((square.float().std((0, 1)) > 1).any())
+            for square in shown[2 * SIZE :].split(SIZE, dim=1)
+            if shapes[name] == 3
+        ]
+        assert colourful == ROWS[name]
+    assert shapes == {"none": 2, "self": 3, "depth keypoints": 3, "both": 3}
 
 
 def test_what_has_no_attention_is_refused():

@@ -157,20 +157,24 @@ TRACED = f"""
 import functools, sys, torch
 sys.path.insert(0, "tests/helpers")
 from toy_animators import loaded
-from toy_scene import SIZE
 from headwarp.geom.guidance import Driving, Source
+from headwarp.warping.animators import load_animator
 from headwarp.warping.inference import InferenceConfig, prepare_animator_
-photo, frames = torch.rand(1, 3, *SIZE), torch.rand(1, 3, *SIZE)
-animator = loaded("fomm")
-expected = animator.explain(animator.encode([Source(image=photo)]), Driving(image=frames))
+from headwarp.warping.keypoint_network import dagan, tiny
+photo, frames = torch.rand(2, 1, 3, 64, 32).unbind(0)
+chosen = InferenceConfig(compile=True, bfloat16={bfloat16_pays()})
 torch.compile = functools.partial(torch.compile, backend="eager", fullgraph=True)  # quick: traced alone
-prepare_animator_(animator, InferenceConfig(compile=True, bfloat16={bfloat16_pays()}))
-cache = animator.encode([Source(image=photo)])
-shown = animator.explain(cache, Driving(image=frames))
-for name, each in shown.items():
-    torch.testing.assert_close(each.float(), expected[name], rtol=0, atol=0.1)
-still = animator.refer(cache, Driving(image=frames), adapt_scale=False)
-assert animator.animate(still, Driving(image=frames)).flow.abs().max() == 0
+deep = load_animator("dagan", config=tiny(dagan()))
+torch.nn.init.constant_(deep.network.generator.AttnModule.gamma, 0.7)
+for animator in (loaded("fomm"), deep):
+    expected = animator.explain(animator.encode([Source(image=photo)]), Driving(image=frames))
+    prepare_animator_(animator, chosen)
+    cache = animator.encode([Source(image=photo)])
+    shown = animator.explain(cache, Driving(image=frames))
+    for name, each in shown.items():
+        torch.testing.assert_close(each.float(), expected[name], rtol=0, atol=0.1)
+    still = animator.refer(cache, Driving(image=frames), adapt_scale=False)
+    assert animator.animate(still, Driving(image=frames)).flow.abs().max() == 0
 """
 
 
