@@ -205,8 +205,8 @@ def _has_kernel(query: Tensor, value: Tensor) -> bool:
 
 
 def _fused(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    heads = (each[:, None] for each in (query, key, value))  # (B, 1, N, E)
-    return F.scaled_dot_product_attention(*heads, scale=1.0)[:, 0]
+    heads = query[:, None], key[:, None], value[:, None]  # (B, 1, N, E)
+    return F.scaled_dot_product_attention(heads[0], heads[1], heads[2], scale=1.0)[:, 0]
 
 
 def _rows(query: Tensor, key: Tensor, block_bytes: int) -> int:
