@@ -82,6 +82,8 @@ class Train:
     """Draw and change frames as the public code of first-order motion does for one of its data sets."""
     frame_step: int = 1
     """Distance of three frames that follow each other."""
+    frame_step_most: int | None = None
+    """Largest distance of the three, where several are to be drawn from --frame-step on."""
     time_flip: float | None = None
     """Share of the samples of frames whose order is turned round; without it, half of them."""
     shape: Literal["crop", "pad", "stretch"] | None = None

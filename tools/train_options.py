@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .train import Train
 
 GEOMETRY = ("fits", "head", "across", "pool", "reuse", "still_camera", "guidance", "codes")
-FRAMES = ("preset", "frame_step", "time_flip", "shape")
+FRAMES = ("preset", "frame_step", "frame_step_most", "time_flip", "shape")
 _COLOURS: dict[str, Any] = {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "hue": 0.0}
 _PUBLIC = FramePreset()
 
@@ -137,8 +137,9 @@ def _sampling(config: Train, count: int, share: tuple[float, float]) -> FrameCon
                 "--pairs, --min-gap: the recipe takes three frames that follow each other; --frame-step says "
                 "how far apart"
             )
-        return FrameConfig(TRIPLET, step=config.frame_step, share=share, identity=identity)
-    if config.frame_step != 1:
+        steps = (config.frame_step, config.frame_step_most)
+        return FrameConfig(TRIPLET, step=steps[0], most_step=steps[1], share=share, identity=identity)
+    if config.frame_step != 1 or config.frame_step_most is not None:
         raise HeadwarpError("--frame-step: belongs to recipes of three frames, such as depth; leave it out")
     if pairs == "official" or (pairs is None and preset is not None):
         drawn = _PUBLIC.sampling if preset is None else preset.sampling

@@ -7,6 +7,7 @@ no fit, no camera. In all modes K is learned; in the public code it is not (`geo
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -16,8 +17,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ...geom.depth import DepthConfig, middle_window
+from ...geom.depth import DepthConfig, middle_window, tiny
 from ...geom.depth_pose import DepthPoseConfig, DepthPoseNetwork, Triplet, depth_of
+from ...geom.errors import HeadwarpError
 from ...geom.relative_pose import PoseConfig, RelativePose
 from ...geom.transforms import axis_angle_to_matrix
 from ...geom.view_synthesis import scale_intrinsics, synthesise_view
@@ -34,6 +36,8 @@ from ..losses.photometric import (
 from ..losses.smoothness import smoothness_loss
 from . import GENERATED, register
 
+WIDTHS = {"tiny": 16, "small": 32, "paper": 64}
+"""Of both networks, by the size that the command line names."""
 KIND = "depth"
 """Of the checkpoint that a training leaves."""
 
@@ -62,7 +66,7 @@ class DepthRecipeConfig:
     mode: Literal["own", "paper", "monodepth2"] = "own"
     network: DepthPoseConfig = field(
         default_factory=lambda: DepthPoseConfig(
-            DepthConfig(mapping="relief"), PoseConfig(form="head", principal=0.05)
+            tiny(DepthConfig(mapping="relief")), PoseConfig(width=16, form="head", principal=0.05)
         )
     )
     learning_rate: float = 1e-3
@@ -102,6 +106,24 @@ MODES = {
         **_PUBLISHED,
     ),
 }
+
+
+def sized(config: DepthRecipeConfig, size: str) -> DepthRecipeConfig:
+    """A mode in another size.
+
+    Args:
+        config: of a mode.
+        size: ``tiny``, ``small`` or ``paper``: both networks 16, 32 or 64 wide.
+
+    Raises:
+        HeadwarpError: no such size.
+    """
+    if size not in WIDTHS:
+        raise HeadwarpError(f"size: expected one of {', '.join(WIDTHS)}, got {size!r}")
+    network = config.network
+    depth = dataclasses.replace(network.depth, width=WIDTHS[size])
+    pose = dataclasses.replace(network.pose, width=WIDTHS[size])
+    return dataclasses.replace(config, network=DepthPoseConfig(depth, pose))
 
 
 @register(MODES)

@@ -63,6 +63,14 @@ def test_a_share_bounds_every_frame():
     assert {n for pair in numbers(clips, drawn(clips, share=(0.0, 0.3))) for n in pair} == {0, 1, 2}
 
 
+def test_triplets_of_several_distances_are_those_of_each():
+    clips = [clip("a", range(9))]
+    each = [numbers(clips, drawn(clips, count=3, step=step)) for step in (2, 3, 4)]
+    assert numbers(clips, drawn(clips, count=3, step=2, most_step=4)) == set.union(*each)
+    with pytest.raises(HeadwarpError, match="most_step: expected at least step 3, got 2"):
+        FrameConfig(count=3, step=3, most_step=2)
+
+
 def test_identities_are_drawn_first_only_where_asked():
     clips = [clip("a", range(9)), *(clip(f"b{n}", range(9), person="bob") for n in range(3))]
     by_person = collections.Counter(s.pack for s in drawn(clips, 1500))

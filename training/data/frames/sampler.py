@@ -31,6 +31,7 @@ class FrameConfig:
         replacement: the two may be one and the same frame, as in [FOMM]'s loader.
         min_gap: least distance of two in frames of the clip.
         step: distance of three, from one to the next, in frames of the clip.
+        most_step: largest such distance; every one from ``step`` on is drawn. None: ``step`` alone.
         share: part of every clip that frames are taken from, START and END in 0..1, counted as by `evaluate
             --frames`; with the order ``first`` the source may lie before it.
         identity: draw a person and then one of their clips ([FOMM]'s ``id_sampling``); else a clip at once.
@@ -42,6 +43,7 @@ class FrameConfig:
     replacement: bool = False
     min_gap: int = 1
     step: int = 1
+    most_step: int | None = None
     share: tuple[float, float] = (0.0, 1.0)
     identity: bool = True
     weight: Weight = "clip"
@@ -56,6 +58,10 @@ class FrameConfig:
         if self.min_gap < 1 or self.step < 1:
             raise HeadwarpError(
                 f"frames: expected min_gap >= 1 and step >= 1, got {self.min_gap} and {self.step}"
+            )
+        if self.most_step is not None and self.most_step < self.step:
+            raise HeadwarpError(
+                f"frames: most_step: expected at least step {self.step}, got {self.most_step}"
             )
         if self.replacement and (self.count != PAIR or self.order == "first" or self.min_gap > 1):
             raise HeadwarpError(
@@ -192,8 +198,16 @@ def clip_samples(clip: Timed, config: FrameConfig) -> Samples:
     inside = np.flatnonzero((numbers >= part.start) & (numbers < part.stop))
     if config.count == PAIR:
         return _Replaced(inside)
-    wanted = numbers[inside][:, None] + config.step * np.arange(TRIPLET)  # (n, 3)
-    places = np.searchsorted(numbers[inside], wanted)
-    found = places.clip(max=max(len(inside) - 1, 0))
-    there = (numbers[inside][found] == wanted).all(1)
-    return _Triplets(inside[found[there]])
+    most = config.step if config.most_step is None else config.most_step
+    return _Triplets(
+        np.concatenate([inside[_triplets(numbers[inside], step)] for step in range(config.step, most + 1)])
+    )
+
+
+def _triplets(numbers: NDArray[np.int64], step: int) -> NDArray[np.int64]:
+    """Places of three frames whose numbers are ``step`` apart, ``(n, 3)``."""
+    wanted = numbers[:, None] + step * np.arange(TRIPLET)
+    found = np.searchsorted(numbers, wanted).clip(max=max(len(numbers) - 1, 0))
+    if not len(numbers):
+        return found
+    return found[(numbers[found] == wanted).all(1)]
