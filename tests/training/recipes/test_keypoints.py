@@ -311,12 +311,13 @@ def test_training_starts_from_a_checkpoint(tmp_path):
         small("dagan/baseline", start=path).networks()
 
 
-def test_the_checkpoint_animates_as_the_generator_does(tmp_path):
-    recipe, batch = small("fomm/own"), frames(1)
+@pytest.mark.parametrize("name", ["fomm/own", "dagan/own"])
+def test_the_checkpoint_animates_as_the_generator_does(name, depth, tmp_path):
+    recipe, batch = small(name, depth=depth), frames(1)
     _, networks = descended(recipe, 2)
     name, config, module = recipe.checkpoint(networks)
     path = save_checkpoint(tmp_path / "a.safetensors", module, config=config, name=name)
-    animator = load_animator("fomm", path)
+    animator = load_animator(name, path)
     networks["generator"].eval()
     with torch.no_grad():
         made = networks["generator"](batch.source, batch.driving).pair.image
