@@ -257,8 +257,15 @@ def _open(config: Animate, animator: Animator, place: torch.device) -> tuple[Sta
     driver = open_driver(
         config.driving, model, fps=config.fps, face=config.driving_face, landmarks=config.landmarks
     )
-    options = {"size": config.size, "face": config.face, "landmarks": config.landmarks}
-    performance = head_motion.prepare(list(config.source), driver, model, transfer=transfer, **options)
+    performance = head_motion.prepare(
+        list(config.source),
+        driver,
+        model,
+        transfer=transfer,
+        size=config.size,
+        face=config.face,
+        landmarks=config.landmarks,
+    )
     return head_motion.stage(performance, animator, device=place), model.model_id
 
 
@@ -295,10 +302,10 @@ def _write(path: Path, frames: Iterator[Frame], stage: Stage, provenance: Any) -
     if path.suffix.lower() in PICTURES:
         frame = next(frames)
         write_image(path, frame, provenance=provenance)
-        return 1, *frame.shape[:2]
+        return 1, frame.shape[0], frame.shape[1]
     driver, count = stage.driver, 0
     with VideoWriter(path, driver.fps, audio_from=driver.audio_from, provenance=provenance) as writer:
         for frame in progress(frames, stage.count, "animate"):
             writer.write(frame)
             count += 1
-    return count, *frame.shape[:2]
+    return count, frame.shape[0], frame.shape[1]

@@ -202,6 +202,11 @@ class DenseMotion(nn.Module):
         """
         return self.estimate(self.reduce(source), keypoints_source, keypoints_driving)
 
+    def heat(self, keypoints: Keypoints, size: tuple[int, int]) -> Float[Tensor, "B K h w"]:
+        """`keypoint_heat` as the hourglass sees it."""
+        config = self.config
+        return keypoint_heat(keypoints, size, variance=config.variance, align_corners=config.align_corners)
+
     def reduce(self, source: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C h w"]:
         """The small source, which depends on no driving frame."""
         check_picture(source, self.config.channels, self.config.multiple, "source")
@@ -217,9 +222,7 @@ class DenseMotion(nn.Module):
         size = (small.shape[2], small.shape[3])
         sparse = sparse_motions(keypoints_source, keypoints_driving, size, config)
         deformed = warp_each(small, sparse, config.convention)  # (B, K + 1, C, h, w)
-        options = {"variance": config.variance, "align_corners": config.align_corners}
-        heat = keypoint_heat(keypoints_driving, size, **options)
-        heat = heat - keypoint_heat(keypoints_source, size, **options)
+        heat = self.heat(keypoints_driving, size) - self.heat(keypoints_source, size)
         heat = torch.cat([torch.zeros_like(heat[:, :1]), heat], dim=1)[:, :, None]  # (B, K + 1, 1, h, w)
         seen = torch.cat([heat.to(deformed.dtype), deformed], dim=2).flatten(
             1, 2

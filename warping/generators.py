@@ -9,7 +9,6 @@ Between warping and refining [DaGAN] attends (`attention`), and its public code 
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Literal
 
@@ -143,8 +142,9 @@ class Generator(nn.Module):
 
     def _add_johnson_decoder(self) -> None:
         config = self.config
-        blocks = OrderedDict((f"r{i}", ResidualBlock(config.deepest)) for i in range(config.bottleneck))
-        self.bottleneck = nn.Sequential(blocks)
+        self.bottleneck = nn.Sequential()
+        for number in range(config.bottleneck):
+            self.bottleneck.add_module(f"r{number}", ResidualBlock(config.deepest))
         self.up_blocks = nn.ModuleList(
             UpBlock(config.channels(level + 1), config.channels(level))
             for level in reversed(range(config.down_blocks))

@@ -18,7 +18,6 @@ from ..geom.errors import HeadwarpError
 from ..geom.guidance import Driving, Source, take
 from ..geom.keypoints import Keypoints, to_normalised, to_pixels
 from .animators import Animation, single
-from .dense_motion import keypoint_heat
 from .inference import InferenceConfig
 from .keypoint_inference import CompiledKeypoints, prepare_keypoints_
 from .keypoint_network import KeypointNetwork, KeypointNetworkConfig, KeypointOutput, SourceFeatures
@@ -139,8 +138,7 @@ class KeypointAnimator(nn.Module):
         found = self.keypoints(cache, driving)
         made = self._made(cache, found)
         size = (made.masks.shape[2], made.masks.shape[3])
-        motion = self.config.motion
-        options = {"variance": motion.variance, "align_corners": motion.align_corners}
+        heat = self.network.generator.dense_motion_network.heat
         maps = {
             "animated": made.image,
             "deformed": made.deformed.clamp(0, 1),
@@ -148,9 +146,9 @@ class KeypointAnimator(nn.Module):
             "masks": made.masks,
             "sparse_flows": made.sparse_flows.flatten(1, 2),
             "sparse_deformed": made.sparse_deformed.flatten(1, 2).clamp(0, 1),
-            "keypoints_source": keypoint_heat(made.keypoints_source, size, **options),
-            "keypoints_driving": keypoint_heat(found, size, **options),
-            "keypoints_moved": keypoint_heat(made.keypoints_driving, size, **options),
+            "keypoints_source": heat(made.keypoints_source, size),
+            "keypoints_driving": heat(found, size),
+            "keypoints_moved": heat(made.keypoints_driving, size),
         }
         maps |= {} if made.occlusion is None else {"occlusion": made.occlusion}
         return maps | self._deeper(cache, driving, made.keypoints_driving)
@@ -185,13 +183,10 @@ class KeypointAnimator(nn.Module):
     def _given(self, observation: Source | Driving, like: Tensor) -> Keypoints:
         """Keypoints of an observation, from pixels."""
         config = self.config.keypoints
+        (points,) = take(observation, ("keypoints",), by=self.name)
         jacobians = None
-        needed = ("keypoints",)
         if config.jacobians != "none":
-            needed = ("keypoints", "jacobians")
-        points, *rest = take(observation, needed, by=self.name)
-        if rest:
-            (jacobians,) = rest
+            (jacobians,) = take(observation, ("jacobians",), by=self.name)
         size = (like.shape[2], like.shape[3])
         return Keypoints(to_normalised(points, size, align_corners=config.align_corners), jacobians)
 

@@ -23,6 +23,7 @@ from ..geom.depth import DepthConfig, DepthNetwork, disparity_to_depth
 from ..geom.errors import HeadwarpError, ShapeError
 from ..geom.grids import pixel_flow, resize_displacement
 from ..geom.keypoints import KeypointConfig, KeypointDetector, Keypoints, check_picture
+from ..geom.nets.hourglass import HourglassConfig
 from .attention import OFFICIAL, PAPER, AttentionConfig
 from .dense_motion import DenseMotionConfig
 from .generators import AttentionKind, EncodedSource, Generator, GeneratorConfig
@@ -170,23 +171,27 @@ def tiny(config: KeypointNetworkConfig, *, width: int = 4) -> KeypointNetworkCon
     """The same network with few channels and three halvings, for tests and short trainings; any multiple of
     32 px.
     """
-    small: dict[str, int] = {"width": width, "max_channels": 4 * width}
-    depth = config.depth
+    glass, depth = HourglassConfig(width, blocks=3, max_channels=4 * width), config.depth
     return replace(
         config,
-        keypoints=replace(config.keypoints, hourglass=replace(config.keypoints.hourglass, blocks=3, **small)),
-        motion=replace(config.motion, hourglass=replace(config.motion.hourglass, blocks=3, **small)),
-        generator=replace(config.generator, bottleneck=2, **small),
+        keypoints=replace(config.keypoints, hourglass=glass),
+        motion=replace(config.motion, hourglass=glass),
+        generator=replace(config.generator, bottleneck=2, width=width, max_channels=4 * width),
         depth=None if depth is None else replace(depth, width=2 * width),
     )
 
 
 def _official(config: KeypointNetworkConfig) -> KeypointNetworkConfig:
-    conventions = {"align_corners": True, "sample_align_corners": True, "padding_mode": "zeros"}
     return replace(
         config,
         keypoints=replace(config.keypoints, padding=0, align_corners=True),
-        motion=replace(config.motion, condition_guard=None, **conventions),
+        motion=replace(
+            config.motion,
+            condition_guard=None,
+            align_corners=True,
+            sample_align_corners=True,
+            padding_mode="zeros",
+        ),
     )
 
 
