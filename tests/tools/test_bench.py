@@ -176,3 +176,22 @@ def test_networks_are_made_one_at_a_time_and_only_when_they_run(monkeypatch):
     expected = compiled.rival[1]()
     torch.testing.assert_close(compiled.function().image, expected.image, rtol=0, atol=1e-5)
     assert float(cases["networks/pwm_official_step"].function()) > 0
+
+
+def test_keypoint_networks_are_timed_from_picture_to_picture(monkeypatch):
+    """With networks of a few channels; nothing is compiled."""
+    from headwarp.tools.bench import keypoint_networks
+    from headwarp.warping import inference, keypoint_network
+
+    fomm, tiny = keypoint_network.fomm, keypoint_network.tiny
+    monkeypatch.setattr(keypoint_network, "fomm", lambda: tiny(fomm()))
+    monkeypatch.setattr(keypoint_networks, "_SIZE", 64)
+    monkeypatch.setattr(inference.torch, "compile", lambda function, **_: function)
+    cases = {case.name: case for case in keypoint_networks.keypoint_network_cases()}
+    assert {"keypoints/fomm", "keypoints/fomm_compiled", "keypoints/dagan"} <= set(cases)
+    frame = cases["keypoints/fomm"]
+    made, expected = frame.function(), frame.rival[1]()
+    assert made.image.shape == (1, 3, 64, 64)
+    torch.testing.assert_close(made.image, expected.image, rtol=0, atol=1e-4)
+    compiled = cases["keypoints/fomm_compiled"]
+    torch.testing.assert_close(compiled.function().image, expected.image, rtol=0, atol=1e-4)

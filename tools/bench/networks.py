@@ -48,7 +48,7 @@ def network_cases() -> list[Case]:
     from .suites import Case
 
     guidance, strides = _inputs(official("both")).guidance, official().strides[1:]
-    prepared = _lazy(lambda: _prepared(official("both")))
+    prepared = lazy(lambda: _prepared(official("both")))
     cases = [
         Case(
             "networks/pyramid",
@@ -61,24 +61,24 @@ def network_cases() -> list[Case]:
             "networks/pwm_residual_tiny",
             _SIZE,
             1,
-            _lazy(_residual),
-            ("geometry's own picture of the same layers", _lazy(_composed)),
+            lazy(_residual),
+            ("geometry's own picture of the same layers", lazy(_composed)),
         ),
-        Case("networks/pwm_tiny", _SIZE, 1, _lazy(lambda: _prepared(tiny("both")))),
+        Case("networks/pwm_tiny", _SIZE, 1, lazy(lambda: _prepared(tiny("both")))),
         Case(
             "networks/pwm_official",
             _SIZE,
             1,
             prepared,
-            ("as trained, source encoded again", _lazy(lambda: _as_trained(official("both")))),
+            ("as trained, source encoded again", lazy(lambda: _as_trained(official("both")))),
             _peak_memory,
         ),
     ]
     for half in (False, True)[: 1 + bfloat16_pays()]:
         name = "networks/pwm_official_compiled" + "_bf16" * half
-        compiled = _lazy(functools.partial(_compiled, official("both"), bfloat16=half))
+        compiled = lazy(functools.partial(_compiled, official("both"), bfloat16=half))
         cases.append(Case(name, _SIZE, 1, compiled, ("prepared", prepared)))
-    step = _lazy(lambda: _training_step(official("both")))
+    step = lazy(lambda: _training_step(official("both")))
     cases.append(Case("networks/pwm_official_step", _SIZE, _TRAINED, step))
     return cases
 
@@ -91,7 +91,7 @@ def _made(make: Callable[[], _Run]) -> _Run:
     return make()
 
 
-def _lazy(make: Callable[[], _Run]) -> _Run:
+def lazy(make: Callable[[], _Run]) -> _Run:
     """What is made when it is called first, and again if another one was in between."""
     return lambda: _made(make)()
 

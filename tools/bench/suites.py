@@ -17,6 +17,7 @@ from .animation import animator_cases, detection_cases, fill_cases
 from .clips import clip_cases
 from .device import device_cases
 from .fitting import fit_cases, pose_cases
+from .keypoint_networks import keypoint_network_cases
 from .losses import loss_cases
 from .networks import network_cases
 from .pairs import pair_cases
@@ -151,6 +152,7 @@ SUITES: dict[str, Callable[[], Sequence[Case]]] = {
     "pairs": pair_cases,
     "losses": loss_cases,
     "networks": network_cases,
+    "keypoints": keypoint_network_cases,
     "clips": clip_cases,
     "device": device_cases,
 }

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 
 from headwarp.geom.errors import HeadwarpError, ShapeError
 from headwarp.geom.nets.antialias import AntiAliasedReduction
+from headwarp.geom.nets.folding import fold_norms_
 from headwarp.geom.nets.hourglass import Hourglass, HourglassConfig
 from headwarp.geom.nets.plain import DownBlock, ResidualBlock, SameBlock, UpBlock
 
@@ -35,6 +36,30 @@ def test_residual_block_by_hand():
     torch.testing.assert_close(made, expected)
     ours, hand = (torch.autograd.grad(each.square().sum(), features)[0] for each in (made, expected))
     torch.testing.assert_close(ours, hand)
+
+
+def used(module):
+    """Statistics and affine parameters as after training, in evaluation mode."""
+    for part in module.modules():
+        if isinstance(part, torch.nn.BatchNorm2d):
+            for each in (part.running_mean, part.weight.data, part.bias.data):
+                each.normal_()
+            part.running_var.uniform_(0.5, 2)
+    return module.eval()
+
+
+@pytest.mark.parametrize("kind", [SameBlock, DownBlock, UpBlock, ResidualBlock])
+def test_folded_blocks_make_the_same_and_have_no_norm(kind):
+    torch.manual_seed(0)
+    block = used(kind(4) if kind is ResidualBlock else kind(4, 6))
+    features = torch.randn(2, 4, 16, 16)
+    kept = features.clone()
+    with torch.no_grad():
+        expected = block(features)
+        folded = fold_norms_(block)
+        torch.testing.assert_close(folded(features), expected, rtol=1e-4, atol=1e-4)
+    assert torch.equal(features, kept)
+    assert not any(isinstance(part, torch.nn.BatchNorm2d) for part in folded.modules())
 
 
 def test_hourglass_joins_every_size():
