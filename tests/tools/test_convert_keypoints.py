@@ -14,7 +14,7 @@ from headwarp.geom.depth_pose import DepthPoseConfig, DepthPoseNetwork
 from headwarp.geom.guidance import Driving, Source
 from headwarp.tools import cli
 from headwarp.warping._config_json import config_from_json
-from headwarp.warping.animators import animator_names, load_animator
+from headwarp.warping.animators import load_animator
 from headwarp.warping.checkpoints import load_checkpoint
 
 
@@ -63,7 +63,6 @@ def test_fomm_becomes_an_animator(tmp_path, capsys, words, corners):
     assert image.isfinite().all()
 
 
-@pytest.mark.skipif("dagan" not in animator_names(), reason="the animator dagan is not there yet")
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
 def test_dagan_and_its_depth_become_one_file(tmp_path, capsys, order):
     encoder, decoder = depth_files()
