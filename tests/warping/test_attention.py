@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from live_bytes import peak_bytes
 
 from headwarp.geom.errors import HeadwarpError, ShapeError
+from headwarp.tools.bench import attention as bench
 from headwarp.warping import attention
 from headwarp.warping.attention import (
     OFFICIAL,
@@ -101,6 +102,14 @@ def test_memory_at_256_and_512_px(positions, forward, step, whole):
     for function, wanted in ((attend, step), (attend_ref, whole)):
         peak = peak_bytes(lambda function=function: function(*given).sum().backward(), given)
         assert peak / MIB == pytest.approx(wanted, abs=0.01)
+
+
+def test_what_is_timed_is_the_same_attention(monkeypatch):
+    monkeypatch.setattr(bench, "SIZES", (32, 64))
+    small, large = bench.attention_cases()
+    torch.testing.assert_close(small.function(), small.rival[1](), rtol=0, atol=1e-5)
+    assert large.function().shape == (1, 256, 256)
+    assert large.rival is None
 
 
 def test_a_device_with_a_kernel_uses_it(monkeypatch):

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ...geom.errors import HeadwarpError
 from .animation import animator_cases, detection_cases, fill_cases
+from .attention import attention_cases
 from .clips import clip_cases
 from .device import device_cases
 from .fitting import fit_cases, pose_cases
@@ -147,6 +148,7 @@ SUITES: dict[str, Callable[[], Sequence[Case]]] = {
     "fill": fill_cases,
     "detect": detection_cases,
     "animator": animator_cases,
+    "attention": attention_cases,
     "fit": fit_cases,
     "pose": pose_cases,
     "pairs": pair_cases,
