@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 import sys
@@ -11,18 +12,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from torch import Tensor
+
 from ..flame.model import HeadModel
 from ..geom.errors import HeadwarpError
 from ..geom.nets.weights import known_weights, located
+from ..training.data.portrait import face_points
 from ..training.recipes import Recipe, RecipeEntry, load_recipe, recipe_entry
 from ..warping._config_json import config_from_json, config_to_json
+from ..warping.guides import GuideConfig
 from ..warping.pwm import CodesConfig
 
 if TYPE_CHECKING:
     from ..training.recipes.pwm import TextureLayout
 
 ModelSize = Literal["tiny", "small", "paper"]
-Guides = Literal["displacement", "codes", "both"]
+Guides = Literal["displacement", "mesh", "codes", "both", "depth", "keypoints"]
 CodesKind = Literal["vertex", "texel"]
 AUTO = Path("auto")
 
@@ -35,10 +40,12 @@ class RecipeOptions:
         name: ``FILE/MODE``, or ``FILE`` for its first mode.
         model_size: of the networks; None: ``tiny`` for ``pwm/residual`` and ``pwm/personal``, else
             the recipe's own, the paper's.
-        guidance: what guides the network.
+        guidance: what guides the network; ``mesh`` is another word for its displacement, ``depth`` and
+            ``keypoints`` are computed in the batch.
         vgg: file of VGG-19's weights; ``auto``: the one in the folders of weights.
         weights_dir: folder of weights to look in before those of ``$HEADWARP_WEIGHTS``.
         codes: where they guide: one a vertex of the head, or one a texel of its texture; None: a vertex.
+        guide: the frozen network behind ``depth`` or ``keypoints``, see `guidance.guide_of`.
     """
 
     name: str
@@ -47,6 +54,12 @@ class RecipeOptions:
     vgg: Path | None = None
     weights_dir: Path | None = None
     codes: CodesKind | None = None
+    guide: GuideConfig | None = None
+
+    @property
+    def network_guidance(self) -> Literal["displacement", "codes", "both"]:
+        """What the network itself is guided by: depth and keypoints are displacements too."""
+        return self.guidance if self.guidance in ("codes", "both") else "displacement"
 
 
 def recipe_of(
@@ -76,18 +89,27 @@ def recipe_of(
     if isinstance(config, PwmRecipeConfig):
         size = options.model_size or ("tiny" if entry.name in ("pwm/residual", "pwm/personal") else "paper")
         codes = None if head is None else codes_of(options, head)
-        config = sized(config, size, guidance=options.guidance, codes=codes)
+        config = sized(config, size, guidance=options.network_guidance, codes=codes)
+        config = dataclasses.replace(config, guide=options.guide)
     elif options.model_size is not None:
         config = _resized(entry, options.model_size)
     config = _with_options(config, entry, vgg=vgg_of(options), learning_rate=learning_rate)
     config = with_changes(config, changes)
-    codes = config.network.codes if isinstance(config, PwmRecipeConfig) else None
-    if codes is None or codes.kind == "vertex" or head is None:
+    if not isinstance(config, PwmRecipeConfig) or head is None:
         return load_recipe(entry.name, config=config)
+    points_of = functools.partial(_points_of, head)
+    codes = config.network.codes
+    if codes is None or codes.kind == "vertex":
+        return PwmRecipe(config, None, points_of)
     texture = texture_of(head)
     laid = dataclasses.replace(codes, count=len(texture.faces))  # codes.kind may have been set by name
     network = dataclasses.replace(config.network, codes=laid)
-    return PwmRecipe(dataclasses.replace(config, network=network), texture)
+    return PwmRecipe(dataclasses.replace(config, network=network), texture, points_of)
+
+
+def _points_of(head: HeadModel, verts: Tensor) -> Tensor | None:
+    """Landmarks of posed vertices, those of the mouth's strips behind the head's left out."""
+    return face_points(head, verts[:, : len(head.template)])
 
 
 def _resized(entry: RecipeEntry, size: ModelSize) -> Any:
@@ -117,7 +139,7 @@ def codes_of(options: RecipeOptions, head: HeadModel) -> CodesConfig | None:
     Raises:
         HeadwarpError: a kind of codes without guidance by them, or texels for a head that has none.
     """
-    if options.guidance == "displacement":
+    if options.network_guidance == "displacement":
         if options.codes is not None:
             raise HeadwarpError(f"--codes {options.codes}: belongs to --guidance codes or both; add one")
         return None

@@ -22,6 +22,7 @@ from ..training.engine.state import identity_of
 from ..training.engine.store import check_same, newest
 from ..training.recipes import Recipe, recipe_entry
 from .evaluation.clips import parse_share
+from .guidance import SIDE, guidance_of, guide_of
 from .heads import ready_head
 from .inputs import check_folder
 from .recipes import CodesKind, Guides, ModelSize, RecipeOptions, recipe_of
@@ -97,7 +98,14 @@ class Train:
     model_size: ModelSize | None = None
     """Size of the networks; without it, tiny for pwm/residual and personal, the paper's for the others."""
     guidance: Guides = "displacement"
-    """What guides the network: rendered displacement, posed neural codes, or both."""
+    """What guides the network: the mesh's displacement, posed neural codes, both, or in place of the mesh
+    depth or keypoints of a frozen network."""
+    depth_checkpoint: Path | None = None
+    """Weights for --guidance depth, of headwarp train depth."""
+    keypoints_checkpoint: Path | None = None
+    """Weights for --guidance keypoints, of fomm or dagan."""
+    guide_side: int = SIDE
+    """Longer side of the pictures that this network sees, at most that of the frames."""
     codes: CodesKind | None = None
     """Where codes guide: one a vertex of the head, the default, or one a texel of its texture."""
     vgg: Path | None = None
@@ -225,6 +233,7 @@ def plan(config: Train) -> Planned:
         config.vgg,
         weights_dir=config.weights_dir,
         codes=config.codes,
+        guide=guide_of(guidance_of(config)),
     )
     recipe = recipe_of(choice, head, changes=changes_of(config, entry), learning_rate=config.learning_rate)
     goes_on = _check_run(config, recipe, engine)

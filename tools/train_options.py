@@ -25,7 +25,19 @@ from .training_data import BatchOptions
 if TYPE_CHECKING:
     from .train import Train
 
-GEOMETRY = ("fits", "head", "across", "pool", "reuse", "still_camera", "guidance", "codes")
+GEOMETRY = (
+    "fits",
+    "head",
+    "across",
+    "pool",
+    "reuse",
+    "still_camera",
+    "guidance",
+    "codes",
+    "depth_checkpoint",
+    "keypoints_checkpoint",
+    "guide_side",
+)
 FRAMES = ("preset", "frame_step", "frame_step_most", "time_flip", "shape")
 _COLOURS: dict[str, Any] = {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "hue": 0.0}
 _PUBLIC = FramePreset()

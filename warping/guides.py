@@ -27,8 +27,8 @@ class GuideConfig:
     Attributes:
         kind: the geometry source.
         checkpoint: of the network: of a training of `depth`; of `fomm`, `dagan` for ``keypoints``.
-        side: longer side in pixels of the pictures that it sees, best that of its training; None: as they
-            are.
+        side: longer side in pixels of the pictures that it sees at most, best that of its training; None: as
+            they are.
     """
 
     kind: GuideKind = "depth"

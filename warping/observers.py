@@ -34,11 +34,11 @@ def seen_picture(
 
     Args:
         image: RGB in [0, 1].
-        side: of the longer side in pixels; None: as it is.
+        side: most pixels of the longer side; None: as many as it has.
         multiple: of both sides; the nearest ones are taken.
     """
     height, width = image.shape[2:]
-    ratio = 1.0 if side is None else side / max(height, width)
+    ratio = 1.0 if side is None else min(1.0, side / max(height, width))
     size = tuple(max(multiple, round(length * ratio / multiple) * multiple) for length in (height, width))
     if size == (height, width):
         return image

@@ -20,6 +20,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ...geom.errors import HeadwarpError
+from ...warping.guides import GuideConfig, load_guide
 from ...warping.posed_layers import compose
 from ...warping.progressive import ProgressiveConfig, official, paper, tiny
 from ...warping.pwm import CodesConfig, PwmConfig, PwmNetwork, PwmOutput, coded, with_texture
@@ -32,6 +33,7 @@ from ..losses.pixel import pixel_l1
 from ..losses.structure import StructureConfig
 from ..losses.warped import WarpedLevel, warped_levels
 from . import GENERATED, Needs, register
+from ._guides import PointsOf, guided_batch
 from ._likeness import Likeness
 
 Guides = Literal["displacement", "codes", "both"]
@@ -62,6 +64,8 @@ class PwmRecipeConfig:
         adversarial: [PWM] Eq. 2 and 3; None: no discriminator.
         discriminator: its size and scales.
         matching: [PWM] Eq. 4.
+        guide: what moves the layers in place of the packed mesh, computed in the batch by a frozen network;
+            None: the mesh.
         warped: which warped pictures the losses see beside the generated one ([PWM] sec. 1.4): ``"last"``, by
             the last flow, all losses (paper); ``"every"``, by the flow of every level, the perceptual loss in
             one size each, and at full size the game and the matching, no pixels (public code); ``"none"``.
@@ -80,7 +84,15 @@ class PwmRecipeConfig:
     adversarial: adversarial.AdversarialConfig | None = None
     discriminator: DiscriminatorConfig = ONE_SCALE
     matching: matching.MatchingConfig = matching.OFFICIAL
+    guide: GuideConfig | None = None
     warped: Literal["last", "every", "none"] = "none"
+
+    def __post_init__(self) -> None:
+        if self.guide is not None and coded(self.network.network):
+            raise HeadwarpError(
+                f"guide: expected none with guidance {self.network.network.guidance!r}: codes lie on the "
+                f"mesh, and {self.guide.kind} has none"
+            )
 
 
 _PUBLISHED: dict[str, Any] = {"learning_rate": 2e-4, "betas": (0.9, 0.999), "weight_decay": 0.0}
@@ -171,13 +183,19 @@ class PwmRecipe:
         config: what is trained and on what.
         texture: of the head, where the codes are texels. Without it they lie nowhere until weights are loaded
             that know their layout, as checkpoints do.
+        points_of: landmarks of posed vertices, for a guide; see `_guides.guided_batch`.
     """
 
     needs: Needs = "geometry"
     frames = 2
 
-    def __init__(self, config: PwmRecipeConfig, texture: TextureLayout | None = None) -> None:
-        self.config, self._texture = config, texture
+    def __init__(
+        self,
+        config: PwmRecipeConfig,
+        texture: TextureLayout | None = None,
+        points_of: PointsOf | None = None,
+    ) -> None:
+        self.config, self._texture, self._points_of = config, texture, points_of
         self._alike = Likeness(
             config.vgg,
             config.perceptual,
@@ -187,6 +205,7 @@ class PwmRecipe:
         )
         self.name = f"pwm/{config.mode}{self._alike.suffix}"
         self.stand_ins = self._alike.stand_ins
+        self._guide = None if config.guide is None else load_guide(config.guide)
         playing = config.adversarial is not None
         self.turns: tuple[str, ...] = ("generator", "discriminator") if playing else ("generator",)
 
@@ -210,6 +229,12 @@ class PwmRecipe:
 
     def generate(self, networks: Mapping[str, nn.Module], batch: PairBatch) -> PwmOutput:
         """The picture of every pair."""
+        return self._drawn(networks, self._guided(batch))
+
+    def _guided(self, batch: PairBatch) -> PairBatch:
+        return guided_batch(self._guide, batch, self._points_of)
+
+    def _drawn(self, networks: Mapping[str, nn.Module], batch: PairBatch) -> PwmOutput:
         made = networks["generator"](
             batch.source, batch.layers, batch.source_verts, batch.driving_verts, batch.faces
         )
@@ -240,11 +265,12 @@ class PwmRecipe:
 
     def pictures(self, networks: Mapping[str, nn.Module], batch: PairBatch) -> Mapping[str, Tensor]:
         """Source, driver, what geometry alone makes, what is warped, and the picture."""
-        made = self.generate(networks, batch)
+        guided = self._guided(batch)
+        made = self._drawn(networks, guided)
         return {
             "source": batch.source,
             "driving": batch.driving,
-            "geometry": compose(batch.layers).image.clamp(0, 1),
+            "geometry": compose(guided.layers).image.clamp(0, 1),
             "warped": made.warped.clamp(0, 1),
             GENERATED: made.image,
         }
