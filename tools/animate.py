@@ -19,6 +19,7 @@ from ..training.data.portrait import Frame, to_frame
 from ..warping.animators import Animator
 from . import head_motion, picture_motion
 from .drivers import open_clip, open_driver
+from .guidance import SIDE, GuidanceName, guidance_of, guide_animator
 from .heads import ready_head
 from .panels import panels
 from .performance import (
@@ -80,6 +81,15 @@ class Animate:
     """What makes the pixels; geometry needs no weights."""
     checkpoint: Path | None = None
     """Weights of the animator."""
+    guidance: GuidanceName | None = None
+    """What guides the animator: mesh, codes, both (what its weights were trained with), or in place of the
+    mesh depth or keypoints of a trained network."""
+    depth_checkpoint: Path | None = None
+    """Weights for --guidance depth, of headwarp train depth."""
+    keypoints_checkpoint: Path | None = None
+    """Weights for --guidance keypoints, of fomm or dagan."""
+    guide_side: int = SIDE
+    """Longer side of the pictures that this network sees, best that of its training."""
     head: str | None = None
     """builtin, or a head file; $HEADWARP_HEAD where not given."""
     landmarks: str = "mediapipe"
@@ -156,7 +166,7 @@ def run(config: Animate) -> dict[str, Any]:
     Returns:
         ``output``, ``frames``, ``fps``, ``width``, ``height``, ``relative``, ``reference_frame``, ``driver``
         (frames ``detected``, ``interpolated``, ``missing``; None where no head was looked for), ``window``,
-        ``animator``, ``audio``, ``provenance``, ``seconds``.
+        ``animator``, ``guidance``, ``audio``, ``provenance``, ``seconds``.
 
     Raises:
         HeadwarpError: contradictory options, or what `animate` raises.
@@ -171,6 +181,7 @@ def run(config: Animate) -> dict[str, Any]:
     place = check_device(config.device)
     chosen = inference_of(compile=config.compile, precision=config.precision)
     animator = open_animator(config.animator, config.checkpoint, device=place, inference=chosen)
+    animator = guide_animator(animator, guidance_of(config), name=config.animator)
     check_window(animator, config.size, name=config.animator)
     stage, head = _open(config, animator, place)
     if config.output.suffix.lower() in PICTURES and stage.count != 1:
@@ -192,6 +203,7 @@ def run(config: Animate) -> dict[str, Any]:
         "height": height,
         **stage.facts,
         "animator": config.animator,
+        "guidance": config.guidance,
         "head": head,
         "audio": driver.audio_from is not None and config.output.suffix.lower() in CLIPS,
         "provenance": provenance_facts(provenance),

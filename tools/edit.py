@@ -17,6 +17,8 @@ from ..flame.posing import apply_pose, head_pose
 from ..geom.errors import HeadwarpError
 from ..training.data.portrait import Frame, Portrait
 from ..warping.animators import Animation, Animator
+from ..warping.guides import GUIDE_KINDS
+from .guidance import SIDE, GuidanceName, guidance_of, guide_animator
 from .heads import ready_head
 from .performance import (
     CLIPS,
@@ -73,6 +75,15 @@ class Edit:
     """What makes the pixels; geometry needs no weights."""
     checkpoint: Path | None = None
     """Weights of the animator."""
+    guidance: GuidanceName | None = None
+    """What guides the animator: mesh, codes, both (what its weights were trained with), or in place of the
+    mesh depth or keypoints of a trained network."""
+    depth_checkpoint: Path | None = None
+    """Weights for --guidance depth, of headwarp train depth."""
+    keypoints_checkpoint: Path | None = None
+    """Weights for --guidance keypoints, of fomm or dagan."""
+    guide_side: int = SIDE
+    """Longer side of the pictures that this network sees, best that of its training."""
     head: str | None = None
     """builtin, or a head file; $HEADWARP_HEAD where not given."""
     landmarks: str = "mediapipe"
@@ -162,8 +173,9 @@ def run(config: Edit) -> dict[str, Any]:
     """The command.
 
     Returns:
-        ``output``, ``frames``, ``width``, ``height``, ``animator``, ``head_pose`` (``photo``, ``first`` and
-        ``last``: yaw, pitch, roll in degrees), ``reprojection_percent_iod``, ``provenance``, ``seconds``.
+        ``output``, ``frames``, ``width``, ``height``, ``animator``, ``guidance``, ``head_pose`` (``photo``,
+        ``first`` and ``last``: yaw, pitch, roll in degrees), ``reprojection_percent_iod``, ``provenance``,
+        ``seconds``.
 
     Raises:
         HeadwarpError: contradictory options, or what `edit` raises.
@@ -172,6 +184,7 @@ def run(config: Edit) -> dict[str, Any]:
     _check(config)
     place = check_device(config.device)
     animator = open_animator(config.animator, config.checkpoint, device=place)
+    animator = guide_animator(animator, guidance_of(config), name=config.animator)
     check_window(animator, config.size, name=config.animator)
     model = ready_head(config.head)
     poses = poses_of(config, model)
@@ -188,7 +201,7 @@ def run(config: Edit) -> dict[str, Any]:
         provenance = provenance_of(
             config.animator,
             inputs=[config.photo, config.track],
-            moved_pixels_only=config.checkpoint is None,
+            moved_pixels_only=config.checkpoint is None and config.guidance not in GUIDE_KINDS,
         )
     height, width = _write(config, frames, len(poses), provenance)
     angles = {"photo": head_pose(portrait.fit.params)[0], "first": head_pose(fit.params)[0]}
@@ -198,6 +211,7 @@ def run(config: Edit) -> dict[str, Any]:
         "width": width,
         "height": height,
         "animator": config.animator,
+        "guidance": config.guidance,
         "head": model.model_id,
         "head_pose": {**angles, "last": head_pose(fit.params)[-1]},
         "reprojection_percent_iod": portrait.fit.report["reprojection_percent_iod"],
@@ -248,6 +262,12 @@ def _check(config: Edit) -> None:
     said = [n for n in ("yaw", "pitch", "roll", "jaw", "gaze", "blink", "expression") if _given(config, n)]
     if config.track is not None and said:
         raise HeadwarpError(f"--track: expected a track or a pose, got both (--{', --'.join(said)})")
+    faces = [name for name in said if name not in ("yaw", "pitch", "roll")]
+    if config.guidance == "depth" and faces:
+        raise HeadwarpError(
+            f"--{faces[0]}: depth turns the head as one piece; take --guidance mesh or keypoints, or leave "
+            "it out"
+        )
     if config.size < 16:
         raise HeadwarpError(f"--size: expected 16 pixels or more, got {config.size}")
     if config.track is None:

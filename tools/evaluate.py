@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from ..flame.residual import ResidualField
 from ..geom.errors import HeadwarpError, MediaError, NoFaceError, ShapeError
 from ..training.data.frames.clips import find_frame_clips
 from ..training.data.inputs import names_by_path
+from .evaluation import report as tables
 from .evaluation.animators import load_animators, names_of
 from .evaluation.clips import clip_paths, parse_share, prepare_clip
 from .evaluation.measure import SHOWN, Outcome, Setting, measure
@@ -21,15 +22,17 @@ from .evaluation.networks import load_networks
 from .evaluation.pair_options import ListFacts, PairOptions, labels, open_list
 from .evaluation.pairs import measure_pairs
 from .evaluation.pictures import picture_animators, prepare_pictures
-from .evaluation.report import check_against, describe, progress, report_of, write_sheet_of
+from .evaluation.report import check_against, progress, report_of, write_sheet_of
+from .evaluation.sources import Errors, compared_sources, describe_sources, sources_report
+from .guidance import SIDE, GuidanceName, guided_each
 from .heads import ready_head
 from .performance import Precision, check_device, check_window, inference_of
 
 __all__ = ["Evaluate", "describe", "evaluate", "run"]
 
 OF_PAIRS: tuple[str, ...] = ("root", "relative", "absolute", "same_person", "per_pair", "size")
-OF_CLIPS: tuple[str, ...] = ("stride", "frames", "faces")
-OF_FACES: tuple[str, ...] = ("head", "still_camera", "arcface")
+OF_CLIPS: tuple[str, ...] = ("stride", "frames", "faces", "sources")
+OF_FACES: tuple[str, ...] = ("head", "still_camera", "arcface", "sources")
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,18 @@ class Evaluate:
     """The animators to measure; copy, similarity and tps stand beside them."""
     checkpoint: tuple[Path, ...] = ()
     """Weights, each of the animator that its file names; several of one are measured each."""
+    guidance: tuple[GuidanceName, ...] = ()
+    """What guides those that take guidance: mesh (and codes, both: what weights were trained with), depth,
+    keypoints; several are measured each, beside each other. The mesh where not given."""
+    depth_checkpoint: Path | None = None
+    """Weights for --guidance depth, of headwarp train depth."""
+    keypoints_checkpoint: Path | None = None
+    """Weights for --guidance keypoints, of fomm or dagan."""
+    guide_side: int = SIDE
+    """Longer side of the pictures that these networks see, best that of their training."""
+    sources: FlagCreatePairsOff[bool] = False
+    """Of clips of headwarp synth: the geometry sources themselves beside each other, flow and head pose of
+    each against the truth."""
     head: str = "builtin"
     """Built-in, or a head file."""
     stride: int = 1
@@ -102,6 +117,11 @@ def run(config: Evaluate) -> dict[str, Any]:
     return _evaluated(config, config.head)
 
 
+def describe(report: Mapping[str, Any]) -> str:
+    """The table for a person, the definitions under it, and the geometry sources where they are compared."""
+    return "\n".join([tables.describe(report), *describe_sources(report.get("sources"))])
+
+
 def evaluate(
     clips: str | Path,
     animator: str | Sequence[str] = "geometry",
@@ -143,6 +163,7 @@ def _evaluated(config: Evaluate, head: str | Path | HeadModel) -> dict[str, Any]
     device = check_device(config.device)
     chosen = inference_of(compile=config.compile, precision=config.precision)
     animators = load_animators(names, config.checkpoint, device=device, inference=chosen)
+    animators = guided_each(animators, config)
     networks = load_networks(
         arcface=config.arcface, inception=config.inception, lpips=config.lpips, device=device
     )
@@ -209,6 +230,7 @@ def _evaluate_clips(config: Evaluate, setting: Setting) -> dict[str, Any]:
     share = parse_share(config.frames)
     failed: dict[str, str] = {}
     outcomes: dict[str, Outcome] = {}
+    compared: dict[str, Errors] = {}
     faceless = 0
     field: ResidualField | None = None  # the same for all clips: one head, one detector
     paths = clip_paths(Path(config.clips or "."))
@@ -224,6 +246,8 @@ def _evaluate_clips(config: Evaluate, setting: Setting) -> dict[str, Any]:
             )
             field = clip.portrait.field
             outcomes[name] = measure(clip, setting)
+            if config.sources:
+                compared[name] = compared_sources(path, clip, setting)
         except (NoFaceError, MediaError) as error:
             failed[name] = str(error)
             faceless += isinstance(error, NoFaceError)
@@ -232,7 +256,8 @@ def _evaluate_clips(config: Evaluate, setting: Setting) -> dict[str, Any]:
     if faceless == len(paths) and _need_no_faces(config, setting):
         return _evaluate_pictures(config, setting)
     facts = {"source": "first frame with the face", "head": setting.model.model_id, "faces": True}
-    return _clips_report(config, setting, outcomes, failed, {**facts, "still": config.still_camera})
+    report = _clips_report(config, setting, outcomes, failed, {**facts, "still": config.still_camera})
+    return {**report, **sources_report(compared)} if config.sources else report
 
 
 def _evaluate_pictures(config: Evaluate, setting: Setting) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -92,6 +94,44 @@ def guide_animator(animator: Animator, options: GuidanceOptions, *, name: str) -
             said = f"is guided by {own}" if own else "takes none"
             raise HeadwarpError(f"--guidance {options.name}: {name} {said}; leave it out")
     return animator
+
+
+def guided_each(animators: Mapping[str, Animator], config: Any) -> dict[str, Animator]:
+    """The animators of an evaluation, those that take guidance by each source that is asked for.
+
+    Guided by depth or keypoints one is called ``NAME+depth``; the others keep their names.
+
+    Args:
+        animators: by the name that a report has for them.
+        config: of a command with ``guidance`` (several names), the checkpoints and ``guide_side``.
+
+    Raises:
+        HeadwarpError: what `guide_animator` raises, or no animator that takes guidance.
+    """
+    names = tuple(dict.fromkeys(config.guidance))
+    if not names:
+        guide_of(dataclasses.replace(guidance_of(config), name=None))
+        return dict(animators)
+    takers = [name for name, animator in animators.items() if hasattr(animator, "encode_guided")]
+    if not takers:
+        raise HeadwarpError("--guidance: expected an animator that takes it (geometry, pwm), got none")
+    made: dict[str, Animator] = {}
+    for label, animator in animators.items():
+        if label not in takers:
+            made[label] = animator
+        for name in names if label in takers else ():
+            options = _of_one(guidance_of(config), name, names)
+            made[f"{label}+{name}" if name in GUIDE_KINDS else label] = guide_animator(
+                animator, options, name=label
+            )
+    return made
+
+
+def _of_one(options: GuidanceOptions, name: str, names: Sequence[str]) -> GuidanceOptions:
+    """The options of one source among several: the files of the others are not its."""
+    files = {f"{kind}_checkpoint": None for kind in GUIDE_KINDS if kind != name and kind in names}
+    side = options.side if name in GUIDE_KINDS or not set(names) & set(GUIDE_KINDS) else SIDE
+    return dataclasses.replace(options, name=name, side=side, **files)
 
 
 def _own(animator: Any) -> str | None:

@@ -21,10 +21,11 @@ from ..geom.errors import HeadwarpError
 from ..geom.guidance import Driving
 from ..training.data.portrait import Frame, Portrait, to_image
 from ..warping.animators import Animator
-from ..warping.keypoint_animator import KeypointAnimator
+from ..warping.guided import Referring
 from .drivers import Driver
 from .performance import drivings, encoded, full_frames, on_device
 from .portrait import as_frames, open_portrait
+from .posed_drivings import posed_drivings
 from .stage import Stage
 
 
@@ -91,14 +92,15 @@ def stage(performance: Performance, animator: Animator, *, device: torch.device 
     """A performance with the sources encoded."""
     cache = encoded(performance.portraits, animator, device=device)
     driven = performance.driven
-    if isinstance(animator, KeypointAnimator) and driven is not None and driven.relative:
+    if isinstance(animator, Referring) and driven is not None and driven.relative:
         cache = _referred(performance, driven, animator, cache, device=device)
     looks = "image" in animator.needs_driving
     portrait = performance.portraits[0]
 
     def each() -> Iterator[Driving]:
         images = driver_windows(performance) if looks else None
-        return drivings(portrait, performance.fit, device=device, images=images)
+        frames = drivings(portrait, performance.fit, device=device, images=images)
+        return frames if images else posed_drivings(animator, cache, portrait, performance.fit, frames)
 
     return Stage(
         source=portrait.image,
@@ -116,7 +118,7 @@ def stage(performance: Performance, animator: Animator, *, device: torch.device 
 def _referred(
     performance: Performance,
     driven: Driven,
-    animator: KeypointAnimator,
+    animator: Referring,
     cache: Any,
     *,
     device: torch.device | str,
@@ -124,7 +126,7 @@ def _referred(
     """The cache of an animator that looks at the driver, relative to the heads' reference frame."""
     windows = driver_windows(performance)
     if windows is None:
-        return cache  # the first frame says what is missing
+        return cache  # the fit is relative already, or the first frame says what is missing
     window = next(islice(windows, driven.reference, None))
     driving = on_device(Driving(image=window), torch.device(device))
     return animator.refer(cache, driving, adapt_scale=performance.adapt_scale)

@@ -127,10 +127,16 @@ def perform(
         animator: any; what it needs beyond image, mask, landmarks and posed vertices is an error that names
             it.
         device: where the animator works.
-        images: the driving pictures in the window, ``(1, 3, S, S)`` each, for animators that look at them.
+        images: the driving pictures in the window, ``(1, 3, S, S)`` each, for animators that look at them;
+            without, the fit says what they would have seen, see `posed_drivings`.
     """
+    from .posed_drivings import posed_drivings
+
     cache = encoded(portraits, animator, device=device)
-    return animated(animator, cache, drivings(portraits[0], fit, device=device, images=images))
+    frames = drivings(portraits[0], fit, device=device, images=images)
+    if images is None:
+        frames = posed_drivings(animator, cache, portraits[0], fit, frames)
+    return animated(animator, cache, frames)
 
 
 @torch.no_grad()

@@ -41,6 +41,16 @@ class Observer(Protocol):
         """
 
 
+@runtime_checkable
+class Referring(Protocol):
+    """An animator that looks at its driver and takes its motion relative to one of its frames, if told so:
+    `GuidedAnimator` and `keypoint_animator.KeypointAnimator`.
+    """
+
+    def refer(self, cache: Any, driving: Driving, *, adapt_scale: bool = True) -> Any:
+        """The cache for motion that is counted from a driving frame."""
+
+
 @dataclass(frozen=True)
 class GuidedSource:
     """What depends on the source alone.

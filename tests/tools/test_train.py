@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from guide_files import guide_file
 from toy_head import toy_head
 from toy_packs import oval, write_toy_footage
 
@@ -134,6 +135,16 @@ def test_texels_that_are_set_by_name_lie_on_the_head_too():
     assert recipe.config.network.codes.count == len(head.faces) != len(head.template)
     assert codes.texture.shape[1:] == (16, 16)
     assert torch.equal(codes.corners, head.uv[head.uv_faces])
+
+
+def test_a_frozen_network_guides_in_place_of_the_mesh(footage, tmp_path):
+    file = guide_file(tmp_path, "depth")
+    report = run(asked(footage, tmp_path / "run", steps=1, guidance="depth", depth_checkpoint=file))
+    assert load_animator("pwm", report["animator"]).config.network.guidance == "displacement"
+    with pytest.raises(HeadwarpError, match="--guidance depth: expected --depth-checkpoint FILE"):
+        run(asked(footage, tmp_path / "none", guidance="depth"))
+    with pytest.raises(HeadwarpError, match="--keypoints-checkpoint: belongs to --guidance keypoints"):
+        run(asked(footage, tmp_path / "none", keypoints_checkpoint=file))
 
 
 def test_another_run_is_refused_before_anything_is_packed(footage, tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ...flame.model import HeadModel
 from ...geom.errors import ModelFileError
-from ...training.data.synthetic import TrueFlow, load_clip, true_flow
+from ...training.data.synthetic import SyntheticClip, TrueFlow, load_clip, true_flow
 from ...training.metrics.motion import flow_epe, visibility_iou
 from ...warping.animators import Animation
 
@@ -17,16 +17,23 @@ TrueMotion = Callable[[int, int], TrueFlow]
 """Source frame, driving frame -> where the driving frame's pixels come from."""
 
 
-def true_motion(clip: Path, model: HeadModel) -> TrueMotion | None:
-    """The truth of a clip of `headwarp synth`, ``truth/NAME.npz`` beside its folder; None where there is none
-    or it is of another head.
+def known_clip(clip: Path, model: HeadModel) -> SyntheticClip | None:
+    """What is known of a clip of `headwarp synth`, ``truth/NAME.npz`` beside its folder; None where there is
+    nothing or it is of another head.
     """
     file = clip.parent.parent / "truth" / f"{clip.stem}.npz"
     if not file.is_file():
         return None
     try:
-        known = load_clip(file, model)
+        return load_clip(file, model)
     except ModelFileError:
+        return None
+
+
+def true_motion(clip: Path, model: HeadModel) -> TrueMotion | None:
+    """The true flow of a clip of `headwarp synth`; None where it is not known."""
+    known = known_clip(clip, model)
+    if known is None:
         return None
     return lambda source, driving: true_flow(known.view(source), known.view(driving))
 
