@@ -11,7 +11,7 @@ from typing import Any, Literal
 from ..geom.errors import HeadwarpError
 from ..warping.animators import Animator
 from ..warping.guided import GuidedAnimator
-from ..warping.guides import GUIDE_KINDS, GuideConfig, load_guide
+from ..warping.guides import GUIDE_KINDS, GuideConfig, GuideKind, load_guide
 
 GuidanceName = Literal["mesh", "codes", "both", "depth", "keypoints"]
 SIDE = 256
@@ -48,16 +48,16 @@ def guide_of(options: GuidanceOptions) -> GuideConfig | None:
         HeadwarpError: guidance by a network without its weights, or weights that nothing asks for.
     """
     files = {"depth": options.depth_checkpoint, "keypoints": options.keypoints_checkpoint}
-    for kind, file in files.items():
-        if file is not None and kind != options.name:
+    for owner, given in files.items():
+        if given is not None and owner != options.name:
             raise HeadwarpError(
-                f"--{kind}-checkpoint: belongs to --guidance {kind}; add that or leave it out"
+                f"--{owner}-checkpoint: belongs to --guidance {owner}; add that or leave it out"
             )
     if options.name not in GUIDE_KINDS:
         if options.side != SIDE:
             raise HeadwarpError("--guide-side: belongs to --guidance depth or keypoints; leave it out")
         return None
-    kind = "depth" if options.name == "depth" else "keypoints"
+    kind: GuideKind = "depth" if options.name == "depth" else "keypoints"
     file = files[kind]
     if file is None:
         made = "headwarp train depth" if kind == "depth" else "headwarp train fomm"

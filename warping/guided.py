@@ -78,6 +78,8 @@ class GuidedAnimator(nn.Module):
         source: such as `geom.sources.depth.DepthSource`.
         observer: makes what the source reads from the pictures; None: the caller gives it.
 
+    What the geometry source reads and no observer makes is needed; the driving picture where one looks at it.
+
     Raises:
         HeadwarpError: the animator takes no guidance.
 
@@ -96,22 +98,13 @@ class GuidedAnimator(nn.Module):
                 f"{type(animator).__name__}"
             )
         self.animator, self.geometry_source, self.observer = animator, source, observer
-
-    @property
-    def needs_source(self) -> tuple[str, ...]:
-        """What the geometry source reads and no observer makes."""
-        made = () if self.observer is None else self.observer.produces_source
-        needs = ("image", *self.geometry_source.needs_source)
-        return tuple(dict.fromkeys(need for need in needs if need not in made))
-
-    @property
-    def needs_driving(self) -> tuple[str, ...]:
-        """The same of the driving frame; its picture where an observer looks at it."""
-        needs = self.geometry_source.needs_driving
-        if self.observer is None:
-            return needs
-        made = [need for need in needs if need in self.observer.produces_driving]
-        return (*(["image"] if made else []), *(need for need in needs if need not in made))
+        by_source = () if observer is None else observer.produces_source
+        by_driving = () if observer is None else observer.produces_driving
+        needs = dict.fromkeys(("image", *source.needs_source))
+        self.needs_source: tuple[str, ...] = tuple(need for need in needs if need not in by_source)
+        given = tuple(need for need in source.needs_driving if need not in by_driving)
+        looks = ("image",) if len(given) < len(source.needs_driving) else ()
+        self.needs_driving: tuple[str, ...] = (*looks, *given)
 
     @property
     def frame_multiple(self) -> int:

@@ -58,8 +58,8 @@ class DepthObserver(nn.Module):
         side: of the pictures that it sees, see `seen_picture`; best that of its training.
     """
 
-    produces_source = ("depth",)
-    produces_driving = ("relative_pose", "intrinsics")
+    produces_source: tuple[str, ...] = ("depth",)
+    produces_driving: tuple[str, ...] = ("relative_pose", "intrinsics")
 
     def __init__(self, network: DepthPoseNetwork, *, side: int | None = None) -> None:
         super().__init__()
@@ -157,8 +157,8 @@ class KeypointsObserver(nn.Module):
         side: of the pictures that it sees, see `seen_picture`.
     """
 
-    produces_source = ("keypoints", "jacobians")
-    produces_driving = ("keypoints", "jacobians")
+    produces_source: tuple[str, ...] = ("keypoints", "jacobians")
+    produces_driving: tuple[str, ...] = ("keypoints", "jacobians")
 
     def __init__(self, network: KeypointNetwork, *, side: int | None = None) -> None:
         super().__init__()

@@ -64,8 +64,8 @@ class DepthSource:
     ``body_motion`` are used where given.
     """
 
-    needs_source = ("image", "depth")
-    needs_driving = ("relative_pose", "intrinsics")
+    needs_source: tuple[str, ...] = ("image", "depth")
+    needs_driving: tuple[str, ...] = ("relative_pose", "intrinsics")
 
     def __init__(self, config: DepthSourceConfig | None = None) -> None:
         self.config = config or DepthSourceConfig()

@@ -72,8 +72,8 @@ class KeypointsSource:
     where given.
     """
 
-    needs_source = ("image", "keypoints")
-    needs_driving = ("keypoints",)
+    needs_source: tuple[str, ...] = ("image", "keypoints")
+    needs_driving: tuple[str, ...] = ("keypoints",)
 
     def __init__(
         self, config: KeypointsSourceConfig | None = None, dense_motion: DenseMotionOf | None = None
