@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..flame.params import HeadFit
-from ..flame.posing import head_pose, neck_pixels, pixels_per_metre
+from ..flame.posing import camera_rotation, head_pose, neck_pixels, pixels_per_metre
 from ..geom.carried import carried_keypoints
 from ..geom.depth_surface import back_projected
 from ..geom.displacement import source_visibility
@@ -122,7 +122,7 @@ def relative_poses(
 
 
 def _joint_depth(source: Source, intrinsics: Tensor, portrait: Portrait) -> Float[Tensor, ""]:
-    """Depth of the head's middle: under each visible vertex the map's, and how far behind the middle lies."""
+    """Depth of the neck joint: under each visible vertex the map's, and how far behind it the joint lies."""
     depth, verts, faces = take(
         dataclasses.replace(portrait.source(), depth=source.depth),
         ("depth", "posed_vertices", "faces"),
@@ -132,8 +132,16 @@ def _joint_depth(source: Source, intrinsics: Tensor, portrait: Portrait) -> Floa
     size = (depth.shape[2], depth.shape[3])
     seen = source_visibility(verts, faces, size)[0] > 0.5
     found = sample(depth, verts[:, seen, :2].mT[:, :, None])[0, 0, 0]
-    behind = 1 + (verts[0, :, 2].mean() - verts[0, seen, 2]) / intrinsics[0, 0, 0]
+    behind = 1 + (verts[0, :, 2].mean() + _joint_offset(portrait) - verts[0, seen, 2]) / intrinsics[0, 0, 0]
     middle = (found * behind)[torch.isfinite(found) & (found > 0)]
     if not middle.numel():
         raise HeadwarpError("depth: expected some on the visible head, found none; try another photo")
     return middle.median()
+
+
+def _joint_offset(portrait: Portrait) -> float:
+    """How much deeper than the mesh's mean the neck joint lies, in pixels."""
+    model, fit = portrait.head, portrait.fit
+    joint = model.joint_template[model.joint_names.index("neck")] - model.template.mean(0)
+    deeper = (camera_rotation(fit.params)[0] @ joint.to(fit.params.rotation))[2]
+    return float(deeper * pixels_per_metre(fit.params, fit.camera)[0])
