@@ -113,7 +113,7 @@ def _strip_faces(columns: int) -> Int[Tensor, "F 3"]:
 def _lip_rows(head: HeadModel) -> Int[Tensor, "2 N"] | None:
     if "mediapipe" not in head.landmarks:
         return None
-    order = {int(index): row for row, index in enumerate(head.landmarks["mediapipe"].indices)}
+    order = {index: row for row, index in enumerate(head.landmarks["mediapipe"].indices.tolist())}
     lips = (LIPS_INNER_UPPER, LIPS_INNER_LOWER)
     if not all(index in order for lip in lips for index in lip):
         return None

@@ -112,24 +112,29 @@ def posed_vertices(
         ModelFileError: a fit belongs to another head model.
     """
     check_model(fit, model.model_id)
-    head = project_head(model, fit.params, fit.camera)
     if body is None:
-        return head
+        return project_head(model, fit.params, fit.camera)
     check_model(body, model.model_id)
-    at_rest = dataclasses.replace(
-        fit.params,
-        **{
-            n: getattr(body.params, n)[:1].expand(fit.frames, -1) for n in ("rotation", "translation", "neck")
-        },
-    )
-    resting = project_head(model, at_rest, select_camera(body.camera, [0] * fit.frames))
+    points = posed_points(model, _also_at_rest(fit.params, body.params))  # one pass over the head's bases
+    turned = points @ _flip(points).T
+    head = project(turned[: fit.frames], fit.camera)
+    resting = project(turned[fit.frames :], select_camera(body.camera, [0] * fit.frames))
     motion = _inverse_affine(body_motion(model, body, fit, follow=follow))
     scale = motion[:, 0, 0][:, None, None]
     moved = torch.cat(
         [resting[..., :2] @ motion[:, :, :2].mT + motion[:, None, :, 2], resting[..., 2:] * scale], -1
     )
-    root = model.joint_names.index("root")
-    return with_body(head, moved, model.weights[:, root])
+    return with_body(head, moved, model.weights[:, model.joint_names.index("root")])
+
+
+def _also_at_rest(params: HeadParams, body: HeadParams) -> HeadParams:
+    """The frames, and after them the same with the root pose of the body's first frame."""
+    twice = params.select([*range(params.frames), *range(params.frames)])
+    held = {
+        name: torch.cat([getattr(params, name), getattr(body, name)[:1].expand(params.frames, -1)])
+        for name in ("rotation", "translation", "neck")
+    }
+    return dataclasses.replace(twice, **held)
 
 
 def body_motion(

@@ -3,13 +3,16 @@
 Inverse-compositional Gauss-Newton on grey values over a pyramid, with Tukey weights: pixels that moved
 otherwise (the person, who covers and uncovers background) drop out. A flat background does not determine the
 motion, so the step is held towards the start by a weak prior, and a result that explains the picture no
-better than the start is refused.
+better than the start is refused. On the CPU the steps are compiled (`_alignment_numba`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -45,8 +48,7 @@ class Template:
     Attributes:
         config: the settings it was made with.
         size: (H, W) of the reference.
-        grey: grey values of every level, ``(1, 1, h, w)``; N = h w below.
-        weight: 1 where a pixel counts, ``(N,)``.
+        grey: grey values at every level of the N pixels that count, ``(N,)``.
         jacobian: of the grey values by the motion, ``(N, 4)``.
         points: pixel centres from the frame's centre, in frame widths, ``(N, 2)``.
     """
@@ -54,7 +56,6 @@ class Template:
     config: AlignmentConfig
     size: tuple[int, int]
     grey: tuple[Tensor, ...]
-    weight: tuple[Tensor, ...]
     jacobian: tuple[Tensor, ...]
     points: tuple[Tensor, ...]
 
@@ -80,36 +81,48 @@ def prepare_alignment(
             f"prepare_alignment: expected reference (1, 3, H, W) and weight (1, 1, H, W), got "
             f"{tuple(reference.shape)} and {tuple(weight.shape)}"
         )
-    levels = [_template_level(reference, weight, side) for side in config.sides]
-    grey, weights, jacobian, points = zip(*levels, strict=True)
+    greys, masks = _greys(reference, config.sides), _greys(weight, config.sides)
+    levels = [_template_level(grey, mask) for grey, mask in zip(greys, masks, strict=True)]
+    grey, jacobian, points = zip(*levels, strict=True)
     height, width = reference.shape[2:]
-    return Template(config, (height, width), grey, weights, jacobian, points)
+    return Template(config, (height, width), grey, jacobian, points)
 
 
-def _grey(image: Tensor, side: int) -> Tensor:
-    height, width = image.shape[2:]
+def _greys(image: Tensor, sides: Sequence[int]) -> list[Tensor]:
+    """Grey values at every level."""
+    grey = image.mean(1, keepdim=True)
+    return [_resized(grey, side) for side in sides]
+
+
+def _resized(grey: Tensor, side: int) -> Tensor:
+    height, width = grey.shape[2:]
     ratio = side / max(height, width)
     size = (max(4, round(height * ratio)), max(4, round(width * ratio)))
-    grey = image.mean(1, keepdim=True)
     if ratio < 1:
         return F.interpolate(grey, size=size, mode="area")
     return F.interpolate(grey, size=size, mode="bilinear", align_corners=False)
 
 
-def _template_level(reference: Tensor, weight: Tensor, side: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    grey, mask = _grey(reference, side), _grey(weight, side)
+def _template_level(grey: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     padded = F.pad(grey, (1, 1, 1, 1), mode="replicate")
     dx = (padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]) / 2
     dy = (padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]) / 2
     height, width = grey.shape[2:]
-    y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
+    counts = (mask.flatten() > 0.5).nonzero()[:, 0]
     unit = float(width)
-    points = torch.stack([(x - width / 2) / unit, (y - height / 2) / unit], -1).reshape(-1, 2).to(grey)
+    points = _centres(height, width).to(grey)[counts]
     px, py = points[:, 0], points[:, 1]
-    gx, gy = dx.flatten() * unit, dy.flatten() * unit
+    gx, gy = dx.flatten()[counts] * unit, dy.flatten()[counts] * unit
     # by log scale, angle, shift x, shift y
     jacobian = torch.stack([gx * px + gy * py, gy * px - gx * py, gx, gy], dim=1)  # (N, 4)
-    return grey, (mask.flatten() > 0.5).to(grey), jacobian, points
+    return grey.flatten()[counts], jacobian, points
+
+
+@lru_cache(maxsize=16)
+def _centres(height: int, width: int) -> Float[Tensor, "N 2"]:
+    """Pixel centres from the frame's centre, in frame widths."""
+    y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
+    return torch.stack([(x - width / 2) / width, (y - height / 2) / width], -1).reshape(-1, 2)
 
 
 def align_similarity(
@@ -139,13 +152,13 @@ def align_similarity(
             f"image: expected {(1, 3, *template.size)} as the reference, got {tuple(image.shape)}"
         )
     still = torch.zeros(4, dtype=image.dtype, device=image.device)
-    pyramid = [_grey(image, side) for side in config.sides]
+    pyramid = _greys(image, config.sides)
     starts = [still] if start is None or bool((start == 0).all()) else [start, still]
     found = [_descend(template, pyramid, first) for first in starts]
     finest = len(pyramid) - 1
-    errors = [float(_robust_error(template, pyramid[finest], motion, finest)) for motion in found]
+    errors = [_robust_error(template, pyramid[finest], motion, finest) for motion in found]
     best = min(range(len(found)), key=errors.__getitem__)
-    at_rest = float(_robust_error(template, pyramid[finest], still, finest))
+    at_rest = _robust_error(template, pyramid[finest], still, finest)
     if not errors[best] < (1 - config.least_gain) * at_rest:
         return still
     return found[best]
@@ -154,6 +167,8 @@ def align_similarity(
 def _descend(template: Template, pyramid: list[Tensor], motion: Tensor) -> Tensor:
     """Gauss-Newton from a motion, coarse to fine."""
     config = template.config
+    if _compiled(motion):
+        return _descend_compiled(template, pyramid, motion)
     deviation = motion.new_tensor([config.prior[0], config.prior[1], config.prior[2], config.prior[2]])
     for level, grey in enumerate(pyramid):
         jacobian = template.jacobian[level]
@@ -168,34 +183,62 @@ def _descend(template: Template, pyramid: list[Tensor], motion: Tensor) -> Tenso
     return motion
 
 
+def _compiled(like: Tensor) -> bool:
+    """Whether the kernels of `_alignment_numba` do the work."""
+    return like.device.type == "cpu" and like.dtype == torch.float32
+
+
+def _descend_compiled(template: Template, pyramid: list[Tensor], start: Tensor) -> Tensor:
+    """`_descend` by compiled kernels."""
+    from ._alignment_numba import descend
+
+    config, motion = template.config, start.double().numpy()
+    scale, angle, shift = config.prior
+    prior = (config.noise / np.array([scale, angle, shift, shift])) ** 2
+    for level, grey in enumerate(pyramid):
+        arrays = [
+            part[level].contiguous().numpy() for part in (template.grey, template.jacobian, template.points)
+        ]
+        motion = descend(
+            grey[0, 0].contiguous().numpy(), *arrays, motion, prior, config.noise, config.iterations
+        )
+    return torch.from_numpy(motion).to(start)
+
+
 def _residual(template: Template, grey: Tensor, motion: Tensor, level: int) -> tuple[Tensor, Tensor]:
-    """Difference image(W(x)) - reference(x) and Tukey weights, 0 outside the frame or the mask; (N,) each."""
+    """Difference image(W(x)) - reference(x) and Tukey weights, 0 outside the frame; (N,) each."""
     points = template.points[level] @ similarity_matrix(motion).T + motion[2:]
     height, width = grey.shape[2:]
     grid = (points * points.new_tensor([2.0, 2.0 * width / height]))[None, :, None]  # (1, N, 1, 2)
     sampled = F.grid_sample(grey, grid, mode="bilinear", padding_mode="border", align_corners=False)
-    residual = sampled.flatten() - template.grey[level].flatten()
+    residual = sampled.flatten() - template.grey[level]
     inside = (grid[0, :, 0].abs() <= 1).all(1)
-    weight = template.weight[level] * inside
-    chosen = residual[weight > 0]
+    chosen = residual[inside]
     if chosen.numel() < 16:
         return residual, torch.zeros_like(residual)
     scale = (1.4826 * chosen.abs().median()).clamp(min=template.config.noise)
     ratio = residual / (4.685 * scale)
-    return residual, weight * (1 - ratio.square()).clamp(min=0).square()
+    return residual, inside * (1 - ratio.square()).clamp(min=0).square()
 
 
-def _robust_error(template: Template, grey: Tensor, motion: Tensor, level: int) -> Tensor:
+def _robust_error(template: Template, grey: Tensor, motion: Tensor, level: int) -> float:
     """Mean Geman-McClure error over the background, with a fixed scale so that motions compare."""
+    noise = template.config.noise
+    if _compiled(motion):
+        from ._alignment_numba import robust_error
+
+        arrays = (
+            part.contiguous().numpy() for part in (grey[0, 0], template.grey[level], template.points[level])
+        )
+        return float(robust_error(*arrays, motion.double().numpy(), noise))
     residual, _ = _residual(template, grey, motion, level)
     points = template.points[level] @ similarity_matrix(motion).T + motion[2:]
     height, width = grey.shape[2:]
     inside = (points.abs() <= points.new_tensor([0.5, 0.5 * height / width])).all(1)
-    weight = template.weight[level] * inside
-    square = residual.square() / (3 * template.config.noise) ** 2
-    share = weight.sum() / template.weight[level].sum().clamp(min=1)
-    mean = (weight * square / (1 + square)).sum() / weight.sum().clamp(min=1)
-    return mean + (share < 0.3).to(mean)  # a motion that leaves the frame explains nothing
+    square = residual.square() / (3 * noise) ** 2
+    mean = (inside * square / (1 + square)).sum() / inside.sum().clamp(min=1)
+    beyond = inside.sum() < 0.3 * max(len(inside), 1)
+    return float(mean + beyond.to(mean))  # a motion that leaves the frame explains nothing
 
 
 def similarity_matrix(motion: Float[Tensor, "4"]) -> Float[Tensor, "2 2"]:

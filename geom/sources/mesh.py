@@ -18,6 +18,7 @@ from ..displacement import (
     source_visibility,
 )
 from ..guidance import Driving, Guidance, Source, take
+from ..rasterizer import rasterize
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class MeshState:
         verts: posed source vertices in pixels, ``(1, V, 3)``.
         faces: triangles, ``(F, 3)``.
         visibility: 1 where the source picture shows the vertex, ``(1, V)``.
+        covered: 1 where the mesh lies in the source picture.
         radius: root-mean-square radius of the mesh in pixels, ``(1,)``.
         size: (H, W) of the source picture.
         cavity: vertices no source shows, ``(V,)``, or None.
@@ -45,6 +47,7 @@ class MeshState:
     verts: Float[Tensor, "1 V 3"]
     faces: Int[Tensor, "F 3"]
     visibility: Float[Tensor, "1 V"]
+    covered: Float[Tensor, "1 1 H W"]
     radius: Float[Tensor, "1"]
     size: tuple[int, int]
     cavity: Bool[Tensor, "V"] | None = None
@@ -66,9 +69,17 @@ class MeshSource:
         image, verts, faces = take(source, self.needs_source, by="mesh source")
         height, width = image.shape[2:]
         size = (height, width)
-        visibility = source_visibility(verts, faces, size, config=self.config.displacement)
+        fragments, gate = rasterize(verts, faces, size), self.config.displacement
         return MeshState(
-            verts, faces, visibility, mesh_radius(verts), size, source.cavity, source.mask, source.skull
+            verts,
+            faces,
+            visibility=source_visibility(verts, faces, size, config=gate, fragments=fragments),
+            covered=(fragments.face >= 0)[:, None].to(verts.dtype),
+            radius=mesh_radius(verts),
+            size=size,
+            cavity=source.cavity,
+            mask=source.mask,
+            skull=source.skull,
         )
 
     def flow(self, state: MeshState, driving: Driving) -> MeshFlow:

@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from headwarp.geom import alignment
 from headwarp.geom.alignment import (
     AlignmentConfig,
     _compose_inverse,
@@ -206,3 +207,18 @@ def test_a_picture_of_another_size_is_refused(shape):
     template = prepare_alignment(scene((16, 16)), everywhere((16, 16)))
     with pytest.raises(ShapeError, match=r"image: expected \(1, 3, 16, 16\) as the reference, got"):
         align_similarity(template, torch.zeros(shape))
+
+
+@pytest.mark.parametrize("motion", MOTIONS)
+def test_compiled_steps_are_those_of_the_plain_twin(motion, monkeypatch):
+    reference = scene()
+    masked = 1 - disc(95.0, 90.0, 35.0)
+    template, image = prepare_alignment(reference, masked), seen_after(reference, motion)
+    compiled = align_similarity(template, image)
+    monkeypatch.setattr(alignment, "_compiled", lambda like: False)
+    torch.testing.assert_close(compiled, align_similarity(template, image), rtol=0, atol=2e-5)
+    for level, grey in enumerate(alignment._greys(image, template.config.sides)):
+        plain = alignment._robust_error(template, grey, compiled, level)
+        monkeypatch.setattr(alignment, "_compiled", lambda like: True)
+        assert alignment._robust_error(template, grey, compiled, level) == pytest.approx(plain, abs=1e-5)
+        monkeypatch.setattr(alignment, "_compiled", lambda like: False)

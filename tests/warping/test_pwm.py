@@ -16,6 +16,7 @@ from headwarp.warping.animators.geometry import GeometryAnimator, GeometryConfig
 from headwarp.warping.animators.pwm import PwmAnimator
 from headwarp.warping.checkpoints import save_checkpoint
 from headwarp.warping.inference import InferenceConfig, prepare_animator_
+from headwarp.warping.posed_layers import soft_edge
 from headwarp.warping.progressive import ProgressiveConfig, official, paper
 from headwarp.warping.pwm import CodesConfig, PwmConfig, PwmNetwork, with_texture
 from headwarp.warping.residual import ResidualConfig
@@ -251,3 +252,9 @@ def test_a_checkpoint_with_a_weight_too_few_is_refused(tmp_path):
 def test_a_texture_layout_is_for_texels():
     with pytest.raises(HeadwarpError, match="expected a network with texel codes"):
         with_texture(PwmNetwork(CONFIGS["residual"]), torch.zeros(1, 2), FACES, faces=FACES)
+
+
+def test_a_soft_edge_is_the_mean_over_the_neighbours_inside_the_frame():
+    mask = (torch.rand(2, 1, 9, 7, generator=torch.Generator().manual_seed(0)) > 0.5).float()
+    expected = torch.nn.functional.avg_pool2d(mask, 3, stride=1, padding=1, count_include_pad=False)
+    assert torch.equal(soft_edge(mask), expected)

@@ -57,8 +57,7 @@ class Portrait:
 
     def source(self) -> Source:
         """The tensors an animator takes."""
-        verts = self._verts(self.fit)
-        mouth = self._mouth
+        verts, mouth = self._posed, self._mouth
         extra = 0 if mouth is None else len(mouth.cavity) - verts.shape[1]
         return Source(
             image=self.image,
@@ -84,12 +83,13 @@ class Portrait:
             body_motion=body_motion(self.head, self.fit, fit),
         )
 
-    def _verts(self, fit: HeadFit) -> Float[Tensor, "T V 3"]:
-        return corrected(posed_vertices(self.head, fit), fit, self.field)
+    @cached_property
+    def _posed(self) -> Float[Tensor, "1 V 3"]:
+        return corrected(posed_vertices(self.head, self.fit), self.fit, self.field)
 
     @cached_property
     def _mouth(self) -> Mouth | None:
-        return open_mouth(self.head, self._verts(self.fit), self.fit)
+        return open_mouth(self.head, self._posed, self.fit)
 
 
 def face_points(head: HeadModel, verts: Float[Tensor, "T V 3"]) -> Float[Tensor, "T 68 2"] | None:
@@ -98,7 +98,7 @@ def face_points(head: HeadModel, verts: Float[Tensor, "T V 3"]) -> Float[Tensor,
         return landmark_points(head, verts, "ibug68")[..., :2]
     if "mediapipe" not in head.landmarks:
         return None
-    order = {int(index): row for row, index in enumerate(head.landmarks["mediapipe"].indices)}
+    order = {index: row for row, index in enumerate(head.landmarks["mediapipe"].indices.tolist())}
     if not all(index in order for index in MEDIAPIPE_68):
         return None
     return landmark_points(head, verts, "mediapipe")[:, [order[index] for index in MEDIAPIPE_68], :2]

@@ -15,7 +15,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -24,11 +23,10 @@ from ...geom.displacement import DisplacementConfig, MeshFlow, border, carried_m
 from ...geom.flow import warp
 from ...geom.guidance import Driving, Source, require, take
 from ...geom.outline import Hairline, hairline, hairline_anchors, skull_outline
-from ...geom.rasterizer import rasterize
 from ...geom.sources.mesh import MeshSource, MeshSourceConfig, MeshState
 from ..guided_layers import GuidedCache, encode_guided, guided_layers, torso_line
 from ..layers import Layers, below, splat_anchors, split_layers
-from ..posed_layers import PosedLayers, compose, soft_edge
+from ..posed_layers import PosedLayers, box_sum, compose, soft_edge
 from . import Animation, register, single
 
 MOUTH_TINT = (1.0, 0.55, 0.5)  # of the face's mean colour: the inside of a mouth is redder
@@ -139,7 +137,7 @@ class GeometryAnimator:
         camera = motion_flow(driving.camera_motion, cache.image)
         anchors, anchor_flow = _anchors(cache, driving, raw, camera)
         layers, whole = cache.layers, torch.ones_like(raw.known)
-        person = whole if layers is None else torch.maximum(raw.known, F.avg_pool2d(raw.person, 3, 1, 1))
+        person = whole if layers is None else torch.maximum(raw.known, box_sum(raw.person) / 9)
         background = cache.image if layers is None else layers.background
         return PosedLayers(
             matte=whole[:1] if layers is None else layers.matte,
@@ -222,8 +220,8 @@ def _anchors(
 def _hairline(source: Source, mesh: MeshState, matte: Tensor) -> tuple[Hairline, Tensor] | None:
     if source.skull is None:
         return None
-    covered = (rasterize(mesh.verts, mesh.faces, mesh.size).face >= 0)[:, None].to(matte.dtype)
-    return hairline(skull_outline(mesh.verts, source.skull, covered), matte), source.skull
+    outline = skull_outline(mesh.verts, source.skull, mesh.covered.to(matte.dtype))
+    return hairline(outline, matte), source.skull
 
 
 def _cavity_colour(image: Float[Tensor, "1 3 H W"], mesh: MeshState) -> Float[Tensor, "1 3 1 1"]:

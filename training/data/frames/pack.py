@@ -16,15 +16,7 @@ from jaxtyping import UInt8
 from ....geom.crops import Crop, crop_image
 from ....geom.errors import HeadwarpError, MediaError, ModelFileError
 from ..atomic import atomic_folder, write_json
-from ..pairs.frame_store import (
-    FRAMES,
-    WITH_MASKS,
-    check_codec,
-    check_frames,
-    of_size,
-    read_frame,
-    write_frames,
-)
+from ..pairs.frame_store import FRAMES, WITH_MASKS, check_codec, check_frames, read_frame, write_frames
 from ..pairs.index import FILE
 from ..pairs.pack import LEAST_FRAMES, ClipLabel
 from ..portrait import Frame, to_frame, to_image
@@ -81,10 +73,8 @@ class FramePack:
         Raises:
             ModelFileError: damaged, or not of this pack.
         """
-        index = self.index
         place = position if self.places is None else self.places[position]
-        shape = (index.size, index.size, 3)
-        return of_size(read_frame(self.folder, index.codec, place), self.folder, "frame", shape)
+        return read_frame(self.folder, self.index.codec, place, self.index.size)
 
     def thinned(self, positions: Sequence[int]) -> FramePack:
         """A view of the pack with these positions alone; nothing is copied.

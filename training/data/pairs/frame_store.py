@@ -90,28 +90,36 @@ def _path(folder: Path, kind: str, codec: str) -> Path:
     return folder / f"{kind}.{_SUFFIX[codec]}"
 
 
-def read_frame(folder: Path, codec: str, position: int) -> UInt8[np.ndarray, "S S 3"]:
+def read_frame(folder: Path, codec: str, position: int, size: int) -> UInt8[np.ndarray, "S S 3"]:
     """One frame, an array of its own.
 
     Raises:
-        ModelFileError: the file is damaged or gone.
+        ModelFileError: the file is damaged or gone, or the frame of another size.
     """
-    return _read(folder, FRAMES, codec, position)
+    return _read(folder, FRAMES, codec, position, (size, size, 3))
 
 
-def read_mask(folder: Path, codec: str, position: int) -> UInt8[np.ndarray, "S S"]:
+def read_mask(folder: Path, codec: str, position: int, size: int) -> UInt8[np.ndarray, "S S"]:
     """Its person mask, 255 for certainly a person.
 
     Raises:
-        ModelFileError: the file is damaged or gone.
+        ModelFileError: the file is damaged or gone, or the mask of another size.
     """
-    return _read(folder, MASKS, codec, position)
+    return _read(folder, MASKS, codec, position, (size, size))
 
 
-def _read(folder: Path, name: str, codec: str, position: int) -> np.ndarray:
+def _read(folder: Path, name: str, codec: str, position: int, shape: tuple[int, ...]) -> np.ndarray:
     """Opened anew every time: a large set has more files than a process may hold open."""
     path = _path(folder, name, codec)
-    return _guarded(path, lambda: _raw(path, position) if codec == "raw" else _decoded(path, name, position))
+    if codec == "raw":
+        return _guarded(path, lambda: _raw(path, position, shape))
+    picture = _guarded(path, lambda: _decoded(path, name, position))
+    if picture.shape != shape or picture.dtype != np.uint8:
+        raise ModelFileError(
+            f"{folder}: expected a {name[:-1]} of {shape} bytes, got {picture.dtype} {picture.shape}; "
+            "remove the pack and make it again"
+        )
+    return picture
 
 
 def _guarded(path: Path, read: Callable[[], np.ndarray]) -> np.ndarray:
@@ -124,8 +132,19 @@ def _guarded(path: Path, read: Callable[[], np.ndarray]) -> np.ndarray:
         ) from error
 
 
-def _raw(path: Path, position: int) -> np.ndarray:
-    return np.array(np.load(path, mmap_mode="r", allow_pickle=False)[position])
+def _raw(path: Path, position: int, shape: tuple[int, ...]) -> np.ndarray:
+    """One of the pictures after the header, whose length stands in it; the rest of it was read when the pack
+    was opened (`check_frames`), and reading it takes longer than the picture.
+    """
+    with open(path, "rb", buffering=0) as file:
+        begin = file.read(10)
+        if len(begin) < 10 or begin[:8] != np.lib.format.magic(1, 0):
+            raise ValueError("no array")
+        picture = np.empty(shape, np.uint8)
+        file.seek(10 + int.from_bytes(begin[8:], "little") + position * picture.nbytes)
+        if position < 0 or file.readinto(picture.data) != picture.nbytes:
+            raise IndexError(f"picture {position} is not in it")
+    return picture
 
 
 def _decoded(path: Path, name: str, position: int) -> np.ndarray:
@@ -146,22 +165,6 @@ def _decoded(path: Path, name: str, position: int) -> np.ndarray:
     if max(picture.size) > LARGEST:
         raise ValueError(f"picture {position} has {picture.size[0]} x {picture.size[1]} pixels")
     return np.array(picture)
-
-
-def of_size(
-    picture: np.ndarray, folder: Path, what: str, shape: tuple[int, ...]
-) -> UInt8[np.ndarray, "S S ..."]:
-    """The picture, if it is as the index says: one that was encoded may turn out to be any other.
-
-    Raises:
-        ModelFileError: it is not.
-    """
-    if picture.shape != shape or picture.dtype != np.uint8:
-        raise ModelFileError(
-            f"{folder}: expected a {what} of {shape} bytes, got {picture.dtype} {picture.shape}; "
-            "remove the pack and make it again"
-        )
-    return picture
 
 
 def check_frames(

@@ -20,7 +20,7 @@ from ....geom.crops import Crop, crop_image
 from ....geom.errors import HeadwarpError, MediaError, ModelFileError, NoFaceError
 from ..atomic import atomic_folder, write_json
 from ..portrait import Frame, to_frame, to_image
-from .frame_store import check_codec, check_frames, of_size, read_frame, read_mask, write_frames
+from .frame_store import check_codec, check_frames, read_frame, read_mask, write_frames
 from .index import FILE, PackIndex, index_json, is_plain, read_index
 
 Segment = Callable[[Frame], NDArray[np.floating]]
@@ -231,10 +231,7 @@ class Pack:
         Raises:
             ModelFileError: damaged, or not of this pack.
         """
-        size = self.index.size
-        return of_size(
-            read_frame(self.folder, self.index.codec, position), self.folder, "frame", (size, size, 3)
-        )
+        return read_frame(self.folder, self.index.codec, position, self.index.size)
 
     def mask(self, position: int) -> UInt8[np.ndarray, "S S"]:
         """Its person mask, 255 for certainly a person.
@@ -242,8 +239,7 @@ class Pack:
         Raises:
             ModelFileError: damaged, or not of this pack.
         """
-        size = self.index.size
-        return of_size(read_mask(self.folder, self.index.codec, position), self.folder, "mask", (size, size))
+        return read_mask(self.folder, self.index.codec, position, self.index.size)
 
     def fit(self) -> HeadFit:
         """Of the usable frames, in pixels of the frames.
