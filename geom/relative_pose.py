@@ -109,18 +109,18 @@ class PoseNetwork(nn.Module):
         self.config = config = _checked(config or PoseConfig(), ("pair", "official"))
         self.encoder = ResNet(ResNetConfig(config.layers, channels=6, width=config.width))
         hidden = 4 * config.width
+        heads = [nn.Conv2d(hidden, 2, 3, padding=1) for _ in range(2)]
         self.net = nn.ModuleList(
             [
                 nn.Conv2d(self.encoder.outputs[-1], hidden, 1),
                 nn.Conv2d(hidden, hidden, 3, padding=1),
                 nn.Conv2d(hidden, hidden, 3, padding=1),
                 nn.Conv2d(hidden, 12, 1),
-                nn.Conv2d(hidden, 2, 3, padding=1),
-                nn.Conv2d(hidden, 2, 3, padding=1),
+                *heads,
             ]
         )
         if config.form == "pair":
-            for head in self.net[4:]:
+            for head in heads:
                 nn.init.zeros_(head.weight)
                 nn.init.zeros_(head.bias)
 
@@ -162,10 +162,11 @@ class HeadPoseNetwork(nn.Module):
         self.config = config = _checked(config or PoseConfig(form="head"), ("head",))
         self.encoder = ResNet(ResNetConfig(config.layers, width=config.width))
         cells = self.encoder.outputs[-1] * _CELLS**2
-        self.net = nn.Sequential(nn.Linear(cells, _HIDDEN), nn.ReLU(), nn.Linear(_HIDDEN, 9))
-        nn.init.zeros_(self.net[2].bias)
+        last = nn.Linear(_HIDDEN, 9)
+        self.net = nn.Sequential(nn.Linear(cells, _HIDDEN), nn.ReLU(), last)
+        nn.init.zeros_(last.bias)
         with torch.no_grad():
-            self.net[2].weight *= 0.1
+            last.weight *= 0.1
 
     def forward(self, pair: Float[Tensor, "B 6 H W"]) -> RelativePose:
         """Pose of a pair: target and source picture on the channel axis, RGB in [0, 1].
