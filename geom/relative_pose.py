@@ -120,9 +120,8 @@ class PoseNetwork(nn.Module):
             ]
         )
         if config.form == "pair":
-            for head in heads:
-                nn.init.zeros_(head.weight)
-                nn.init.zeros_(head.bias)
+            for parameter in (parameter for head in heads for parameter in head.parameters()):
+                nn.init.zeros_(parameter)
 
     def forward(self, pair: Float[Tensor, "B 6 H W"]) -> RelativePose:
         """Pose of a pair: target and source picture on the channel axis, RGB in [0, 1].
