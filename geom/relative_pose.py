@@ -109,16 +109,14 @@ class PoseNetwork(nn.Module):
         self.config = config = _checked(config or PoseConfig(), ("pair", "official"))
         self.encoder = ResNet(ResNetConfig(config.layers, channels=6, width=config.width))
         hidden = 4 * config.width
+        layers = [
+            nn.Conv2d(self.encoder.outputs[-1], hidden, 1),
+            nn.Conv2d(hidden, hidden, 3, padding=1),
+            nn.Conv2d(hidden, hidden, 3, padding=1),
+            nn.Conv2d(hidden, 12, 1),
+        ]
         heads = [nn.Conv2d(hidden, 2, 3, padding=1) for _ in range(2)]
-        self.net = nn.ModuleList(
-            [
-                nn.Conv2d(self.encoder.outputs[-1], hidden, 1),
-                nn.Conv2d(hidden, hidden, 3, padding=1),
-                nn.Conv2d(hidden, hidden, 3, padding=1),
-                nn.Conv2d(hidden, 12, 1),
-                *heads,
-            ]
-        )
+        self.net = nn.ModuleList([*layers, *heads])
         if config.form == "pair":
             for parameter in (parameter for head in heads for parameter in head.parameters()):
                 nn.init.zeros_(parameter)
@@ -161,8 +159,8 @@ class HeadPoseNetwork(nn.Module):
         self.config = config = _checked(config or PoseConfig(form="head"), ("head",))
         self.encoder = ResNet(ResNetConfig(config.layers, width=config.width))
         cells = self.encoder.outputs[-1] * _CELLS**2
-        last = nn.Linear(_HIDDEN, 9)
-        self.net = nn.Sequential(nn.Linear(cells, _HIDDEN), nn.ReLU(), last)
+        first, last = nn.Linear(cells, _HIDDEN), nn.Linear(_HIDDEN, 9)
+        self.net = nn.Sequential(first, nn.ReLU(), last)
         nn.init.zeros_(last.bias)
         with torch.no_grad():
             last.weight *= 0.1

@@ -78,16 +78,16 @@ def test_it_descends_and_every_network_learns(mode):
     torch.manual_seed(0)
     recipe, batch = small(mode), moving(1)
     networks = recipe.networks()
-    optimizer = torch.optim.Adam(networks["depth"].parameters(), 1e-3)
+    optimizer = torch.optim.Adam(networks["depth"].parameters(), 3e-4)
     totals = []
-    for _ in range(8):
+    for _ in range(16):
         terms = recipe.losses("depth", networks, batch, recipe.generate(networks, batch))
         total = torch.stack(list(terms.values())).sum()
         optimizer.zero_grad()
         total.backward()
         optimizer.step()
         totals.append(total.item())
-    assert min(totals[-3:]) < totals[0]
+    assert min(totals[-5:]) < 0.98 * totals[0]
     names = ["depth.encoder.conv1.weight", "depth.decoder.10.conv.weight", "pose.encoder.conv1.weight"]
     parameters = dict(networks["depth"].named_parameters())
     for name in names:
