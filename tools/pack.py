@@ -136,7 +136,7 @@ def packs_at(asked: DataConfig, head: HeadModel) -> PackPlan | None:
 
     Raises:
         ModelFileError: they are damaged, or of another head or size.
-        HeadwarpError: clips and packs together, or none of a person that may be trained on.
+        HeadwarpError: clips and packs together, fits for packs, or none of a person that may be trained on.
     """
     folders = [asked.data] if isinstance(asked.data, Path) else list(asked.data)
     holding = [any(folder.glob(f"*/{FILE}")) for folder in folders]
@@ -148,6 +148,8 @@ def packs_at(asked: DataConfig, head: HeadModel) -> PackPlan | None:
             f"--data: expected clips or folders of packs, got packs in {with_packs} and none in {without}; "
             "clips are packed below --cache: name that folder"
         )
+    if asked.fits is not None:
+        raise HeadwarpError(f"--fits {asked.fits}: packs hold the fits they were made with; leave it out")
     packs = [pack for folder in folders for pack in open_packs(folder, head=head)]
     size = asked.packing.size
     for pack in packs:

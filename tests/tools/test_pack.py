@@ -210,6 +210,8 @@ def test_several_folders_of_packs_are_one_set_and_clips_among_them_are_told(foot
     assert [pack.index.clip for pack in packs] == ["run", "walk"]
     with pytest.raises(HeadwarpError, match=r"got packs in .*a and none in .*clips; clips are packed below"):
         prepare_packs([footage / "clips", tmp_path / "a"], tmp_path / "cache", head, config=SMALL)
+    with pytest.raises(HeadwarpError, match=r"--fits fits: packs hold the fits .* leave it out"):
+        prepare_packs(tmp_path / "a", tmp_path / "cache", head, fits="fits", config=SMALL)
     toy_pack(tmp_path / "c", head, "jump", config=PackConfig(size=32))
     with pytest.raises(ModelFileError, match=r"c: expected packs of 64 pixels, got 32; pass that --size"):
         prepare_packs([tmp_path / "a", tmp_path / "c"], tmp_path / "cache", head, config=SMALL)
