@@ -229,6 +229,14 @@ def warp_points(points: Float[Tensor, "#B N 2"], flow: Float[Tensor, "#B 2 H W"]
     return points + moved[:, :, 0].transpose(1, 2).to(points.dtype)  # (B, N, 2)
 
 
+def in_frame(flow: Float[Tensor, "B 2 H W"]) -> Float[Tensor, "B 1 H W"]:
+    """1 where a pixel's origin lies in the frame."""
+    height, width = flow.shape[2:]
+    origin = flow + pixel_grid((height, width), device=flow.device, dtype=flow.dtype)
+    x, y = origin[:, :1], origin[:, 1:]
+    return ((x >= 0) & (x <= width) & (y >= 0) & (y <= height)).to(flow)
+
+
 def flow_to_grid(flow: Float[Tensor, "B 2 H W"], *, align_corners: bool = False) -> Float[Tensor, "B H W 2"]:
     """The sampling grid of a flow for ``torch.nn.functional.grid_sample`` on a source of the same size.
 

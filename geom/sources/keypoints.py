@@ -19,7 +19,7 @@ from ..alignment import affine_flow
 from ..displacement import border, carried_mask, fill_between
 from ..errors import ShapeError
 from ..first_order import first_order_flows, keypoint_spacing
-from ..flow import pixel_grid
+from ..flow import in_frame, pixel_grid
 from ..guidance import Driving, Guidance, Source, take
 from ..keypoints import jacobian_quotient
 
@@ -102,14 +102,14 @@ class KeypointsSource:
         size = (image.shape[2], image.shape[3])
         if self.dense_motion is not None:
             made = self.dense_motion(state.source, driving)
-            seen = _in_frame(made.flow)
+            seen = in_frame(made.flow)
             known = seen if made.occlusion is None else seen * made.occlusion
             return Guidance(flow=made.flow, known=known, visible=known)
         flow, known = self.blended(state, driving)
         motion = driving.camera_motion
         anchored = None if motion is None else affine_flow(motion.to(flow), size)
         whole = fill_between(flow, known, anchors=border(size, "tblr", flow), anchor_flow=anchored)
-        return Guidance(flow=whole, known=known, visible=known * _in_frame(whole))
+        return Guidance(flow=whole, known=known, visible=known * in_frame(whole))
 
     def blended(
         self, state: KeypointsState, driving: Driving
@@ -141,15 +141,7 @@ class KeypointsSource:
         return torch.where(sound, quotient, torch.eye(2).to(quotient))
 
     def _person(self, mask: Tensor | None, flow: Tensor) -> Tensor:
-        inside = _in_frame(flow)
+        inside = in_frame(flow)
         if mask is None:
             return inside
         return inside * (carried_mask(mask, flow) > self.config.mask_threshold).to(flow)
-
-
-def _in_frame(flow: Float[Tensor, "B 2 H W"]) -> Float[Tensor, "B 1 H W"]:
-    """1 where a pixel's origin lies in the frame."""
-    height, width = flow.shape[2:]
-    origin = flow + pixel_grid((height, width), device=flow.device, dtype=flow.dtype)
-    x, y = origin[:, :1], origin[:, 1:]
-    return ((x >= 0) & (x <= width) & (y >= 0) & (y <= height)).to(flow)

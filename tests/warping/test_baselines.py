@@ -8,14 +8,9 @@ import torch
 from headwarp.geom.errors import HeadwarpError, ShapeError
 from headwarp.geom.flow import pixel_grid, warp_points
 from headwarp.geom.guidance import Driving, Source
+from headwarp.geom.spline import border_points
 from headwarp.warping.animators import load_animator
-from headwarp.warping.animators.tps import (
-    TpsConfig,
-    _border_points,
-    evaluate_spline,
-    thin_plate_kernel,
-    thin_plate_spline,
-)
+from headwarp.warping.animators.tps import TpsConfig
 
 SIZE = (90, 120)
 
@@ -137,35 +132,6 @@ def test_landmarks_of_another_count_are_refused(name):
 # thin-plate spline
 
 
-def test_the_kernel_is_r_squared_log_r():
-    r = torch.tensor([0.0, 1.0, math.e, 2.0], dtype=torch.float64)
-    expected = torch.tensor([0.0, 0.0, math.e**2, 4 * math.log(2)], dtype=torch.float64)
-    torch.testing.assert_close(thin_plate_kernel(r.square()), expected, rtol=1e-12, atol=1e-10)
-
-
-def test_the_spline_interpolates_exactly_without_regularisation():
-    points, values = landmarks(seed=2)[0].double() / 60, landmarks(seed=3)[0].double() / 60
-    coefficients = thin_plate_spline(points, values, 0.0)
-    torch.testing.assert_close(evaluate_spline(coefficients, points, points), values, rtol=0, atol=1e-9)
-    side = coefficients[:-3]  # kernel weights carry no affine part
-    assert side.sum(0).abs().max() < 1e-8
-    assert (points.T @ side).abs().max() < 1e-8
-
-
-def test_the_spline_of_an_affine_map_is_that_map_everywhere():
-    points = landmarks(seed=2)[0].double() / 60
-    matrix, offset = torch.tensor([[1.1, 0.2], [-0.3, 0.9]]).double(), torch.tensor([0.1, -0.4]).double()
-    coefficients = thin_plate_spline(points, points @ matrix.T + offset, 1e-7)
-    far = torch.tensor([[5.0, -3.0], [0.0, 0.0]]).double()
-    torch.testing.assert_close(evaluate_spline(coefficients, points, far), far @ matrix.T + offset)
-
-
-def test_with_three_points_it_is_their_affine_map():
-    points = torch.tensor([[0.0, 0], [1, 0], [0, 1]]).double()
-    coefficients = thin_plate_spline(points, points * 2 + 1, 0.0)
-    torch.testing.assert_close(evaluate_spline(coefficients, points, points), points * 2 + 1)
-
-
 @pytest.mark.parametrize(("step", "worst"), [(1, 0.02), (4, 0.25)])
 def test_tps_carries_every_landmark_to_its_source(step, worst):
     y, x = torch.meshgrid(torch.linspace(20, 70, 6), torch.linspace(30, 90, 7), indexing="ij")
@@ -180,20 +146,9 @@ def test_tps_leaves_the_anchors_on_the_border():
     points = landmarks()
     shifted = points + torch.tensor([6.0, 4.0])
     flow = run("tps", photo(points), shifted, config=TpsConfig(step=1)).flow
-    anchors = _border_points(SIZE, TpsConfig().anchors)[None]
+    anchors = border_points(SIZE, TpsConfig().anchors)[None]
     assert warp_points(anchors, flow).sub(anchors).norm(dim=-1).max() < 0.35  # half a pixel inside of them
     torch.testing.assert_close(warp_points(shifted, flow), points, rtol=0, atol=0.1)
-
-
-@pytest.mark.parametrize("count", [1, 2, 4, 7])
-def test_border_anchors_are_even_and_without_doubles(count):
-    points = _border_points((30, 50), count)
-    assert len(points) == len({tuple(p.tolist()) for p in points})
-    on_edge = (points[:, 0] % 50 == 0) | (points[:, 1] % 30 == 0)
-    assert on_edge.all()
-    if count > 1:
-        assert len(points) == 4 * count - 4
-        assert {(0.0, 0.0), (50.0, 0.0), (0.0, 30.0), (50.0, 30.0)} <= {tuple(p.tolist()) for p in points}
 
 
 def test_tps_at_rest_leaves_the_picture_as_it_is():

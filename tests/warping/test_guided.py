@@ -12,6 +12,7 @@ from headwarp.geom.guidance import Driving, Guidance, Source
 from headwarp.geom.sources.codes import CodesSource
 from headwarp.geom.sources.depth import DepthSource
 from headwarp.geom.sources.keypoints import KeypointsSource
+from headwarp.geom.sources.landmarks import LandmarksSource
 from headwarp.geom.sources.mesh import MeshSource
 from headwarp.warping.animators import load_animator, registration
 from headwarp.warping.guided import GuidedAnimator, Observer
@@ -20,7 +21,13 @@ from headwarp.warping.inference import InferenceConfig, prepare_animator_
 from headwarp.warping.pwm import CodesConfig, PwmConfig
 from headwarp.warping.residual import ResidualConfig
 
-SOURCES = {"mesh": MeshSource, "codes": CodesSource, "depth": DepthSource, "keypoints": KeypointsSource}
+SOURCES = {
+    "mesh": MeshSource,
+    "codes": CodesSource,
+    "depth": DepthSource,
+    "keypoints": KeypointsSource,
+    "landmarks": LandmarksSource,
+}
 SHIFTS = torch.tensor([[0.0, 0], [3, -1], [-6, 4], [500, 0]])
 CASES = [(name, kind) for name in ("geometry", "pwm") for kind in SOURCES]
 

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
 from ...geom.errors import HeadwarpError
-from ...geom.flow import pixel_grid, warp
+from ...geom.flow import warp
 from ...geom.guidance import Driving, Source, take
+from ...geom.spline import SplineConfig, spline_flow
 from . import Animation, register, single
 
 
@@ -30,45 +30,6 @@ class TpsConfig:
     anchors: int = 4
     regularisation: float = 1e-7
     step: int = 4
-
-
-def thin_plate_kernel(square: Tensor) -> Tensor:
-    """``r^2 log r`` from squared distances, 0 at 0."""
-    return 0.5 * square * torch.log(square.clamp(min=1e-12))
-
-
-def thin_plate_spline(
-    points: Float[Tensor, "N 2"], values: Float[Tensor, "N 2"], regularisation: float
-) -> Float[Tensor, "M 2"]:
-    """Coefficients of the smoothing spline through ``values`` at ``points``.
-
-    Args:
-        points: where the values are given; at least three, not on one line.
-        values: two at each point.
-        regularisation: 0 interpolates; with more the spline bends less and misses the values.
-
-    Returns:
-        M = N + 3 rows: N kernel weights, then those of 1, x and y.
-    """
-    count = len(points)
-    kernel = thin_plate_kernel((points[:, None] - points[None]).square().sum(-1))
-    affine = torch.cat([torch.ones_like(points[:, :1]), points], dim=1)  # (N, 3)
-    system = points.new_zeros(count + 3, count + 3)
-    system[:count, :count] = kernel
-    system.diagonal()[:count] += regularisation * count
-    system[:count, count:] = affine
-    system[count:, :count] = affine.T
-    right = torch.cat([values, values.new_zeros(3, 2)])
-    return torch.linalg.solve(system, right)
-
-
-def evaluate_spline(
-    coefficients: Float[Tensor, "M 2"], points: Float[Tensor, "N 2"], at: Float[Tensor, "Q 2"]
-) -> Float[Tensor, "Q 2"]:
-    """The spline's value at other points."""
-    kernel = thin_plate_kernel((at[:, None] - points[None]).square().sum(-1))
-    affine = torch.cat([torch.ones_like(at[:, :1]), at], dim=1)
-    return torch.cat([kernel, affine], dim=1) @ coefficients
 
 
 @dataclass(frozen=True)
@@ -108,22 +69,10 @@ class TpsAnimator:
             )
         _check_finite(points, "driving")
         height, width = cache.image.shape[2:]
-        flows = [self._flow(p, cache.landmarks[0], (height, width)) for p in points]
+        config = self.config
+        spline = SplineConfig(config.anchors, config.regularisation, config.step)
+        flows = [spline_flow(cache.landmarks[0], p, (height, width), config=spline) for p in points]
         return torch.cat(flows).to(cache.image.dtype)
-
-    def _flow(self, driving: Tensor, source: Tensor, size: tuple[int, int]) -> Tensor:
-        height, width = size
-        half = max(size) / 2
-        border = _border_points(size, self.config.anchors).to(driving)
-        at = torch.cat([driving, border]).double() / half
-        to = torch.cat([source, border]).double() / half
-        coefficients = thin_plate_spline(at, to, self.config.regularisation)
-        small = (max(2, height // self.config.step), max(2, width // self.config.step))
-        spacing = at.new_tensor([width / small[1], height / small[0]])
-        grid = pixel_grid(small, device=at.device, dtype=at.dtype)[0].flatten(1).T * spacing / half
-        moved = (evaluate_spline(coefficients, at, grid) - grid) * half  # displacement in full-size pixels
-        flow = moved.T.reshape(1, 2, *small)
-        return F.interpolate(flow, size=size, mode="bilinear", align_corners=False)
 
     def explain(self, cache: TpsCache, driving: Driving) -> Mapping[str, Tensor]:
         flow = self._flows(cache, driving)
@@ -133,13 +82,3 @@ class TpsAnimator:
 def _check_finite(points: Tensor, whose: str) -> None:
     if not bool(torch.isfinite(points).all()):
         raise HeadwarpError(f"tps: expected finite {whose} landmarks, got NaN or infinity; skip such frames")
-
-
-def _border_points(size: tuple[int, int], count: int) -> Float[Tensor, "N 2"]:
-    """Evenly spaced points on the frame's border, corners included."""
-    height, width = size
-    along = torch.linspace(0, 1, count)
-    horizontal = [torch.stack([along * width, torch.full_like(along, y)], 1) for y in (0.0, float(height))]
-    down = along[1:-1]
-    vertical = [torch.stack([torch.full_like(down, x), down * height], 1) for x in (0.0, float(width))]
-    return torch.cat(horizontal + vertical)

@@ -1,0 +1,143 @@
+"""Thin-plate splines through given points: the smoothest motion of a frame that carries them where they lie.
+
+``u(p) = sum_i w_i U(|p - p_i|) + a + A p`` with ``U(r) = r^2 log r`` and weights that carry no affine part
+[Bookstein 1989]; `geom.thin_plate` draws such maps by lot. Here u is a backward flow, known at landmarks of
+the driving frame and at anchors on the frame's border.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from .errors import ShapeError
+from .flow import pixel_grid
+
+_BLOCK = 1 << 16  # kernel values at a time: they stay in the processor's cache
+
+
+@dataclass(frozen=True)
+class SplineConfig:
+    """Settings of `spline_flow`.
+
+    Attributes:
+        anchors: anchors along each side of the frame, corners among them.
+        regularisation: added to the diagonal of the kernel matrix, in units of points x squared half frames;
+            it holds coincident points apart.
+        step: the spline is evaluated on every ``step``-th pixel and interpolated.
+    """
+
+    anchors: int = 4
+    regularisation: float = 1e-7
+    step: int = 1
+
+
+def thin_plate_kernel(square: Tensor) -> Tensor:
+    """``r^2 log r`` from squared distances, 0 at 0."""
+    return 0.5 * square * torch.log(square.clamp(min=1e-12))
+
+
+def thin_plate_spline(
+    points: Float[Tensor, "N 2"], values: Float[Tensor, "N 2"], regularisation: float
+) -> Float[Tensor, "M 2"]:
+    """Coefficients of the smoothing spline through ``values`` at ``points``.
+
+    Args:
+        points: where the values are given; at least three, not on one line.
+        values: two at each point.
+        regularisation: 0 interpolates; with more the spline bends less and misses the values.
+
+    Returns:
+        M = N + 3 rows: N kernel weights, then those of 1, x and y.
+    """
+    count = len(points)
+    kernel = thin_plate_kernel((points[:, None] - points[None]).square().sum(-1))
+    affine = torch.cat([torch.ones_like(points[:, :1]), points], dim=1)  # (N, 3)
+    system = points.new_zeros(count + 3, count + 3)
+    system[:count, :count] = kernel
+    system.diagonal()[:count] += regularisation * count
+    system[:count, count:] = affine
+    system[count:, :count] = affine.T
+    right = torch.cat([values, values.new_zeros(3, 2)])
+    return torch.linalg.solve(system, right)
+
+
+def evaluate_spline(
+    coefficients: Float[Tensor, "M 2"], points: Float[Tensor, "N 2"], at: Float[Tensor, "Q 2"]
+) -> Float[Tensor, "Q 2"]:
+    """The spline's value at other points."""
+    kernel = thin_plate_kernel((at[:, None] - points[None]).square().sum(-1))
+    affine = torch.cat([torch.ones_like(at[:, :1]), at], dim=1)
+    return torch.cat([kernel, affine], dim=1) @ coefficients
+
+
+def spline_flow(
+    source: Float[Tensor, "L 2"],
+    driving: Float[Tensor, "L 2"],
+    size: tuple[int, int],
+    *,
+    config: SplineConfig | None = None,
+    motion: Float[Tensor, "2 3"] | None = None,
+) -> Float[Tensor, "1 2 H W"]:
+    """Backward flow that takes driving points to source points, the frame's border at rest.
+
+    Exactly 0 where nothing moved. Computed in float64, returned in the type of ``driving``.
+
+    Args:
+        source, driving: the same points of both frames in pixels, finite; any number, none among them.
+        size: (H, W) of both frames.
+        config: see `SplineConfig`.
+        motion: affine map of the driving frame's border to the source's in pixels; None: it rests.
+
+    Raises:
+        ShapeError: not as many points in both frames.
+    """
+    if source.shape != driving.shape:
+        raise ShapeError(
+            f"landmarks: expected {tuple(source.shape)} in the driving frame as in the source, got "
+            f"{tuple(driving.shape)}; take both from one detector"
+        )
+    config = config or SplineConfig()
+    height, width = size
+    half = max(size) / 2
+    border = border_points(size, config.anchors).to(driving)
+    rest = torch.zeros_like(border)
+    if motion is not None:
+        motion = motion.to(border)
+        rest = border @ motion[:, :2].T + motion[:, 2] - border
+    at = torch.cat([driving, border]).double() / half
+    away = torch.cat([source - driving, rest]).double() / half
+    coefficients = thin_plate_spline(at, away, config.regularisation)
+    small = (max(2, height // config.step), max(2, width // config.step))
+    spacing = at.new_tensor([width / small[1], height / small[0]])
+    grid = pixel_grid(small, device=at.device, dtype=at.dtype)[0] * spacing[:, None, None] / half
+    flow = _on_grid(coefficients, at, grid) * half  # (2, h, w)
+    if small != size:
+        flow = F.interpolate(flow[None], size=size, mode="bilinear", align_corners=False)[0]
+    return flow[None].to(driving.dtype)
+
+
+def _on_grid(
+    coefficients: Float[Tensor, "M 2"], points: Float[Tensor, "N 2"], grid: Float[Tensor, "2 H W"]
+) -> Float[Tensor, "2 H W"]:
+    """`evaluate_spline` on a lattice, whose squared distances are sums of those along its axes."""
+    across = (grid[0, :1, :, None] - points[:, 0]).square()  # (1, W, N)
+    down = (grid[1, :, :1, None] - points[:, 1]).square()  # (H, 1, N)
+    rows = max(1, _BLOCK // across.numel())
+    bent = torch.cat([thin_plate_kernel(across + part) @ coefficients[:-3] for part in down.split(rows)])
+    constant, slope = coefficients[-3], coefficients[-2:]
+    return bent.permute(2, 0, 1) + constant[:, None, None] + torch.einsum("ij,ihw->jhw", slope, grid)
+
+
+def border_points(size: tuple[int, int], count: int) -> Float[Tensor, "N 2"]:
+    """Evenly spaced points on the frame's border, corners included, ``count`` a side."""
+    height, width = size
+    along = torch.linspace(0, 1, count)
+    horizontal = [torch.stack([along * width, torch.full_like(along, y)], 1) for y in (0.0, float(height))]
+    down = along[1:-1]
+    vertical = [torch.stack([torch.full_like(down, x), down * height], 1) for x in (0.0, float(width))]
+    return torch.cat(horizontal + vertical)
