@@ -15,10 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 
 from ..geom.errors import HeadwarpError, ModelFileError
 from ._config_json import config_from_json, config_to_json
+from ._stored_tensors import StoredTensors
 
 if TYPE_CHECKING:
     from .animators import Animator, Registration
@@ -42,7 +44,7 @@ class Checkpoint:
         config: fields of the config dataclass as JSON has them.
         step: training steps done.
         version: headwarp's version that wrote it.
-        tensors: by key, on the CPU.
+        tensors: by key, on the CPU; of a file they are read when they are looked at.
     """
 
     path: Path
@@ -158,7 +160,7 @@ def load_checkpoint(path: str | Path, name: str | None = None, *, kind: str | No
 
 
 def load_weights(target: Any, tensors: Mapping[str, Tensor], *, name: str) -> None:
-    """Copy tensors into a module: every key, every shape, nothing left over.
+    """Copy tensors into a module, one after the other: every key, every shape, nothing left over.
 
     Args:
         target: a module; anything else has no weights and takes none.
@@ -184,7 +186,9 @@ def load_weights(target: Any, tensors: Mapping[str, Tensor], *, name: str) -> No
     if found:
         raise ModelFileError(f"{name}: expected the weights of {type(target).__name__}; {'; '.join(found)}")
     if isinstance(target, nn.Module):
-        target.load_state_dict(dict(tensors), strict=True)
+        with torch.no_grad():
+            for key, place in own.items():  # load_state_dict takes a dictionary, which holds all of a file
+                place.copy_(tensors[key])
 
 
 def _check_kind(path: Path, found: str, wanted: str) -> None:
@@ -215,13 +219,13 @@ def _detached(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return kept
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def _read(path: Path) -> tuple[dict[str, Any], StoredTensors]:
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(os.fspath(path), framework="pt", device="cpu") as file:
-            header = _header(path, (file.metadata() or {}).get(HEADER))
-            return header, {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
+        with safe_open(os.fspath(path), framework="pt", device="cpu"):
+            tensors = StoredTensors(path)
+        return _header(path, tensors.metadata.get(HEADER)), tensors
     except (SafetensorError, OSError) as error:
         remedy = "; weights of other projects: headwarp convert checkpoint" if _of_torch(path) else ""
         raise ModelFileError(

@@ -21,13 +21,17 @@ from .blocks import DownBlock, SameBlock, Spade, SpadeResBlock, UpBlock, activat
 from .resnet import ResNet
 from .upsampling import doubling_kernel
 
+SLICE = 32
+"""Outputs of a doubling kernel that are made at a time."""
+
 
 def fold_norms_(network: nn.Module) -> nn.Module:
     """Replace every block of `blocks`, `plain` and `resnet` by a simpler one, in place, for inference.
 
-    Layer by layer, so that the memory holds the weights once: a block that is folded is of no more use. The
-    network is put into evaluation mode; its state dict is no longer that of a checkpoint. To go on with
-    training, fold a ``copy.deepcopy``.
+    Layer by layer and where the weights lie, so that the memory holds them once and stays in one piece: a
+    block that is folded, and whatever shares its weights' memory, is of no more use. The network is put into
+    evaluation mode; its state dict is no longer that of a checkpoint. To go on with training, fold a
+    ``copy.deepcopy``.
 
     Args:
         network: anything that is made of these blocks; other layers stay, without their parametrisations.
@@ -52,13 +56,29 @@ def _folded(module: nn.Module) -> nn.Module:
     fold = _FOLDERS.get(type(module))
     if fold is not None:
         return fold(module)
-    for name, child in list(module.named_children()):
-        if name != "parametrizations":
-            setattr(module, name, _folded(child))
+    for name in [name for name, _ in module.named_children() if name != "parametrizations"]:
+        setattr(module, name, _folded(getattr(module, name)))
     if parametrize.is_parametrized(module):
         for name in list(cast(nn.ModuleDict, module.parametrizations)):
-            parametrize.remove_parametrizations(module, name)
+            settled = _settled(module, name)
+            parametrize.remove_parametrizations(module, name, leave_parametrized=not settled)
     return module
+
+
+def _settled(module: nn.Module, name: str) -> bool:
+    """Write a parametrised tensor over what it is computed from, if that is one tensor like it.
+
+    The computed one would lie in memory elsewhere and leave a hole where the other was. Hundreds of holes of
+    all sizes are what a process then holds beyond its weights: the allocator gives few of them back.
+    """
+    if not parametrize.is_parametrized(module, name):
+        return False
+    parametrization: Any = cast(nn.ModuleDict, module.parametrizations)[name]
+    original, value = getattr(parametrization, "original", None), getattr(module, name)
+    if original is None or (original.shape, original.dtype) != (value.shape, value.dtype):
+        return False
+    original.copy_(value)
+    return True
 
 
 class FoldedBlock(nn.Module):
@@ -73,7 +93,7 @@ class FoldedBlock(nn.Module):
         super().__init__()
         self.activation = activation
         (weight, bias), (scale, shift) = _taken(block.conv), _affine(block.norm)
-        weight, bias = weight * scale[:, None, None, None], bias * scale + shift
+        weight, bias = weight.mul_(scale[:, None, None, None]), bias * scale + shift
         self.down = isinstance(block, (DownBlock, plain.DownBlock))
         self.conv: nn.Module = (
             _doubling(weight, bias)
@@ -99,7 +119,7 @@ class FoldedResidualBlock(nn.Module):
         self.register_buffer("scale", scale.detach()[:, None, None])
         self.register_buffer("shift", shift.detach()[:, None, None])
         weight, bias = _taken(block.conv1)
-        weight, bias = weight * later[:, None, None, None], bias * later + offset
+        weight, bias = weight.mul_(later[:, None, None, None]), bias * later + offset
         self.conv1 = _convolution(weight, bias, block.conv1)
         self.conv2 = _convolution(*_taken(block.conv2), block.conv2)
 
@@ -166,7 +186,7 @@ def fold_resnet(network: ResNet) -> ResNet:
         for before, norm in pairs:
             layer = getattr(module, before)
             (weight, bias), (scale, shift) = _taken(layer), _affine(getattr(module, norm))
-            folded = _convolution(weight * scale[:, None, None, None], bias * scale + shift, layer)
+            folded = _convolution(weight.mul_(scale[:, None, None, None]), bias * scale + shift, layer)
             setattr(module, before, folded)
             setattr(module, norm, nn.Identity())
     return network
@@ -174,7 +194,8 @@ def fold_resnet(network: ResNet) -> ResNet:
 
 def _taken(layer: Any) -> tuple[Tensor, Tensor]:
     """Weight, its spectral norm divided out, and bias of a convolution, which lets go of its own."""
-    weight = layer.weight.detach()
+    weight = layer.parametrizations.weight.original if _settled(layer, "weight") else layer.weight
+    weight = weight.detach()
     bias = weight.new_zeros(len(weight)) if layer.bias is None else layer.bias.detach()
     for parameter in layer.parameters():
         parameter.data = parameter.new_empty(0)
@@ -203,7 +224,11 @@ def _doubling(weight: Tensor, bias: Tensor) -> nn.ConvTranspose2d:
     outputs, inputs = weight.shape[:2]
     with torch.device("meta"):
         made = nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1)
-    return _with(made, doubling_kernel(weight), bias)
+    kernel = weight.new_empty(inputs, outputs, 4, 4)
+    for first in range(0, outputs, SLICE):  # on its way a kernel takes several times its size
+        part = slice(first, first + SLICE)
+        kernel[:, part] = doubling_kernel(weight[part])
+    return _with(made, kernel, bias)
 
 
 def _with(layer: Any, weight: Tensor, bias: Tensor) -> Any:

@@ -95,8 +95,8 @@ class PackedConvolution(nn.Module):
 def _packed(module: nn.Module) -> nn.Module:
     if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
         return PackedConvolution(module) if _packable(module) else module
-    for name, child in list(module.named_children()):
-        setattr(module, name, _packed(child))
+    for name in [name for name, _ in module.named_children()]:  # names alone: a list of the children would
+        setattr(module, name, _packed(getattr(module, name)))  # keep the weights of all that are packed
     return module
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import weakref
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -20,7 +21,7 @@ from headwarp.warping._config_json import config_from_json, config_to_json
 from headwarp.warping.animators import Registration, animator_names, load_animator, registration
 from headwarp.warping.animators.geometry import GeometryConfig
 from headwarp.warping.animators.tps import TpsConfig
-from headwarp.warping.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
+from headwarp.warping.checkpoints import Checkpoint, load_checkpoint, load_weights, save_checkpoint
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,29 @@ def test_weights_config_and_step_come_back(tmp_path):
     for key, value in model.state_dict().items():
         assert torch.equal(built.state_dict()[key], value), key
     assert [entry.name for entry in tmp_path.iterdir()] == ["c.safetensors"]
+
+
+class Lent(dict):
+    """Tensors that are made when they are asked for; counts those that are held at once."""
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.out, self.most = [], 0
+
+    def __getitem__(self, key):
+        given = super().__getitem__(key).clone()
+        self.out = [*(other for other in self.out if other() is not None), weakref.ref(given)]
+        self.most = max(self.most, len(self.out))
+        return given
+
+
+def test_one_weight_at_a_time_lies_in_memory_twice():
+    model, target = ToyAnimator(CONFIG), ToyAnimator(CONFIG)
+    lent = Lent(model.state_dict())
+    load_weights(target, lent, name="x")
+    assert lent.most <= 2  # the last one is let go of when the next one is there
+    for key, value in model.state_dict().items():
+        assert torch.equal(target.state_dict()[key], value), key
 
 
 @pytest.mark.parametrize("name", ["copy", "geometry", "similarity", "tps"])

@@ -8,9 +8,10 @@ memory never holds two.
 from __future__ import annotations
 
 import functools
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -219,12 +220,25 @@ def _training_step(config: ProgressiveConfig) -> _Run:
 
 
 def _peak_memory() -> Mapping[str, float]:
-    """Of a process that makes the network, makes it ready and animates with it; 10^6 bytes."""
+    """Of a process that makes the network, makes it ready and animates with it, and of one that reads it from
+    its checkpoint; 10^6 bytes.
+    """
+    threads = torch.get_num_threads()
+    peak = _in_a_process(_animate_alone, threads)
+    if peak is None:
+        return {}
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint = _in_a_process(_save_alone, folder)
+        loaded = _in_a_process(_animate_loaded, checkpoint, threads)
+    return {"peak_memory_mb": peak, "peak_memory_loaded_mb": loaded}
+
+
+def _in_a_process(call: Callable[..., Any], *given: object) -> Any:
+    """What a function returns in a process that did nothing before."""
     import multiprocessing
 
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        peak = pool.apply(_animate_alone, (torch.get_num_threads(),))
-    return {} if peak is None else {"peak_memory_mb": peak}
+        return pool.apply(call, given)
 
 
 def _animate_alone(threads: int) -> float | None:
@@ -234,4 +248,29 @@ def _animate_alone(threads: int) -> float | None:
     frame = _prepared(official("both"))
     for _ in range(3):
         frame()
+    return peak_memory_mb()
+
+
+def _save_alone(folder: str) -> str:
+    from ...warping.animators.pwm import PwmAnimator
+    from ...warping.checkpoints import save_checkpoint
+    from ...warping.progressive import official
+    from ...warping.pwm import PwmConfig
+
+    config = PwmConfig(network=official())
+    return str(save_checkpoint(f"{folder}/pwm.safetensors", PwmAnimator(config), config=config, name="pwm"))
+
+
+def _animate_loaded(checkpoint: str, threads: int) -> float | None:
+    from ...warping.animators import load_animator
+    from ...warping.inference import prepare_animator_
+
+    torch.set_num_threads(threads)
+    animator: Any = prepare_animator_(load_animator("pwm", checkpoint))
+    network = animator.network.network
+    inputs = _inputs(network.config)
+    with torch.inference_mode():
+        features = network.encode(inputs.source)
+        for _ in range(3):
+            network.decode(features, inputs.guidance, inputs.flow)
     return peak_memory_mb()

@@ -16,8 +16,8 @@ from headwarp.geom.nets.blocks import (
     UpBlock,
     convolution,
 )
-from headwarp.geom.nets.folding import fold_norms_
-from headwarp.geom.nets.upsampling import one_step_pays
+from headwarp.geom.nets.folding import SLICE, fold_norms_
+from headwarp.geom.nets.upsampling import doubling_kernel, one_step_pays
 
 BLOCKS = {
     "same": lambda: SameBlock(5, 7),
@@ -172,6 +172,41 @@ def test_folding_walks_through_containers_and_leaves_the_rest():
     assert not folded.training
     torch.testing.assert_close(folded(features), expected, rtol=0, atol=1e-5)
     assert set(folded.state_dict()) == {"0.conv.weight", "0.conv.bias", "1.weight", "1.bias"}
+
+
+def places(module: nn.Module) -> set[int]:
+    return {value.data_ptr() for value in module.state_dict().values() if value.ndim == 4}
+
+
+@pytest.mark.parametrize(
+    "make", [BLOCKS["same"], BLOCKS["plain"], lambda: convolution(4, 5), lambda: SpadeResBlock(6, 4, 3)]
+)
+def test_folded_weights_stay_where_they_were(make):
+    """Elsewhere each of them would leave a hole behind, which the allocator keeps."""
+    block = make()
+    before = places(block)
+    after = places(fold_norms_(block))
+    assert after
+    assert after <= before
+
+
+def test_what_is_parametrised_by_several_tensors_is_folded_all_the_same():
+    layer, features = nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 4, 3)), torch.randn(1, 3, 6, 6)
+    expected = layer(features)
+    assert torch.equal(fold_norms_(layer)(features), expected)
+    assert set(layer.state_dict()) == {"weight", "bias"}
+
+
+@pytest.mark.parametrize("outputs", [1, SLICE, SLICE + 3])
+def test_doubling_kernels_in_slices(outputs):
+    block, features = used(UpBlock(3, outputs)), torch.randn(1, 3, 6, 6)
+    weight = (
+        block.conv.weight * (block.norm.weight / (block.norm.running_var + 1e-5).sqrt())[:, None, None, None]
+    )
+    expected = block(features)
+    folded = fold_norms_(block)
+    torch.testing.assert_close(folded.conv.weight, doubling_kernel(weight), rtol=0, atol=1e-6)
+    torch.testing.assert_close(folded(features), expected, rtol=0, atol=1e-5)
 
 
 def test_a_spade_takes_its_scale_from_the_guidance():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import weakref
 
 import pytest
 import torch
@@ -50,6 +51,22 @@ def test_a_network_keeps_what_is_no_plain_convolution():
     assert [type(network[index]) is PackedConvolution for index in (2, 3, 4)] == [False] * 3
     assert type(network[1]["in"]) is nn.Conv2d
     assert not network[0].state_dict()
+
+
+@needs_packing
+def test_of_what_is_packed_one_plain_weight_is_left_at_a_time(monkeypatch):
+    network = nn.Sequential(*(nn.Sequential(nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1)) for _ in range(3)))
+    weights = [weakref.ref(layer.weight) for pair in network for layer in pair]
+    left = []
+
+    class Counted(PackedConvolution):
+        def __init__(self, layer):
+            super().__init__(layer)
+            left.append(sum(weight() is not None for weight in weights))
+
+    monkeypatch.setattr(packing, "PackedConvolution", Counted)
+    pack_convolutions_(network)
+    assert left == [6, 5, 4, 3, 2, 1]
 
 
 def test_without_the_operations_a_network_stays(monkeypatch):
