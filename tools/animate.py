@@ -83,7 +83,7 @@ class Animate:
     """Weights of the animator."""
     guidance: GuidanceName | None = None
     """What guides the animator: mesh, codes, both (what its weights were trained with), or in place of the
-    mesh depth or keypoints of a trained network."""
+    mesh depth or keypoints of a trained network, or the head's 68 landmarks."""
     depth_checkpoint: Path | None = None
     """Weights for --guidance depth, of headwarp train depth."""
     keypoints_checkpoint: Path | None = None

@@ -17,7 +17,6 @@ from ..flame.posing import apply_pose, head_pose
 from ..geom.errors import HeadwarpError
 from ..training.data.portrait import Frame, Portrait
 from ..warping.animators import Animation, Animator
-from ..warping.guides import GUIDE_KINDS
 from .guidance import SIDE, GuidanceName, guidance_of, guide_animator
 from .heads import ready_head
 from .performance import (
@@ -27,6 +26,7 @@ from .performance import (
     check_output,
     check_window,
     full_frames,
+    has_weights,
     open_animator,
     perform,
     progress,
@@ -77,7 +77,7 @@ class Edit:
     """Weights of the animator."""
     guidance: GuidanceName | None = None
     """What guides the animator: mesh, codes, both (what its weights were trained with), or in place of the
-    mesh depth or keypoints of a trained network."""
+    mesh depth or keypoints of a trained network, or the head's 68 landmarks."""
     depth_checkpoint: Path | None = None
     """Weights for --guidance depth, of headwarp train depth."""
     keypoints_checkpoint: Path | None = None
@@ -201,7 +201,7 @@ def run(config: Edit) -> dict[str, Any]:
         provenance = provenance_of(
             config.animator,
             inputs=[config.photo, config.track],
-            moved_pixels_only=config.checkpoint is None and config.guidance not in GUIDE_KINDS,
+            moved_pixels_only=not has_weights(animator),
         )
     height, width = _write(config, frames, len(poses), provenance)
     angles = {"photo": head_pose(portrait.fit.params)[0], "first": head_pose(fit.params)[0]}
@@ -265,8 +265,8 @@ def _check(config: Edit) -> None:
     faces = [name for name in said if name not in ("yaw", "pitch", "roll")]
     if config.guidance == "depth" and faces:
         raise HeadwarpError(
-            f"--{faces[0]}: depth turns the head as one piece; take --guidance mesh or keypoints, or leave "
-            "it out"
+            f"--{faces[0]}: depth turns the head as one piece; take --guidance mesh, keypoints or "
+            "landmarks, or leave it out"
         )
     if config.size < 16:
         raise HeadwarpError(f"--size: expected 16 pixels or more, got {config.size}")

@@ -54,7 +54,7 @@ class Evaluate:
     """Weights, each of the animator that its file names; several of one are measured each."""
     guidance: tuple[GuidanceName, ...] = ()
     """What guides those that take guidance: mesh (and codes, both: what weights were trained with), depth,
-    keypoints; several are measured each, beside each other. The mesh where not given."""
+    keypoints, landmarks; several are measured each, beside each other. The mesh where not given."""
     depth_checkpoint: Path | None = None
     """Weights for --guidance depth, of headwarp train depth."""
     keypoints_checkpoint: Path | None = None

@@ -11,9 +11,9 @@ from typing import Any, Literal
 from ..geom.errors import HeadwarpError
 from ..warping.animators import Animator
 from ..warping.guided import GuidedAnimator
-from ..warping.guides import GUIDE_KINDS, GuideConfig, GuideKind, load_guide
+from ..warping.guides import GUIDE_KINDS, NETWORK_KINDS, GuideConfig, GuideKind, load_guide
 
-GuidanceName = Literal["mesh", "codes", "both", "depth", "keypoints"]
+GuidanceName = Literal["mesh", "codes", "both", "depth", "keypoints", "landmarks"]
 SIDE = 256
 
 
@@ -42,7 +42,7 @@ def guidance_of(config: Any) -> GuidanceOptions:
 
 
 def guide_of(options: GuidanceOptions) -> GuideConfig | None:
-    """The network that guides; None where the mesh does.
+    """What guides in place of the mesh; None where that does.
 
     Raises:
         HeadwarpError: guidance by a network without its weights, or weights that nothing asks for.
@@ -53,10 +53,10 @@ def guide_of(options: GuidanceOptions) -> GuideConfig | None:
             raise HeadwarpError(
                 f"--{owner}-checkpoint: belongs to --guidance {owner}; add that or leave it out"
             )
-    if options.name not in GUIDE_KINDS:
+    if options.name not in NETWORK_KINDS:
         if options.side != SIDE:
             raise HeadwarpError("--guide-side: belongs to --guidance depth or keypoints; leave it out")
-        return None
+        return GuideConfig("landmarks", side=None) if options.name == "landmarks" else None
     kind: GuideKind = "depth" if options.name == "depth" else "keypoints"
     file = files[kind]
     if file is None:
@@ -99,7 +99,7 @@ def guide_animator(animator: Animator, options: GuidanceOptions, *, name: str) -
 def guided_each(animators: Mapping[str, Animator], config: Any) -> dict[str, Animator]:
     """The animators of an evaluation, those that take guidance by each source that is asked for.
 
-    Guided by depth or keypoints one is called ``NAME+depth``; the others keep their names.
+    Guided by depth, keypoints or landmarks one is called ``NAME+depth``; the others keep their names.
 
     Args:
         animators: by the name that a report has for them.
@@ -129,8 +129,8 @@ def guided_each(animators: Mapping[str, Animator], config: Any) -> dict[str, Ani
 
 def _of_one(options: GuidanceOptions, name: str, names: Sequence[str]) -> GuidanceOptions:
     """The options of one source among several: the files of the others are not its."""
-    files = {f"{kind}_checkpoint": None for kind in GUIDE_KINDS if kind != name and kind in names}
-    side = options.side if name in GUIDE_KINDS or not set(names) & set(GUIDE_KINDS) else SIDE
+    files = {f"{kind}_checkpoint": None for kind in NETWORK_KINDS if kind != name and kind in names}
+    side = options.side if name in NETWORK_KINDS or not set(names) & set(NETWORK_KINDS) else SIDE
     return dataclasses.replace(options, name=name, side=side, **files)
 
 

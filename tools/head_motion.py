@@ -21,7 +21,7 @@ from ..geom.errors import HeadwarpError
 from ..geom.guidance import Driving
 from ..training.data.portrait import Frame, Portrait, to_image
 from ..warping.animators import Animator
-from ..warping.guided import Referring
+from ..warping.guided import Referring, refers
 from .drivers import Driver
 from .performance import drivings, encoded, full_frames, on_device
 from .portrait import as_frames, open_portrait
@@ -92,7 +92,7 @@ def stage(performance: Performance, animator: Animator, *, device: torch.device 
     """A performance with the sources encoded."""
     cache = encoded(performance.portraits, animator, device=device)
     driven = performance.driven
-    if isinstance(animator, Referring) and driven is not None and driven.relative:
+    if refers(animator) and driven is not None and driven.relative:
         cache = _referred(performance, driven, animator, cache, device=device)
     looks = "image" in animator.needs_driving
     portrait = performance.portraits[0]

@@ -105,6 +105,11 @@ def open_animator(
     return prepare_animator_(ready(load_animator(name, checkpoint), device), inference)
 
 
+def has_weights(animator: Animator) -> bool:
+    """Whether an animator, or the network that guides it, was trained."""
+    return isinstance(animator, torch.nn.Module) and any(True for _ in animator.parameters())
+
+
 def inference_of(*, compile: bool, precision: Precision) -> InferenceConfig:
     """What the options of a command ask for."""
     return InferenceConfig(compile, bfloat16=precision == "bf16")

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ..training.recipes.pwm import TextureLayout
 
 ModelSize = Literal["tiny", "small", "paper"]
-Guides = Literal["displacement", "mesh", "codes", "both", "depth", "keypoints"]
+Guides = Literal["displacement", "mesh", "codes", "both", "depth", "keypoints", "landmarks"]
 CodesKind = Literal["vertex", "texel"]
 AUTO = Path("auto")
 
@@ -40,12 +40,12 @@ class RecipeOptions:
         name: ``FILE/MODE``, or ``FILE`` for its first mode.
         model_size: of the networks; None: ``tiny`` for ``pwm/residual`` and ``pwm/personal``, else
             the recipe's own, the paper's.
-        guidance: what guides the network; ``mesh`` is another word for its displacement, ``depth`` and
-            ``keypoints`` are computed in the batch.
+        guidance: what guides the network; ``mesh`` is another word for its displacement, ``depth``,
+            ``keypoints`` and ``landmarks`` are computed in the batch.
         vgg: file of VGG-19's weights; ``auto``: the one in the folders of weights.
         weights_dir: folder of weights to look in before those of ``$HEADWARP_WEIGHTS``.
         codes: where they guide: one a vertex of the head, or one a texel of its texture; None: a vertex.
-        guide: the frozen network behind ``depth`` or ``keypoints``, see `guidance.guide_of`.
+        guide: what is behind ``depth``, ``keypoints`` or ``landmarks``, see `guidance.guide_of`.
     """
 
     name: str
@@ -58,7 +58,7 @@ class RecipeOptions:
 
     @property
     def network_guidance(self) -> Literal["displacement", "codes", "both"]:
-        """What the network itself is guided by: depth and keypoints are displacements too."""
+        """What the network itself is guided by: depth, keypoints and landmarks are displacements too."""
         return self.guidance if self.guidance in ("codes", "both") else "displacement"
 
 

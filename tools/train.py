@@ -99,7 +99,7 @@ class Train:
     """Size of the networks; without it, tiny for pwm/residual and personal, the paper's for the others."""
     guidance: Guides = "displacement"
     """What guides the network: the mesh's displacement, posed neural codes, both, or in place of the mesh
-    depth or keypoints of a frozen network."""
+    depth or keypoints of a frozen network, or the head's 68 landmarks."""
     depth_checkpoint: Path | None = None
     """Weights for --guidance depth, of headwarp train depth."""
     keypoints_checkpoint: Path | None = None

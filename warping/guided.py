@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeGuard, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -49,6 +49,13 @@ class Referring(Protocol):
 
     def refer(self, cache: Any, driving: Driving, *, adapt_scale: bool = True) -> Any:
         """The cache for motion that is counted from a driving frame."""
+
+
+def refers(animator: object) -> TypeGuard[Referring]:
+    """Whether an animator takes its motion from its driver's pictures; others are told a motion that is
+    relative already.
+    """
+    return isinstance(animator, Referring) and "image" in getattr(animator, "needs_driving", ())
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Geometry sources with the trained networks that make what they read: `load_guide`, from checkpoints."""
+"""Geometry sources in place of the mesh, with the trained networks that make what they read: `load_guide`."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from ..geom.guidance import Driving, GeometrySource, Guidance, Source
 from ..geom.sources.keypoints import KeypointsSource
 from .guided import Observer
 
-GuideKind = Literal["depth", "keypoints"]
+GuideKind = Literal["depth", "keypoints", "landmarks"]
 GUIDE_KINDS: tuple[str, ...] = get_args(GuideKind)
+NETWORK_KINDS: tuple[str, ...] = ("depth", "keypoints")
+"""Those whose network has to be given; landmarks come with the fit of a head."""
 Kept = TypeVar("Kept")
 
 
@@ -26,18 +28,22 @@ class GuideConfig:
 
     Attributes:
         kind: the geometry source.
-        checkpoint: of the network: of a training of `depth`; of `fomm`, `dagan` for ``keypoints``.
+        checkpoint: of the network: of a training of `depth`; of `fomm`, `dagan` for ``keypoints``; None for
+            ``landmarks``, which need none.
         side: longer side in pixels of the pictures that it sees at most, best that of its training; None: as
             they are.
     """
 
     kind: GuideKind = "depth"
-    checkpoint: Path = Path("depth.safetensors")
+    checkpoint: Path | None = None
     side: int | None = 256
 
     def __post_init__(self) -> None:
         if self.kind not in GUIDE_KINDS:
             raise HeadwarpError(f"kind: expected one of {', '.join(GUIDE_KINDS)}, got {self.kind!r}")
+        if (self.checkpoint is None) == (self.kind in NETWORK_KINDS):
+            wanted = "a file of its network" if self.checkpoint is None else "none"
+            raise HeadwarpError(f"checkpoint: expected {wanted} for {self.kind}, got {self.checkpoint}")
         if self.side is not None and self.side < 32:
             raise HeadwarpError(f"side: expected 32 pixels or more, got {self.side}")
 
@@ -47,10 +53,10 @@ class Guide(nn.Module):
 
     Attributes:
         source: the geometry source.
-        observer: makes what it reads of pictures.
+        observer: makes what it reads of pictures; None: that is given.
     """
 
-    def __init__(self, source: GeometrySource, observer: Observer) -> None:
+    def __init__(self, source: GeometrySource, observer: Observer | None = None) -> None:
         super().__init__()
         self.source, self.observer = source, observer
         self.eval().requires_grad_(False)
@@ -60,11 +66,12 @@ class Guide(nn.Module):
         """Guidance of a batch of pairs, a source of its own for each.
 
         Args:
-            source: with ``image``, ``(B, 3, H, W)``, and ``mask`` where there is one.
-            driving: with ``image``.
+            source: with ``image``, ``(B, 3, H, W)``, ``mask`` where there is one, and what the geometry
+                source reads and no observer makes.
+            driving: with ``image`` and the same.
         """
-        seen = self.observer.source(source)
-        moved = self.observer.driving(seen, driving)
+        seen = source if self.observer is None else self.observer.source(source)
+        moved = driving if self.observer is None else self.observer.driving(seen, driving)
         if isinstance(self.source, KeypointsSource):
             return self.source.guide(self.source.prepare(seen), moved)
         made = []
@@ -84,6 +91,10 @@ def load_guide(config: GuideConfig) -> Guide:
     """
     from .observers import load_depth_observer, load_keypoints_observer
 
+    if config.kind == "landmarks":
+        from ..geom.sources.landmarks import LandmarksSource
+
+        return Guide(LandmarksSource())
     if config.kind == "depth":
         from ..geom.sources.depth import DepthSource
 

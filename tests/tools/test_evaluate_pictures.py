@@ -71,6 +71,10 @@ def test_where_no_clip_shows_a_face_pictures_are_measured_anyhow(clips, tmp_path
     ("options", "told"),
     [
         ({"animator": ("geometry",)}, "--no-faces: geometry needs .*posed_vertices"),
+        (
+            {"animator": ("geometry",), "guidance": ("landmarks",)},
+            r"--no-faces: geometry\+landmarks needs landmarks, which come from a fitted face",
+        ),
         ({"animator": ("copy",), "stride": 9}, "expected a frame to measure beside the first, got none of 8"),
         ({"animator": ("copy",), "still_camera": True}, "--still-camera: says nothing with --no-faces"),
         ({"animator": ("copy",), "size": 63}, "size: expected an even number of pixels"),

@@ -31,15 +31,15 @@ from headwarp.tools.guidance import (
     guide_of,
     guided_each,
 )
-from headwarp.tools.performance import perform
+from headwarp.tools.performance import has_weights, perform
 from headwarp.tools.posed_drivings import posed_drivings, relative_poses
 from headwarp.training.data.portrait import Portrait, to_image
-from headwarp.training.data.provenance import COMPOSITE_WITH_TRAINED
+from headwarp.training.data.provenance import COMPOSITE_WITH_TRAINED, ENHANCED
 from headwarp.training.data.synthetic import Recipe, synthesise, true_fit, truth_of
 from headwarp.training.data.synthetic.motions import true_intrinsics
 from headwarp.warping.animators import load_animator
-from headwarp.warping.guided import GuidedAnimator, Referring
-from headwarp.warping.guides import GuideConfig
+from headwarp.warping.guided import GuidedAnimator, refers
+from headwarp.warping.guides import GUIDE_KINDS, GuideConfig
 
 SIZE = 64
 
@@ -62,7 +62,7 @@ def scene():
 
 
 def options(kind, files):
-    return GuidanceOptions(kind, **{f"{kind}_checkpoint": files[kind]})
+    return GuidanceOptions(kind, **{f"{kind}_checkpoint": files[kind]} if kind in files else {})
 
 
 def test_every_command_has_the_same_options(files):
@@ -72,6 +72,8 @@ def test_every_command_has_the_same_options(files):
     ):
         assert guide_of(guidance_of(config)) == GuideConfig("depth", files["depth"], 256)
     assert guide_of(guidance_of(Edit(Path("a"), Path("b")))) is None
+    marked = Edit(Path("a"), Path("b"), guidance="landmarks")
+    assert guide_of(guidance_of(marked)) == GuideConfig("landmarks", None, None)
 
 
 @pytest.mark.parametrize(
@@ -91,6 +93,8 @@ def test_every_command_has_the_same_options(files):
             "--keypoints-checkpoint: belongs to --guidance keyp",
         ),
         (GuidanceOptions("mesh", side=128), "--guide-side: belongs to --guidance depth or keypoints"),
+        (GuidanceOptions("landmarks", side=128), "--guide-side: belongs to --guidance depth or keypoints"),
+        (GuidanceOptions("landmarks", Path("a")), "--depth-checkpoint: belongs to --guidance depth"),
     ],
 )
 def test_what_does_not_go_together_is_refused(chosen, message):
@@ -99,11 +103,12 @@ def test_what_does_not_go_together_is_refused(chosen, message):
 
 
 def test_an_animator_is_guided_or_refuses(files):
-    for kind in ("depth", "keypoints"):
+    for kind in GUIDE_KINDS:
         made = guide_animator(load_animator("geometry"), options(kind, files), name="geometry")
         assert isinstance(made, GuidedAnimator)
-        assert isinstance(made, Referring)
-        assert made.needs_driving == ("image",)
+        assert refers(made) == (kind in files)
+        assert made.needs_driving == (("image",) if kind in files else ("landmarks",))
+        assert has_weights(made) == (kind in files)
         with pytest.raises(
             HeadwarpError, match=f"--guidance {kind}: copy takes none; expected geometry or pwm"
         ):
@@ -119,13 +124,13 @@ def test_an_animator_is_guided_or_refuses(files):
 
 def test_an_evaluation_measures_each_source_beside_the_others(files):
     config = Evaluate(
-        guidance=("mesh", "depth", "keypoints"),
+        guidance=("mesh", "depth", "keypoints", "landmarks"),
         depth_checkpoint=files["depth"],
         keypoints_checkpoint=files["keypoints"],
     )
     animators = {"copy": load_animator("copy"), "geometry": load_animator("geometry")}
     made = guided_each(animators, config)
-    assert list(made) == ["copy", "geometry", "geometry+depth", "geometry+keypoints"]
+    assert list(made) == ["copy", *(f"geometry{end}" for end in ("", "+depth", "+keypoints", "+landmarks"))]
     assert made["geometry"] is animators["geometry"]
     assert guided_each(animators, Evaluate()) == animators
     with pytest.raises(HeadwarpError, match="--guidance: expected an animator that takes it"):
@@ -153,7 +158,7 @@ def test_a_fits_turn_is_the_relative_pose_of_its_depth(scene):
     assert abs(float(pivot[2]) - middle) < 0.08  # within the head
 
 
-@pytest.mark.parametrize("kind", ["depth", "keypoints"])
+@pytest.mark.parametrize("kind", GUIDE_KINDS)
 def test_an_edit_turns_the_head_without_a_driving_picture(scene, files, kind):
     portrait = scene[0]
     animator = guide_animator(load_animator("geometry"), options(kind, files), name="geometry")
@@ -179,6 +184,20 @@ def test_keypoints_of_any_network_are_carried_by_the_posed_mesh(scene, files):
 
 
 @needs_mediapipe
+def test_landmarks_turn_a_photo_and_open_its_mouth(tmp_path):
+    photo = write_photo(tmp_path / "a.png", picture())
+    config = Edit(photo, tmp_path / "b.png", yaw=15, jaw=0.5, size=SIZE, guidance="landmarks")
+    report = run_edit(config)
+    assert report["provenance"] == ENHANCED.rsplit("/", 1)[-1]  # its own pixels, nothing that was trained
+    turned = read_photo(tmp_path / "b.png").astype(int)
+    run_edit(dataclasses.replace(config, yaw=0, jaw=0))
+    rest = read_photo(tmp_path / "b.png").astype(int)
+    assert abs(turned - rest).mean() > 3
+    trained = run_edit(dataclasses.replace(config, guidance=None, animator="pwm"))
+    assert trained["provenance"] == COMPOSITE_WITH_TRAINED.rsplit("/", 1)[-1]
+
+
+@needs_mediapipe
 def test_the_command_turns_a_photo_by_depth(tmp_path, files):
     photo = write_photo(tmp_path / "a.png", picture())
     config = Edit(
@@ -193,10 +212,10 @@ def test_the_command_turns_a_photo_by_depth(tmp_path, files):
 
 @needs_mediapipe
 @pytest.mark.slow
-def test_the_command_animates_by_either_network(tmp_path, files):
+def test_the_command_animates_by_each(tmp_path, files):
     photo, clip = write_photo(tmp_path / "a.png", picture()), write_clip(tmp_path / "d.mp4", sway(3), fps=25)
-    for kind, file in files.items():
-        chosen = {"guidance": kind, f"{kind}_checkpoint": file}
+    for kind in GUIDE_KINDS:
+        chosen = {"guidance": kind, **({f"{kind}_checkpoint": files[kind]} if kind in files else {})}
         report = run_animate(Animate((photo,), clip, tmp_path / f"{kind}.mp4", size=SIZE, **chosen))
         assert (report["frames"], report["guidance"], report["relative"]) == (3, kind, True)
 

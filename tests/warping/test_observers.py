@@ -1,5 +1,7 @@
 """What networks see in pictures, in pixels of the frame whatever size they see it in."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from guide_files import depth_network, guide_file, keypoint_network
@@ -9,10 +11,11 @@ from headwarp.geom.guidance import Driving, Source
 from headwarp.geom.relative_pose import HeadPoseNetwork
 from headwarp.geom.sources.depth import DepthSource
 from headwarp.geom.sources.keypoints import KeypointsSource
+from headwarp.geom.sources.landmarks import LandmarksSource
 from headwarp.geom.transforms import axis_angle_to_matrix
 from headwarp.warping.animators import load_animator, registration
 from headwarp.warping.checkpoints import save_checkpoint
-from headwarp.warping.guided import GuidedAnimator, Observer
+from headwarp.warping.guided import GuidedAnimator, Observer, Referring, refers
 from headwarp.warping.guides import GuideConfig, load_guide
 from headwarp.warping.keypoint_network import fomm, fomm_official, tiny
 from headwarp.warping.observers import (
@@ -202,9 +205,34 @@ def test_pairs_are_guided_each_by_its_own_source(tmp_path, kind):
 
 
 def test_a_guide_that_makes_no_sense_is_refused():
-    with pytest.raises(HeadwarpError, match="kind: expected one of depth, keypoints, got 'mesh'"):
+    with pytest.raises(HeadwarpError, match="kind: expected one of depth, keypoints, landmarks, got 'mesh'"):
         GuideConfig("mesh")
     with pytest.raises(HeadwarpError, match="side: expected 32 pixels or more, got 8"):
-        GuideConfig(side=8)
+        GuideConfig(checkpoint=Path("a"), side=8)
+    with pytest.raises(HeadwarpError, match="checkpoint: expected a file of its network for depth, got None"):
+        GuideConfig()
+    with pytest.raises(HeadwarpError, match="checkpoint: expected none for landmarks, got a"):
+        GuideConfig("landmarks", Path("a"))
     with pytest.raises(ModelFileError, match="no such checkpoint"):
-        load_guide(GuideConfig())
+        load_guide(GuideConfig(checkpoint=Path("gone.safetensors")))
+
+
+def test_landmarks_guide_pairs_without_a_network():
+    guide = load_guide(GuideConfig("landmarks", side=None))
+    assert guide.observer is None
+    points = torch.rand(2, 20, 2, generator=torch.Generator().manual_seed(0)) * 20 + 5
+    source = Source(image=torch.cat([picture(0), picture(1)]), landmarks=points)
+    both = guide.pairs(source, Driving(landmarks=points + 2))
+    for n in range(2):
+        alone = LandmarksSource()
+        state = alone.prepare(Source(image=picture(n), landmarks=points[[n]]))
+        torch.testing.assert_close(
+            both.flow[[n]], alone.guide(state, Driving(landmarks=points[[n]] + 2)).flow
+        )
+    animator = GuidedAnimator(load_animator("geometry"), guide.source, guide.observer)
+    assert animator.needs_driving == ("landmarks",)
+    assert isinstance(animator, Referring)
+    assert not refers(animator)  # whoever gives landmarks makes them relative
+    assert not refers(load_animator("copy"))
+    seen = KeypointsObserver(keypoint_network())
+    assert refers(GuidedAnimator(load_animator("geometry"), KeypointsSource(), seen))

@@ -25,7 +25,7 @@ from ...training.metrics.image import l1, psnr, ssim
 from ...training.metrics.landmarks import akd, akd_l1, missing_face_rate, temporal_jitter, to_256
 from ...training.metrics.multiscale import ms_ssim, smallest_side
 from ...warping.animators import Animator
-from ...warping.guided import Referring
+from ...warping.guided import refers
 from ..performance import on_device
 from .flows import motion_scores
 from .networks import Networks
@@ -137,7 +137,7 @@ def _places(place: Place | None) -> list[Place]:
 def _begun(animator: Animator, source: Source, start: Driving | None) -> Any:
     """The animator's cache; of one that looks at pictures alone, relative to a driving frame if given."""
     cache = animator.encode([source])
-    if start is None or not isinstance(animator, Referring):
+    if start is None or not refers(animator):
         return cache
     return animator.refer(cache, start)
 

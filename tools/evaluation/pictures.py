@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,7 +114,7 @@ def picture_animators(animators: Mapping[str, Animator], asked: tuple[str, ...])
 
     Args:
         animators: by the name that the report has for them.
-        asked: names that were asked for, without labels of checkpoints.
+        asked: names that were asked for, without labels of checkpoints and guidance.
 
     Raises:
         HeadwarpError: one that was asked for needs more.
@@ -123,7 +124,7 @@ def picture_animators(animators: Mapping[str, Animator], asked: tuple[str, ...])
         more = sorted({*animator.needs_source, *animator.needs_driving} - _ALONE)
         if not more:
             chosen[label] = animator
-        elif label.partition(":")[0] in asked:
+        elif re.split("[:+]", label)[0] in asked:
             raise HeadwarpError(
                 f"--no-faces: {label} needs {', '.join(more)}, which come from a fitted face; name animators "
                 "that take pictures alone, such as fomm, or leave --no-faces out"

@@ -30,6 +30,7 @@ from ...geom.head_pose import (
 )
 from ...geom.sources.depth import DepthSource
 from ...geom.sources.keypoints import KeypointsSource
+from ...geom.sources.landmarks import LandmarksSource
 from ...geom.sources.mesh import MeshSource
 from ...training.data.portrait import Portrait, face_points, to_image
 from ...training.data.synthetic import (
@@ -190,15 +191,33 @@ def _by_keypoints(*, jacobians: bool, depth: bool) -> Row:
     return told
 
 
-def by_landmarks(scene: Scene, frame: int) -> Told:
-    """A thin-plate spline through the 68 true landmarks; their pose by the template's."""
+def _by_landmarks(exact: bool) -> Row:
+    def told(scene: Scene, frame: int) -> Told:
+        source, points, maker = scene.source, scene.landmarks(frame), LandmarksSource()
+        if not exact:
+            portrait = scene.portrait(scene.landmark_fit)
+            points = portrait.driving(scene.landmark_fit.select([frame])).landmarks
+            source = dataclasses.replace(source, landmarks=portrait.source().landmarks)
+        made = maker.guide(maker.prepare(source), Driving(landmarks=points))
+        return Told(made, _pose_of_landmarks(points, scene.head))
+
+    return told
+
+
+def by_spline(scene: Scene, frame: int) -> Told:
+    """The animator `tps`: the spline through the 68 true landmarks alone, which says it knows everything."""
     animator = load_animator("tps")
     points = scene.landmarks(frame)
-    assert points is not None
     flow = animator.animate(animator.encode([scene.source]), Driving(landmarks=points)).flow
     assert flow is not None
     whole = torch.ones_like(flow[:, :1])
-    return Told(Guidance(flow, whole, whole), pose_of_points(points, _resting_landmarks(scene.head)))
+    return Told(Guidance(flow, whole, whole), _pose_of_landmarks(points, scene.head))
+
+
+def _pose_of_landmarks(points: Float[Tensor, "1 68 2"] | None, head: HeadModel) -> Float[Tensor, "1 3"]:
+    """By the template's."""
+    assert points is not None
+    return pose_of_points(points, _resting_landmarks(head))
 
 
 def _resting_landmarks(head: HeadModel) -> Float[Tensor, "68 3"]:
@@ -218,7 +237,9 @@ ROWS: Mapping[str, Row] = {
     "keypoints, projected": _by_keypoints(jacobians=False, depth=False),
     "keypoints with Jacobians": _by_keypoints(jacobians=True, depth=False),
     "keypoints with depth": _by_keypoints(jacobians=True, depth=True),
-    "landmarks, tps": by_landmarks,
+    "landmarks, truth": _by_landmarks(True),
+    "landmarks, fit": _by_landmarks(False),
+    "landmarks, tps": by_spline,
 }
 """The sources that need no network, by the name that a report has for them."""
 

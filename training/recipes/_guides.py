@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from ...geom.errors import HeadwarpError
 from ...geom.guidance import Driving, Source
 from ...warping.guided_layers import with_guidance
 from ...warping.guides import Guide
@@ -24,12 +25,22 @@ def guided_batch(guide: Guide | None, batch: PairBatch, points_of: PointsOf | No
     Args:
         guide: source and network.
         batch: of pairs.
-        points_of: the source's landmarks, below which depth lets shoulders rest; None: persons are rigid.
+        points_of: landmarks of the head, below which depth lets shoulders rest; None: persons are rigid.
+
+    Raises:
+        HeadwarpError: a guide by landmarks, and none are known.
     """
     if guide is None:
         return batch
     guide.to(batch.source.device)  # a no-op from the second step on
-    points = None if points_of is None else points_of(batch.source_verts)
+    points, moved = (
+        None if points_of is None else points_of(verts) for verts in (batch.source_verts, batch.driving_verts)
+    )
+    if points is None and "landmarks" in guide.source.needs_source:
+        raise HeadwarpError(
+            "guide: expected the 68 landmarks of a head to guide by, got none; take a head whose landmarks "
+            "hold them, such as builtin, or another guidance"
+        )
     source = Source(image=batch.source, mask=batch.layers.matte, landmarks=points)
-    guidance = guide.pairs(source, Driving(image=batch.driving))
+    guidance = guide.pairs(source, Driving(image=batch.driving, landmarks=moved))
     return dataclasses.replace(batch, layers=with_guidance(batch.layers, guidance))

@@ -64,8 +64,8 @@ class PwmRecipeConfig:
         adversarial: [PWM] Eq. 2 and 3; None: no discriminator.
         discriminator: its size and scales.
         matching: [PWM] Eq. 4.
-        guide: what moves the layers in place of the packed mesh, computed in the batch by a frozen network;
-            None: the mesh.
+        guide: what moves the layers in place of the packed mesh, computed in the batch: by a frozen network,
+            or from the head's landmarks; None: the mesh.
         warped: which warped pictures the losses see beside the generated one ([PWM] sec. 1.4): ``"last"``, by
             the last flow, all losses (paper); ``"every"``, by the flow of every level, the perceptual loss in
             one size each, and at full size the game and the matching, no pixels (public code); ``"none"``.

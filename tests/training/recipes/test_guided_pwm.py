@@ -1,4 +1,4 @@
-"""`pwm` trained with depth or keypoints in place of the mesh: frozen networks move layers in the batch."""
+"""`pwm` trained with depth, keypoints or landmarks in place of the mesh: they move layers in the batch."""
 
 import dataclasses
 
@@ -10,25 +10,32 @@ from toy_head import toy_head
 from headwarp.geom.errors import HeadwarpError, ModelFileError
 from headwarp.geom.guidance import Driving, Source
 from headwarp.training.data.pairs.blank import blank_pair
-from headwarp.training.recipes import load_recipe, recipe_entry
+from headwarp.training.recipes import recipe_entry
 from headwarp.training.recipes.pwm import PwmRecipe, sized
 from headwarp.warping.animators import load_animator
 from headwarp.warping.checkpoints import save_checkpoint
 from headwarp.warping.guided import GuidedAnimator
-from headwarp.warping.guides import GuideConfig, load_guide
+from headwarp.warping.guides import GUIDE_KINDS, NETWORK_KINDS, GuideConfig, load_guide
 from headwarp.warping.pwm import CodesConfig
 
-KINDS = ("depth", "keypoints")
 
-
-@pytest.fixture(scope="module", params=KINDS)
+@pytest.fixture(scope="module", params=GUIDE_KINDS)
 def guide(request, tmp_path_factory):
+    if request.param not in NETWORK_KINDS:
+        return GuideConfig(request.param, side=None)
     return GuideConfig(request.param, guide_file(tmp_path_factory.mktemp("guide"), request.param))
+
+
+def points_of(verts):
+    """Some vertices as landmarks."""
+    return verts[:, 20::9, :2]
 
 
 def recipe_with(guide, mode="residual"):
     config = sized(recipe_entry(f"pwm/{mode}").config, "tiny")
-    return load_recipe(f"pwm/{mode}", config=dataclasses.replace(config, guide=guide))
+    config = dataclasses.replace(config, guide=guide)
+    marked = guide is not None and guide.kind == "landmarks"  # below them depth would let shoulders rest
+    return PwmRecipe(config, None, points_of if marked else None)
 
 
 def animated(pair, guide, checkpoint=None):
@@ -36,7 +43,11 @@ def animated(pair, guide, checkpoint=None):
     made = load_guide(guide)
     name = "geometry" if checkpoint is None else "pwm"
     animator = GuidedAnimator(load_animator(name, checkpoint), made.source, made.observer)
-    return animator.animate(animator.encode([Source(image=pair.source)]), Driving(image=pair.driving)).image
+    source, driving = Source(image=pair.source), Driving(image=pair.driving)
+    if guide.kind == "landmarks":
+        source = dataclasses.replace(source, landmarks=points_of(pair.source_verts))
+        driving = dataclasses.replace(driving, landmarks=points_of(pair.driving_verts))
+    return animator.animate(animator.encode([source]), driving).image
 
 
 def test_the_untrained_network_makes_the_pictures_of_geometry_guided_alike(guide):
@@ -86,9 +97,21 @@ def test_landmarks_let_shoulders_rest(tmp_path):
     assert rests[..., 50:60, 20:40].abs().max() < 1e-3
 
 
+def test_a_head_without_landmarks_cannot_be_guided_by_them():
+    config = sized(recipe_entry("pwm/residual").config, "tiny")
+    config = dataclasses.replace(config, guide=GuideConfig("landmarks", side=None))
+    for points in (None, lambda verts: None):
+        recipe = PwmRecipe(config, None, points)
+        with pytest.raises(
+            HeadwarpError, match="guide: expected the 68 landmarks of a head to guide by, got"
+        ):
+            recipe.generate(recipe.networks(), blank_pair(toy_head(), 64))
+
+
 def test_codes_and_missing_files_are_refused_when_the_recipe_is_made(guide, tmp_path):
     config = sized(recipe_entry("pwm/residual").config, "tiny", guidance="codes", codes=CodesConfig(count=9))
     with pytest.raises(HeadwarpError, match=f"guide: .*'codes': codes lie on the mesh, and {guide.kind} has"):
         dataclasses.replace(config, guide=guide)
-    with pytest.raises(ModelFileError, match="no such checkpoint"):
-        recipe_with(dataclasses.replace(guide, checkpoint=tmp_path / "gone.safetensors"))
+    if guide.kind in NETWORK_KINDS:
+        with pytest.raises(ModelFileError, match="no such checkpoint"):
+            recipe_with(dataclasses.replace(guide, checkpoint=tmp_path / "gone.safetensors"))
