@@ -19,7 +19,7 @@ from ..training.data.portrait import Frame, to_frame
 from ..warping.animators import Animator
 from . import head_motion, picture_motion
 from .drivers import open_clip, open_driver
-from .guidance import SIDE, GuidanceName, guidance_of, guide_animator
+from .guidance import GuidanceName, guidance_of, guide_animator, guided_by, settled, warn_of_mesh
 from .heads import ready_head
 from .panels import panels
 from .performance import (
@@ -82,14 +82,15 @@ class Animate:
     checkpoint: Path | None = None
     """Weights of the animator."""
     guidance: GuidanceName | None = None
-    """What guides the animator: mesh, codes, both (what its weights were trained with), or in place of the
-    mesh depth or keypoints of a trained network, or the head's 68 landmarks."""
+    """What guides the animator; what its weights were trained with where not given. mesh, codes, both, or in
+    place of the mesh depth or keypoints of a trained network, or the head's 68 landmarks."""
     depth_checkpoint: Path | None = None
     """Weights for --guidance depth, of headwarp train depth."""
     keypoints_checkpoint: Path | None = None
     """Weights for --guidance keypoints, of fomm or dagan."""
-    guide_side: int = SIDE
-    """Longer side of the pictures that this network sees, best that of its training."""
+    guide_side: int | None = None
+    """Longer side of the pictures that this network sees, best that of its training; where not given, what it
+    saw when the animator was trained, else 256."""
     head: str | None = None
     """builtin, or a head file; $HEADWARP_HEAD where not given."""
     landmarks: str = "mediapipe"
@@ -148,6 +149,7 @@ def animate(
     """
     place = check_device(device)
     maker = open_animator(animator, device=place) if isinstance(animator, str) else animator
+    warn_of_mesh(maker)
     check_window(maker, size, name=animator if isinstance(animator, str) else type(maker).__name__)
     if _window(window, maker, name=str(animator)) == "whole":
         motion = picture_motion.open_pictures(source, open_clip(driving), size=size, transfer=transfer)
@@ -181,7 +183,8 @@ def run(config: Animate) -> dict[str, Any]:
     place = check_device(config.device)
     chosen = inference_of(compile=config.compile, precision=config.precision)
     animator = open_animator(config.animator, config.checkpoint, device=place, inference=chosen)
-    animator = guide_animator(animator, guidance_of(config), name=config.animator)
+    guidance = settled(guidance_of(config), guided_by(animator), name=config.animator)
+    animator = guide_animator(animator, guidance, name=config.animator)
     check_window(animator, config.size, name=config.animator)
     stage, head = _open(config, animator, place)
     if config.output.suffix.lower() in PICTURES and stage.count != 1:
@@ -203,7 +206,7 @@ def run(config: Animate) -> dict[str, Any]:
         "height": height,
         **stage.facts,
         "animator": config.animator,
-        "guidance": config.guidance,
+        "guidance": guidance.name,
         "head": head,
         "audio": driver.audio_from is not None and config.output.suffix.lower() in CLIPS,
         "provenance": provenance_facts(provenance),

@@ -21,6 +21,7 @@ from ..training.data.portrait import Frame, Portrait, to_frame, to_image
 from ..training.data.provenance import Provenance
 from ._memory import peak_memory_mb
 from .draw import blend, shaded, view_of
+from .guidance import warn_of_mesh
 from .heads import ready_head
 from .performance import open_animator, perform, progress, provenance_facts, provenance_of, windows
 from .portrait import as_frames, open_portrait
@@ -119,6 +120,7 @@ def run(config: Demo) -> dict[str, Any]:
     clock = _Clock()
     model = ready_head(config.head)
     animator = open_animator(config.animator, config.checkpoint)
+    warn_of_mesh(animator)
     picture = _photo(config.photo)
     clock.lap("load")
     portrait = open_portrait(picture, head=model, size=config.size)

@@ -17,7 +17,7 @@ from ..flame.posing import apply_pose, head_pose
 from ..geom.errors import HeadwarpError
 from ..training.data.portrait import Frame, Portrait
 from ..warping.animators import Animation, Animator
-from .guidance import SIDE, GuidanceName, guidance_of, guide_animator
+from .guidance import GuidanceName, guidance_of, guide_animator, guided_by, settled, warn_of_mesh
 from .heads import ready_head
 from .performance import (
     CLIPS,
@@ -37,6 +37,8 @@ from .performance import (
 from .portrait import as_frames, open_portrait
 
 DEFAULT_FPS = 25.0
+OF_HEADS = ("yaw", "pitch", "roll")
+OF_FACES = ("jaw", "gaze", "blink", "expression")
 
 
 @dataclass(frozen=True)
@@ -76,14 +78,15 @@ class Edit:
     checkpoint: Path | None = None
     """Weights of the animator."""
     guidance: GuidanceName | None = None
-    """What guides the animator: mesh, codes, both (what its weights were trained with), or in place of the
-    mesh depth or keypoints of a trained network, or the head's 68 landmarks."""
+    """What guides the animator; what its weights were trained with where not given. mesh, codes, both, or in
+    place of the mesh depth or keypoints of a trained network, or the head's 68 landmarks."""
     depth_checkpoint: Path | None = None
     """Weights for --guidance depth, of headwarp train depth."""
     keypoints_checkpoint: Path | None = None
     """Weights for --guidance keypoints, of fomm or dagan."""
-    guide_side: int = SIDE
-    """Longer side of the pictures that this network sees, best that of its training."""
+    guide_side: int | None = None
+    """Longer side of the pictures that this network sees, best that of its training; where not given, what it
+    saw when the animator was trained, else 256."""
     head: str | None = None
     """builtin, or a head file; $HEADWARP_HEAD where not given."""
     landmarks: str = "mediapipe"
@@ -154,6 +157,7 @@ def edit_track(
     """One photo in many poses; arguments as in `edit`, each frame is made when it is asked for."""
     place = check_device(device)
     maker = open_animator(animator, device=place) if isinstance(animator, str) else animator
+    warn_of_mesh(maker)
     check_window(maker, size, name=animator if isinstance(animator, str) else type(maker).__name__)
     model = ready_head(head)
     picture = next(iter(as_frames(photo)))
@@ -184,7 +188,9 @@ def run(config: Edit) -> dict[str, Any]:
     _check(config)
     place = check_device(config.device)
     animator = open_animator(config.animator, config.checkpoint, device=place)
-    animator = guide_animator(animator, guidance_of(config), name=config.animator)
+    guidance = settled(guidance_of(config), guided_by(animator), name=config.animator)
+    _check_whole(config, guidance.name)
+    animator = guide_animator(animator, guidance, name=config.animator)
     check_window(animator, config.size, name=config.animator)
     model = ready_head(config.head)
     poses = poses_of(config, model)
@@ -211,7 +217,7 @@ def run(config: Edit) -> dict[str, Any]:
         "width": width,
         "height": height,
         "animator": config.animator,
-        "guidance": config.guidance,
+        "guidance": guidance.name,
         "head": model.model_id,
         "head_pose": {**angles, "last": head_pose(fit.params)[-1]},
         "reprojection_percent_iod": portrait.fit.report["reprojection_percent_iod"],
@@ -259,21 +265,25 @@ def parse_expressions(words: Sequence[str]) -> dict[str, float]:
 
 
 def _check(config: Edit) -> None:
-    said = [n for n in ("yaw", "pitch", "roll", "jaw", "gaze", "blink", "expression") if _given(config, n)]
+    said = [name for name in (*OF_HEADS, *OF_FACES) if _given(config, name)]
     if config.track is not None and said:
         raise HeadwarpError(f"--track: expected a track or a pose, got both (--{', --'.join(said)})")
-    faces = [name for name in said if name not in ("yaw", "pitch", "roll")]
-    if config.guidance == "depth" and faces:
-        raise HeadwarpError(
-            f"--{faces[0]}: depth turns the head as one piece; take --guidance mesh, keypoints or "
-            "landmarks, or leave it out"
-        )
     if config.size < 16:
         raise HeadwarpError(f"--size: expected 16 pixels or more, got {config.size}")
     if config.track is None:
         check_output(config.output, PICTURES, what="one picture")
     else:
         check_output(config.output, CLIPS, what="a track")
+
+
+def _check_whole(config: Edit, guidance: str | None) -> None:
+    """Refuse what moves parts of a face where the head is one piece."""
+    said = [name for name in OF_FACES if _given(config, name)]
+    if guidance == "depth" and said:
+        raise HeadwarpError(
+            f"--{said[0]}: depth turns the head as one piece; take --guidance mesh, keypoints or "
+            "landmarks, or leave it out"
+        )
 
 
 def _given(config: Edit, name: str) -> bool:

@@ -24,7 +24,7 @@ from .evaluation.pairs import measure_pairs
 from .evaluation.pictures import picture_animators, prepare_pictures
 from .evaluation.report import check_against, progress, report_of, write_sheet_of
 from .evaluation.sources import Errors, compared_sources, describe_sources, sources_report
-from .guidance import SIDE, GuidanceName, guided_each
+from .guidance import GuidanceName, guided_each
 from .heads import ready_head
 from .performance import Precision, check_device, check_window, inference_of
 
@@ -54,13 +54,15 @@ class Evaluate:
     """Weights, each of the animator that its file names; several of one are measured each."""
     guidance: tuple[GuidanceName, ...] = ()
     """What guides those that take guidance: mesh (and codes, both: what weights were trained with), depth,
-    keypoints, landmarks; several are measured each, beside each other. The mesh where not given."""
+    keypoints, landmarks; several are measured each, beside each other. Where not given, each is guided by
+    what its weights were trained with."""
     depth_checkpoint: Path | None = None
     """Weights for --guidance depth, of headwarp train depth."""
     keypoints_checkpoint: Path | None = None
     """Weights for --guidance keypoints, of fomm or dagan."""
-    guide_side: int = SIDE
-    """Longer side of the pictures that these networks see, best that of their training."""
+    guide_side: int | None = None
+    """Longer side of the pictures that these networks see, best that of their training; where not given, what
+    they saw when the animator was trained, else 256."""
     sources: FlagCreatePairsOff[bool] = False
     """Of clips of headwarp synth: the geometry sources themselves beside each other, flow and head pose of
     each against the truth."""

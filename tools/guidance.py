@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ..geom.errors import HeadwarpError
+from ..geom.errors import HeadwarpError, ModelFileError
+from ..geom.nets.weights import sha256_of
 from ..warping.animators import Animator
+from ..warping.guide_record import SHOWN, GuideRecord
 from ..warping.guided import GuidedAnimator
 from ..warping.guides import GUIDE_KINDS, NETWORK_KINDS, GuideConfig, GuideKind, load_guide
+from .performance import warn
 
 GuidanceName = Literal["mesh", "codes", "both", "depth", "keypoints", "landmarks"]
 SIDE = 256
@@ -22,16 +25,22 @@ class GuidanceOptions:
     """What a command line says of guidance.
 
     Attributes:
-        name: of the source; None: what the animator was trained with, which is the mesh.
+        name: of the source; None: what the animator was trained with, see `settled`; of an untrained one the
+            mesh.
         depth_checkpoint: of a training of depth, for ``depth``.
         keypoints_checkpoint: of ``fomm`` or ``dagan``, for ``keypoints``.
-        side: longer side of the pictures that the network sees.
+        side: longer side of the pictures that the network sees; None: what it saw in the animator's training,
+            else `SIDE`.
     """
 
     name: str | None = None
     depth_checkpoint: Path | None = None
     keypoints_checkpoint: Path | None = None
-    side: int = SIDE
+    side: int | None = None
+
+    def file(self, kind: str) -> Path | None:
+        """The file of the network of a kind of guidance."""
+        return {"depth": self.depth_checkpoint, "keypoints": self.keypoints_checkpoint}.get(kind)
 
 
 def guidance_of(config: Any) -> GuidanceOptions:
@@ -47,25 +56,95 @@ def guide_of(options: GuidanceOptions) -> GuideConfig | None:
     Raises:
         HeadwarpError: guidance by a network without its weights, or weights that nothing asks for.
     """
-    files = {"depth": options.depth_checkpoint, "keypoints": options.keypoints_checkpoint}
-    for owner, given in files.items():
-        if given is not None and owner != options.name:
+    for owner in NETWORK_KINDS:
+        if options.file(owner) is not None and owner != options.name:
             raise HeadwarpError(
                 f"--{owner}-checkpoint: belongs to --guidance {owner}; add that or leave it out"
             )
     if options.name not in NETWORK_KINDS:
-        if options.side != SIDE:
+        if options.side is not None:
             raise HeadwarpError("--guide-side: belongs to --guidance depth or keypoints; leave it out")
         return GuideConfig("landmarks", side=None) if options.name == "landmarks" else None
     kind: GuideKind = "depth" if options.name == "depth" else "keypoints"
-    file = files[kind]
+    file = options.file(kind)
     if file is None:
         made = "headwarp train depth" if kind == "depth" else "headwarp train fomm"
         raise HeadwarpError(
             f"--guidance {kind}: expected --{kind}-checkpoint FILE, got none; `{made}` makes one, and an "
             "untrained network guides nowhere"
         )
-    return GuideConfig(kind, file, options.side)
+    return GuideConfig(kind, file, SIDE if options.side is None else options.side)
+
+
+def settled(
+    options: GuidanceOptions, record: GuideRecord | None, *, name: str, fixed: bool = False
+) -> GuidanceOptions:
+    """The options with what guided a training where they name no guidance.
+
+    Where they name one, that is taken; a line on the error stream says so if another one guided the training.
+
+    Args:
+        options: of the command line.
+        record: of the training; None: nothing was trained.
+        name: of what was trained, for messages.
+        fixed: no other guidance can be asked for; messages offer none.
+
+    Raises:
+        HeadwarpError: a network guided the training and its file is not given, or another one is.
+        ModelFileError: the file cannot be read.
+    """
+    if record is None or record.kind not in GUIDE_KINDS:
+        if record is not None and options.name in GUIDE_KINDS:
+            warn(f"{name} was trained with {record.kind} guidance and is guided by {options.name}, as asked")
+        return options
+    if options.name not in (None, record.kind):
+        warn(f"{name} was trained with {record.kind} guidance and is guided by {options.name}, as asked")
+        return options
+    if record.kind in NETWORK_KINDS:
+        _check_file(options, record, name=name, fixed=fixed)
+    side = record.side if options.side is None else options.side
+    return dataclasses.replace(options, name=record.kind, side=side)
+
+
+def _check_file(options: GuidanceOptions, record: GuideRecord, *, name: str, fixed: bool) -> None:
+    """Refuse another network than the one that guided a training, unless guidance is asked for by name."""
+    file, option = options.file(record.kind), f"--{record.kind}-checkpoint"
+    asked = options.name is not None
+    if file is None and not asked:
+        other = "" if fixed else ", or --guidance mesh to let the mesh guide all the same"
+        raise HeadwarpError(
+            f"{name} was trained with {record.kind} guidance: expected {option} FILE with {record.named}, "
+            f"got none; give it{other}"
+        )
+    if file is None:
+        return  # `guide_of` says what is missing
+    digest = sha256_of(file)
+    if digest == record.sha256:
+        return
+    found = f"{file} (SHA-256 {digest[:SHOWN]}...)"
+    if asked:
+        warn(f"{name} was trained with {record.named} and is guided by {found}, as asked")
+        return
+    other = "" if fixed else f", or add --guidance {record.kind} to be guided by this one all the same"
+    raise ModelFileError(
+        f"{option}: {name} was trained with {record.named}, got {found}; give that file{other}"
+    )
+
+
+def guided_by(animator: Animator) -> GuideRecord | None:
+    """What guided an animator's training; None of those that have none or take no guidance."""
+    record: GuideRecord | None = getattr(animator, "guided_by", None)
+    return record
+
+
+def warn_of_mesh(animator: Animator) -> None:
+    """Say so where the mesh guides an animator that was trained with something else."""
+    record = guided_by(animator)
+    if record is not None and record.kind in GUIDE_KINDS:
+        warn(
+            f"{type(animator).__name__} was trained with {record.kind} guidance, and the mesh guides it: "
+            "warping.guided.GuidedAnimator puts it together with its geometry source"
+        )
 
 
 def guide_animator(animator: Animator, options: GuidanceOptions, *, name: str) -> Animator:
@@ -73,7 +152,7 @@ def guide_animator(animator: Animator, options: GuidanceOptions, *, name: str) -
 
     Args:
         animator: loaded.
-        options: of the command line.
+        options: of the command line, `settled`.
         name: of the animator, for messages.
 
     Raises:
@@ -97,9 +176,11 @@ def guide_animator(animator: Animator, options: GuidanceOptions, *, name: str) -
 
 
 def guided_each(animators: Mapping[str, Animator], config: Any) -> dict[str, Animator]:
-    """The animators of an evaluation, those that take guidance by each source that is asked for.
+    """The animators of an evaluation, those that take guidance by each source that is asked for, or by what
+    each was trained with.
 
-    Guided by depth, keypoints or landmarks one is called ``NAME+depth``; the others keep their names.
+    Where depth, keypoints or landmarks are asked for, one is called ``NAME+depth``; the others keep their
+    names.
 
     Args:
         animators: by the name that a report has for them.
@@ -108,10 +189,9 @@ def guided_each(animators: Mapping[str, Animator], config: Any) -> dict[str, Ani
     Raises:
         HeadwarpError: what `guide_animator` raises, or no animator that takes guidance.
     """
-    names = tuple(dict.fromkeys(config.guidance))
+    names, options = tuple(dict.fromkeys(config.guidance)), guidance_of(config)
     if not names:
-        guide_of(dataclasses.replace(guidance_of(config), name=None))
-        return dict(animators)
+        return _as_trained(animators, dataclasses.replace(options, name=None))
     takers = [name for name, animator in animators.items() if hasattr(animator, "encode_guided")]
     if not takers:
         raise HeadwarpError("--guidance: expected an animator that takes it (geometry, pwm), got none")
@@ -120,17 +200,39 @@ def guided_each(animators: Mapping[str, Animator], config: Any) -> dict[str, Ani
         if label not in takers:
             made[label] = animator
         for name in names if label in takers else ():
-            options = _of_one(guidance_of(config), name, names)
+            chosen = settled(_of_one(options, name, names), guided_by(animator), name=label)
             made[f"{label}+{name}" if name in GUIDE_KINDS else label] = guide_animator(
-                animator, options, name=label
+                animator, chosen, name=label
             )
     return made
+
+
+def _as_trained(animators: Mapping[str, Animator], options: GuidanceOptions) -> dict[str, Animator]:
+    """Each animator with the guide of its training; what none of them asks for is refused."""
+    chosen = {
+        label: _only(settled(options, guided_by(animator), name=label))
+        for label, animator in animators.items()
+    }
+    guiding = {each.name for each in chosen.values()}
+    left = {f"{kind}_checkpoint": None for kind in NETWORK_KINDS if kind in guiding}
+    unused = dataclasses.replace(options, **left, side=None if left else options.side)
+    guide_of(unused)
+    return {
+        label: guide_animator(animator, chosen[label], name=label) for label, animator in animators.items()
+    }
+
+
+def _only(options: GuidanceOptions) -> GuidanceOptions:
+    """Without the files of other networks, which are other animators'."""
+    files = {f"{kind}_checkpoint": None for kind in NETWORK_KINDS if kind != options.name}
+    side = options.side if options.name in NETWORK_KINDS else None
+    return dataclasses.replace(options, **files, side=side)
 
 
 def _of_one(options: GuidanceOptions, name: str, names: Sequence[str]) -> GuidanceOptions:
     """The options of one source among several: the files of the others are not its."""
     files = {f"{kind}_checkpoint": None for kind in NETWORK_KINDS if kind != name and kind in names}
-    side = options.side if name in NETWORK_KINDS or not set(names) & set(NETWORK_KINDS) else SIDE
+    side = options.side if name in NETWORK_KINDS or not set(names) & set(NETWORK_KINDS) else None
     return dataclasses.replace(options, name=name, side=side, **files)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import repeat
 from pathlib import Path
@@ -221,6 +222,12 @@ def progress(frames: Iterable[Frame], total: int | None, what: str) -> Iterator[
     from tqdm import tqdm
 
     yield from tqdm(frames, total=total, desc=what, unit="frame", disable=True if total == 1 else None)
+
+
+def warn(text: str) -> None:
+    """A line on the error stream for what is done, though it may not be meant."""
+    sys.stderr.write(f"warning: {text}\n")
+    sys.stderr.flush()
 
 
 def provenance_of(name: str, *, inputs: Sequence[Any] = (), moved_pixels_only: bool = False) -> Provenance:

@@ -7,7 +7,7 @@ import functools
 import json
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -97,7 +97,7 @@ def recipe_of(
     config = with_changes(config, changes)
     if not isinstance(config, PwmRecipeConfig) or head is None:
         return load_recipe(entry.name, config=config)
-    points_of = functools.partial(_points_of, head)
+    points_of = landmarks_of(head)
     codes = config.network.codes
     if codes is None or codes.kind == "vertex":
         return PwmRecipe(config, None, points_of)
@@ -107,8 +107,13 @@ def recipe_of(
     return PwmRecipe(dataclasses.replace(config, network=network), texture, points_of)
 
 
+def landmarks_of(head: HeadModel) -> Callable[[Tensor], Tensor | None]:
+    """What tells the landmarks of a batch's posed vertices, see `training.recipes._guides`."""
+    return functools.partial(_points_of, head)
+
+
 def _points_of(head: HeadModel, verts: Tensor) -> Tensor | None:
-    """Landmarks of posed vertices, those of the mouth's strips behind the head's left out."""
+    """Those of the mouth's strips behind the head's vertices left out."""
     return face_points(head, verts[:, : len(head.template)])
 
 

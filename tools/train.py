@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from tyro.conf import Positional
 
@@ -18,11 +18,14 @@ from ..training.engine.dry_run import DryRun, check_memory, dry_run
 from ..training.engine.loop import train
 from ..training.engine.parallel import check_device
 from ..training.engine.pictures import HeldOut
-from ..training.engine.state import identity_of
+from ..training.engine.state import RunRecord, identity_of
 from ..training.engine.store import check_same, newest
 from ..training.recipes import Recipe, recipe_entry
+from ..warping._config_json import config_from_json
+from ..warping.checkpoints import Checkpoint
+from ..warping.guide_record import GuideRecord
 from .evaluation.clips import parse_share
-from .guidance import SIDE, guidance_of, guide_of
+from .guidance import GuidanceOptions, guidance_of, guide_of, settled
 from .heads import ready_head
 from .inputs import check_folder
 from .recipes import CodesKind, Guides, ModelSize, RecipeOptions, recipe_of
@@ -97,15 +100,16 @@ class Train:
     """Do not measure the background's motion."""
     model_size: ModelSize | None = None
     """Size of the networks; without it, tiny for pwm/residual and personal, the paper's for the others."""
-    guidance: Guides = "displacement"
-    """What guides the network: the mesh's displacement, posed neural codes, both, or in place of the mesh
-    depth or keypoints of a frozen network, or the head's 68 landmarks."""
+    guidance: Guides | None = None
+    """What guides the network: displacement of the mesh, posed neural codes, both, or in place of the mesh
+    depth or keypoints of a frozen network, or the head's 68 landmarks. Where not given, what the run was
+    begun with, else displacement."""
     depth_checkpoint: Path | None = None
     """Weights for --guidance depth, of headwarp train depth."""
     keypoints_checkpoint: Path | None = None
     """Weights for --guidance keypoints, of fomm or dagan."""
-    guide_side: int = SIDE
-    """Longer side of the pictures that this network sees, at most that of the frames."""
+    guide_side: int | None = None
+    """Longer side of the pictures that this network sees, at most that of the frames; 256 where not given."""
     codes: CodesKind | None = None
     """Where codes guide: one a vertex of the head, the default, or one a texel of its texture."""
     vgg: Path | None = None
@@ -226,17 +230,21 @@ def plan(config: Train) -> Planned:
     entry = recipe_entry(config.recipe)
     check_options(config, entry)
     head = ready_head(config.head) if entry.needs == "geometry" else None
+    begun = _begun(config)
+    guidance = _guidance(config, begun)
     choice = RecipeOptions(
         entry.name,
         config.model_size,
-        config.guidance,
+        cast(Guides, guidance.name or "displacement"),
         config.vgg,
         weights_dir=config.weights_dir,
         codes=config.codes,
-        guide=guide_of(guidance_of(config)),
+        guide=guide_of(guidance),
     )
     recipe = recipe_of(choice, head, changes=changes_of(config, entry), learning_rate=config.learning_rate)
-    goes_on = _check_run(config, recipe, engine)
+    if begun is not None:
+        _check_run(begun, recipe, engine)
+    goes_on = begun is not None
     supply: Supply
     supply = frame_supply(config, recipe, share) if head is None else pair_supply(config, head, share)
     data = supply.planned()
@@ -295,17 +303,36 @@ def _engine_config(config: Train) -> EngineConfig:
     return EngineConfig(**{**chosen, "ema": config.ema or None, "clip": config.clip or None})
 
 
-def _check_run(config: Train, recipe: Recipe, engine: EngineConfig) -> bool:
-    """Whether the folder holds a run to go on with. Raises HeadwarpError if it is another one's."""
+Begun = tuple[Checkpoint, RunRecord]
+
+
+def _begun(config: Train) -> Begun | None:
+    """The last checkpoint of the run that the folder holds; None where there is none to go on with."""
     folder = config.output / "checkpoints"
-    found = None if config.restart or not folder.is_dir() else newest(folder, say=say)
-    if found is None:
-        return False
-    checkpoint, record = found
+    return None if config.restart or not folder.is_dir() else newest(folder, say=say)
+
+
+def _guidance(config: Train, begun: Begun | None) -> GuidanceOptions:
+    """What guides: as asked for, else as the run was begun.
+
+    Raises:
+        HeadwarpError: the network that guided the run is missing, or is another one.
+    """
+    options = guidance_of(config)
+    recorded = None if begun is None else begun[1].identity.get("guide")
+    if options.name is not None or recorded is None:
+        return options
+    record = config_from_json(GuideRecord, recorded)
+    chosen = settled(options, record, name=f"the run in {config.output}", fixed=True)
+    return chosen if record.kind == "mesh" else dataclasses.replace(chosen, name=record.kind)
+
+
+def _check_run(begun: Begun, recipe: Recipe, engine: EngineConfig) -> None:
+    """Raise HeadwarpError if the run to go on with is another one."""
+    checkpoint, record = begun
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     settings = {**fingerprint(engine), "processes": processes}
     check_same(record, identity_of(recipe, record.identity["data"], settings), checkpoint.path)
-    return True
 
 
 def _trial(recipe: Recipe, supply: Supply, engine: EngineConfig, config: Train) -> DryRun:

@@ -27,14 +27,18 @@ from ..training.engine.dry_run import check_memory, dry_run
 from ..training.engine.loop import train
 from ..training.engine.parallel import check_device
 from ..training.engine.pictures import HeldOut, measure
+from ..training.recipes._guides import PointsOf
 from ..training.recipes.pwm import MODES, PwmRecipe, PwmRecipeConfig
 from ..warping._config_json import config_from_json
 from ..warping.checkpoints import ANIMATOR, Checkpoint, load_checkpoint, load_weights
+from ..warping.guide_record import record_of
+from ..warping.guides import GUIDE_KINDS
 from ..warping.progressive import ProgressiveConfig
 from ..warping.pwm import PwmConfig
+from .guidance import GuidanceName, GuidanceOptions, guidance_of, guide_of, settled
 from .heads import ready_head
 from .pack import DataConfig, packs_at, plan_packs
-from .recipes import ModelSize, RecipeOptions, recipe_of
+from .recipes import ModelSize, RecipeOptions, landmarks_of, recipe_of
 from .train import say
 from .training_data import BatchOptions, PackedBatches, facts_of, held_out_batches, keep_of, locked_packs
 
@@ -73,6 +77,14 @@ class Tune:
     """Folder of fits that headwarp fit made; fits that lie beside the clips are found too."""
     cache: Path | None = None
     """Where packs and fits are kept; without it, in OUTPUT.run."""
+    guidance: GuidanceName | None = None
+    """What guides the network; what --checkpoint was trained with where not given, else the mesh."""
+    depth_checkpoint: Path | None = None
+    """Weights for --guidance depth, of headwarp train depth."""
+    keypoints_checkpoint: Path | None = None
+    """Weights for --guidance keypoints, of fomm or dagan."""
+    guide_side: int | None = None
+    """Longer side of the pictures that this network sees; where not given, what it saw before, else 256."""
     head: str | None = None
     """builtin, or a head file; without it, what $HEADWARP_HEAD names, else builtin."""
     size: int = 256
@@ -98,8 +110,10 @@ class Tune:
 class TunedRecipe(PwmRecipe):
     """The recipe of a network that starts from given weights."""
 
-    def __init__(self, config: PwmRecipeConfig, start: Checkpoint | None) -> None:
-        super().__init__(config)
+    def __init__(
+        self, config: PwmRecipeConfig, start: Checkpoint | None, points_of: PointsOf | None = None
+    ) -> None:
+        super().__init__(config, None, points_of)
         self._start = start
 
     def networks(self) -> Mapping[str, nn.Module]:
@@ -178,9 +192,11 @@ def tuned_recipe(config: Tune, head: HeadModel) -> TunedRecipe:
     Raises:
         ModelFileError: the checkpoint is of another animator, or damaged.
     """
+    asked = guidance_of(config)
     if config.checkpoint is None:
-        plain = recipe_of(RecipeOptions("pwm/personal", config.model_size), head)
-        return TunedRecipe(plain.config, None)
+        _check_guidance(asked, None)
+        options = RecipeOptions("pwm/personal", config.model_size, guide=guide_of(asked))
+        return TunedRecipe(recipe_of(options, head).config, None, landmarks_of(head))
     start = load_checkpoint(config.checkpoint, kind=ANIMATOR)
     if start.name != "pwm":
         raise ModelFileError(
@@ -189,13 +205,23 @@ def tuned_recipe(config: Tune, head: HeadModel) -> TunedRecipe:
             "start=FILE"
         )
     network = config_from_json(PwmConfig, start.config)
+    own = record_of(None, network.network.guidance)
+    _check_guidance(asked, own.kind)
+    guide = guide_of(settled(asked, start.guide or own, name=str(config.checkpoint)))
     mode = MODES["official" if isinstance(network.network, ProgressiveConfig) else "personal"]
     gentle = dataclasses.replace(
-        mode, network=network, adversarial=None, learning_rate=GENTLE * mode.learning_rate
+        mode, network=network, adversarial=None, learning_rate=GENTLE * mode.learning_rate, guide=guide
     )
-    recipe = TunedRecipe(gentle, start)
+    recipe = TunedRecipe(gentle, start, landmarks_of(head))
     recipe.networks()  # weights that do not fit are told now
     return recipe
+
+
+def _check_guidance(asked: GuidanceOptions, own: str | None) -> None:
+    """Raise HeadwarpError for codes that the network has not, or no codes where it has some."""
+    mesh = own or "mesh"
+    if asked.name is not None and asked.name not in GUIDE_KINDS and asked.name != mesh:
+        raise HeadwarpError(f"--guidance {asked.name}: the network is guided by {mesh}; leave it out")
 
 
 def _check(config: Tune, engine: EngineConfig) -> None:

@@ -1,7 +1,8 @@
 """Checkpoints: safetensors with a JSON header ``{kind, name, config, step, headwarp_version}``; no pickles.
 
 Loading rebuilds from the file alone: the header's config becomes the registered config dataclass, the
-animator is made from it, and the weights must fit it name by name and shape by shape.
+animator is made from it, and the weights must fit it name by name and shape by shape. The header of an
+animator that a geometry source guides has ``guide`` too: what guided its training (`guide_record`).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 from ..geom.errors import HeadwarpError, ModelFileError
 from ._config_json import config_from_json, config_to_json
 from ._stored_tensors import StoredTensors
+from .guide_record import GuideRecord
 
 if TYPE_CHECKING:
     from .animators import Animator, Registration
@@ -45,6 +47,7 @@ class Checkpoint:
         step: training steps done.
         version: headwarp's version that wrote it.
         tensors: by key, on the CPU; of a file they are read when they are looked at.
+        guide: what guided the training; None where the file does not say.
     """
 
     path: Path
@@ -54,9 +57,11 @@ class Checkpoint:
     step: int
     version: str
     tensors: Mapping[str, Tensor]
+    guide: GuideRecord | None = None
 
     def build(self, entry: Registration) -> Animator:
-        """The animator of a registration with this config and these weights.
+        """The animator of a registration with this config and these weights; it knows the guide of its
+        training (`PwmAnimator.guided_by`).
 
         Raises:
             ModelFileError: not an animator's checkpoint, or its config or a weight does not fit.
@@ -70,6 +75,8 @@ class Checkpoint:
             ) from error
         animator = entry.build(config)
         load_weights(animator, self.tensors, name=str(self.path))
+        if self.guide is not None and hasattr(animator, "guided_by"):
+            animator.guided_by = self.guide
         return animator
 
 
@@ -81,6 +88,7 @@ def save_checkpoint(
     name: str,
     step: int = 0,
     kind: str = ANIMATOR,
+    guide: GuideRecord | None = None,
 ) -> Path:
     """Write a checkpoint, whole or not at all; returns its path.
 
@@ -91,6 +99,7 @@ def save_checkpoint(
         name: registered name, such as ``pwm``.
         step: training steps done, 0 or more.
         kind: what it is; `load_animator` takes ``animator``.
+        guide: what guided the training, if anything did.
 
     Raises:
         HeadwarpError: a config that JSON cannot hold, a key without a tensor, or the file cannot be written.
@@ -118,6 +127,7 @@ def save_checkpoint(
         "config": config_to_json(config),
         "step": int(step),
         "headwarp_version": __version__,
+        **({} if guide is None else {"guide": config_to_json(guide)}),
     }
     tensors = _detached(weights.state_dict() if isinstance(weights, nn.Module) else weights)
     temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.safetensors")
@@ -156,7 +166,8 @@ def load_checkpoint(path: str | Path, name: str | None = None, *, kind: str | No
     if name is not None and header["name"] != name:
         raise ModelFileError(f"{path}: expected a checkpoint of name {name!r}, got {header['name']!r}")
     own = {key: header[key] for key in ("kind", "name", "config", "step")}
-    return Checkpoint(path=path, version=header["headwarp_version"], tensors=tensors, **own)
+    version, guide = header["headwarp_version"], _guide(path, header.get("guide"))
+    return Checkpoint(path=path, version=version, tensors=tensors, guide=guide, **own)
 
 
 def load_weights(target: Any, tensors: Mapping[str, Tensor], *, name: str) -> None:
@@ -258,6 +269,16 @@ def _header(path: Path, text: str | None) -> dict[str, Any]:
         if not isinstance(value, kind) or isinstance(value, bool):
             raise ModelFileError(f"{path}: header {field}: expected {kind.__name__}, got {value!r}")
     return header
+
+
+def _guide(path: Path, plain: Any) -> GuideRecord | None:
+    """The record of a header; None where it has none."""
+    if plain is None:
+        return None
+    try:
+        return config_from_json(GuideRecord, plain)
+    except HeadwarpError as error:
+        raise ModelFileError(f"{path}: header guide: {error}") from error
 
 
 def _check_version(path: Path, text: str) -> None:

@@ -60,9 +60,9 @@ def toy_pack(
     )
 
 
-def write_toy_footage(folder: Path, frames: int = 8) -> Path:
+def write_toy_footage(folder: Path, frames: int = 8, *, head: HeadModel | None = None) -> Path:
     """``clips/run.mp4`` and ``clips/walk.mp4`` with their fits beside them, and ``head.npz``."""
-    head = toy_head()
+    head = head or toy_head()
     save_head_npz(head, folder / "head.npz")
     (folder / "clips").mkdir()
     for seed, name in enumerate(("run", "walk")):

@@ -14,6 +14,7 @@ import torch
 
 from ... import __version__
 from ...warping.checkpoints import ANIMATOR, save_checkpoint
+from ...warping.guide_record import GuideRecord
 from ..data.atomic import write_json
 from ..data.batch import Batch
 from ..data.media import write_image
@@ -155,8 +156,12 @@ class Recorder:
         self._saved_at, self._saved_step = time.monotonic(), done.step
 
     def _write_animator(self, done: Progress) -> None:
-        name, config, module = self._machinery.recipe.checkpoint(self._machinery.shown)
-        save_checkpoint(self._made, module, config=config, name=name, step=done.step, kind=self._kind)
+        recipe = self._machinery.recipe
+        name, config, module = recipe.checkpoint(self._machinery.shown)
+        guide: GuideRecord | None = getattr(recipe, "guided_by", None)
+        save_checkpoint(
+            self._made, module, config=config, name=name, step=done.step, kind=self._kind, guide=guide
+        )
 
     @property
     def _kind(self) -> str:
@@ -174,7 +179,7 @@ class Recorder:
             "ok": ok,
             "recipe": recipe.name,
             "stand_ins": list(recipe.stand_ins),
-            **{key: self._written.identity[key] for key in ("config", "data")},
+            **{key: self._written.identity.get(key) for key in ("config", "data", "guide")},
             "engine": self._config,
             "processes": self._machinery.fabric.world_size,
             "parameters": _sizes(self._machinery.networks),

@@ -206,11 +206,32 @@ def _listed(group: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def identity_of(recipe: Recipe, facts: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What a run must have in common with a checkpoint to go on from it."""
+    """What a run must have in common with a checkpoint to go on from it: see `same_run`."""
     from ..data.atomic import plain
 
     config = dataclasses.asdict(recipe.config)
-    return plain({"recipe": recipe.name, "config": config, "engine": settings, "data": facts})
+    guide = getattr(recipe, "guided_by", None)
+    parts = {"recipe": recipe.name, "config": config, "engine": settings, "data": facts}
+    return plain({**parts, **({} if guide is None else {"guide": dataclasses.asdict(guide)})})
+
+
+def run_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """`differences` of two identities. The file of a guide is known by its content, not by where it lies; of
+    runs that do not record that, by where it lies.
+    """
+    if "guide" not in old or "guide" not in new:
+        plain_old, plain_new = ({k: v for k, v in each.items() if k != "guide"} for each in (old, new))
+        return differences(plain_old, plain_new)
+    return differences(_by_content(old), _by_content(new))
+
+
+def _by_content(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """An identity without the names of its guide's file."""
+    config, guide = dict(identity["config"]), dict(identity["guide"])
+    guide.pop("file", None)
+    if config.get("guide"):
+        config["guide"] = {key: value for key, value in config["guide"].items() if key != "checkpoint"}
+    return {**identity, "config": config, "guide": guide}
 
 
 def differences(old: Any, new: Any, place: str = "") -> list[str]:

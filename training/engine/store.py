@@ -11,7 +11,7 @@ from torch import Tensor
 from ...geom.errors import HeadwarpError, ModelFileError
 from ...warping._config_json import config_from_json
 from ...warping.checkpoints import TRAINING, Checkpoint, load_checkpoint, save_checkpoint
-from .state import RunRecord, differences
+from .state import RunRecord, run_differences
 
 
 def checkpoint_paths(folder: Path) -> list[Path]:
@@ -56,7 +56,7 @@ def newest(folder: Path, *, say: Callable[[str], None]) -> tuple[Checkpoint, Run
 
 def check_same(record: RunRecord, identity: Mapping[str, Any], path: Path) -> None:
     """Raise HeadwarpError, naming the fields, if a checkpoint belongs to another run."""
-    found = differences(record.identity, identity)
+    found = run_differences(record.identity, identity)
     if found:
         raise HeadwarpError(
             f"{path}: is of another run: {'; '.join(found[:8])}; give what it was begun with, another "

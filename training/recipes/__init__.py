@@ -40,7 +40,8 @@ class Recipe(Protocol):
         frames: of a sample: 2, source and driving; or 3, the previous, the target and the next.
 
     A recipe that trains no animator says of what kind its checkpoint is, such as ``kind = "depth"``; the
-    file has that name.
+    file has that name. One whose pictures a geometry source guides says what does, in ``guided_by``, a
+    `warping.guide_record.GuideRecord`; the animator's file keeps it.
     """
 
     name: str

@@ -20,6 +20,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ...geom.errors import HeadwarpError
+from ...warping.guide_record import record_of
 from ...warping.guides import GuideConfig, load_guide
 from ...warping.posed_layers import compose
 from ...warping.progressive import ProgressiveConfig, official, paper, tiny
@@ -206,6 +207,7 @@ class PwmRecipe:
         self.name = f"pwm/{config.mode}{self._alike.suffix}"
         self.stand_ins = self._alike.stand_ins
         self._guide = None if config.guide is None else load_guide(config.guide)
+        self.guided_by = record_of(config.guide, config.network.network.guidance)
         playing = config.adversarial is not None
         self.turns: tuple[str, ...] = ("generator", "discriminator") if playing else ("generator",)
 

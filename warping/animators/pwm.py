@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ...geom.errors import HeadwarpError
 from ...geom.guidance import Driving, Source, require, take
+from ..guide_record import record_of
 from ..guided_layers import GuidedCache, guided_layers
 from ..inference import InferenceConfig, prepare_network_
 from ..posed_layers import PosedLayers, compose
@@ -42,7 +43,12 @@ class PwmCache:
 
 @register(PwmConfig)
 class PwmAnimator(nn.Module):
-    """See the module; its weights are those of `warping.pwm.PwmNetwork`."""
+    """See the module; its weights are those of `warping.pwm.PwmNetwork`.
+
+    Attributes:
+        guided_by: what guided its training, as its checkpoint says; the mesh, on which codes may lie, where
+            that says nothing.
+    """
 
     needs_source = GeometryAnimator.needs_source
     needs_driving = GeometryAnimator.needs_driving
@@ -52,6 +58,7 @@ class PwmAnimator(nn.Module):
         self.config = config
         self.network = PwmNetwork(config)
         self.geometry = GeometryAnimator(config.geometry)
+        self.guided_by = record_of(None, config.network.guidance)
         self.eval().requires_grad_(False)
 
     @property
