@@ -17,6 +17,7 @@ from ..flame.model import HeadModel
 from ..geom.errors import HeadwarpError
 from ..training.data.portrait import Frame, to_frame
 from ..warping.animators import Animator
+from ..warping.guided import GuidedAnimator
 from . import head_motion, picture_motion
 from .drivers import open_clip, open_driver
 from .guidance import GuidanceName, guidance_of, guide_animator, guided_by, settled, warn_of_mesh
@@ -38,7 +39,7 @@ from .performance import (
     provenance_of,
     windows,
 )
-from .picture_motion import takes_pictures
+from .picture_motion import takes_pictures, takes_whole
 from .stage import Stage
 
 Window = Literal["face", "whole"]
@@ -71,8 +72,8 @@ class Animate:
     panels: bool = False
     """Source, driver and result side by side; with fomm and dagan how the result came about too."""
     window: Window | None = None
-    """face: the square around the head. whole: the centred square of whole pictures, no head is looked for;
-    the default of animators that look at pictures alone (fomm, dagan), and for them only."""
+    """face: the square around the head. whole: the centred square of whole pictures, no head is looked for:
+    the default of animators that look at pictures alone (fomm, dagan), and for --guidance keypoints."""
     full_frame: bool = False
     """Paste the window back into the whole photo; else the square window around the head is written."""
     size: int = 256
@@ -136,7 +137,8 @@ def animate(
         size: side of the square window around the head.
         face: which face of the source by rank; None: the largest.
         window: ``"face"``, the square around the head, or ``"whole"``, the centred square of whole pictures,
-            in which no head is looked for; None: whole for animators that look at pictures alone (`fomm`).
+            in which no head is looked for: for animators that look at pictures alone (`fomm`), whose default
+            it is, and those that keypoints guide.
         device: where the animator works.
 
     Returns:
@@ -150,8 +152,9 @@ def animate(
     place = check_device(device)
     maker = open_animator(animator, device=place) if isinstance(animator, str) else animator
     warn_of_mesh(maker)
-    check_window(maker, size, name=animator if isinstance(animator, str) else type(maker).__name__)
-    if _window(window, maker, name=str(animator)) == "whole":
+    name = animator if isinstance(animator, str) else type(maker).__name__
+    check_window(maker, size, name=name)
+    if _window(window, maker, name=name) == "whole":
         motion = picture_motion.open_pictures(source, open_clip(driving), size=size, transfer=transfer)
         stage = picture_motion.stage(motion, maker, device=place)
     else:
@@ -243,10 +246,14 @@ def _window(asked: Window | None, animator: Animator, *, name: str) -> Window:
     Raises:
         HeadwarpError: the whole picture is asked of an animator that looks at a head.
     """
-    alone = takes_pictures(animator)
-    if asked == "whole" and not alone:
-        raise HeadwarpError(f"--window whole: {name} moves a head and looks for one; leave it out")
-    return asked or ("whole" if alone else "face")
+    if asked == "whole" and not takes_whole(animator):
+        why = f"{name} moves a head and looks for one"
+        if isinstance(animator, GuidedAnimator) and animator.observer is not None:
+            why = f"depth turns what it sees as one head, and would turn all of {name}'s picture"
+        raise HeadwarpError(
+            f"--window whole: {why}; leave it out, or take --guidance keypoints, which moves anything"
+        )
+    return asked or ("whole" if takes_pictures(animator) else "face")
 
 
 def _check_whole(config: Animate) -> None:

@@ -1,4 +1,4 @@
-"""A picture driven by pictures, no head looked for: what `animate` does with keypoint animators.
+"""A picture driven by pictures, no head looked for: what `animate` does where keypoints move the picture.
 
 Source and driver are taken in centred squares. Whatever the animator's network was trained on may be in them.
 """
@@ -6,12 +6,12 @@ Source and driver are taken in centred squares. Whatever the animator's network 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
@@ -22,11 +22,13 @@ from ..flame.driving import Transfer, centre_square
 from ..flame.landmarks import MEDIAPIPE_68
 from ..geom.crops import Crop, crop_image
 from ..geom.errors import HeadwarpError, MissingDependencyError, NoFaceError
-from ..geom.guidance import Driving, Source
+from ..geom.guidance import Driving, Source, take
 from ..training.data.portrait import Frame, to_image
 from ..warping.animators import Animation, Animator
 from ..warping.composite import paste_back
-from ..warping.keypoint_animator import KeypointAnimator, KeypointCache
+from ..warping.guided import GuidedAnimator
+from ..warping.keypoint_animator import KeypointAnimator
+from ..warping.observers import KeypointsObserver
 from ..warping.relative_motion import nearest_frame
 from .drivers import Driver
 from .performance import on_device, ready
@@ -34,6 +36,7 @@ from .portrait import as_frames
 from .stage import Stage
 
 MESH = 478
+OfPictures = KeypointAnimator | GuidedAnimator
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,14 @@ def takes_pictures(animator: Animator) -> bool:
     return isinstance(animator, KeypointAnimator)
 
 
+def takes_whole(animator: Animator) -> TypeGuard[OfPictures]:
+    """Whether an animator can do with whole pictures, whatever is in them: by learned keypoints, its own or a
+    guide's. Depth cannot: it would turn all of the picture as the one head that it takes it for.
+    """
+    guided = isinstance(animator, GuidedAnimator) and isinstance(animator.observer, KeypointsObserver)
+    return takes_pictures(animator) or guided
+
+
 def open_pictures(
     source: Any, driver: Driver, *, size: int, transfer: Transfer | None = None
 ) -> PictureMotion:
@@ -137,7 +148,7 @@ def open_pictures(
 
 
 def choose_reference(
-    motion: PictureMotion, animator: KeypointAnimator, cache: KeypointCache, *, landmarks: str | Path
+    motion: PictureMotion, animator: OfPictures, cache: Any, *, landmarks: str | Path
 ) -> Chosen:
     """The driving frame that corresponds to the source picture.
 
@@ -154,11 +165,21 @@ def choose_reference(
     found = _nearest_face(motion, landmarks)
     if found is not None:
         return Chosen(found, "landmarks")
-    device = cache.features.keypoints.points.device
-    points = [animator.keypoints(cache, Driving(image=each.to(device))).points for each in motion.windows()]
+    own, keypoints_of = _keypoints(animator, cache)
+    points = [keypoints_of(Driving(image=each.to(own.device))) for each in motion.windows()]
     if not points:
         raise HeadwarpError("driver: expected at least one frame, got none")
-    return Chosen(nearest_frame(cache.features.keypoints.points, torch.cat(points)), "keypoints")
+    return Chosen(nearest_frame(own, torch.cat(points)), "keypoints")
+
+
+def _keypoints(animator: OfPictures, cache: Any) -> tuple[Tensor, Callable[[Driving], Tensor]]:
+    """The source's keypoints ``(1, K, 2)``, and what finds those of a driving frame."""
+    if isinstance(animator, KeypointAnimator):
+        return cache.features.keypoints.points, lambda driving: animator.keypoints(cache, driving).points
+    observer = animator.observer
+    assert isinstance(observer, KeypointsObserver)
+    (own,) = take(cache.source, ("keypoints",), by="best frame")
+    return own, lambda driving: take(observer.driving(cache.source, driving), ("keypoints",), by="driver")[0]
 
 
 def _nearest_face(motion: PictureMotion, detector: str | Path) -> int | None:
@@ -198,19 +219,24 @@ def frame_of(motion: PictureMotion, number: int) -> Float[Tensor, "1 3 S S"]:
 @torch.no_grad()
 def begin(
     motion: PictureMotion,
-    animator: KeypointAnimator,
+    animator: Animator,
     *,
     device: torch.device | str = "cpu",
     landmarks: str | Path = "mediapipe",
-) -> tuple[KeypointCache, Chosen | None]:
+) -> tuple[Any, Chosen | None]:
     """Encode the source; for relative motion with the driver's reference frame.
 
     Returns:
-        What `performed` animates with, and the reference; None for absolute motion.
+        The animator's cache, and the reference; None for absolute motion.
+
+    Raises:
+        HeadwarpError: an animator that looks at heads, or a reference frame beyond the clip.
     """
+    if not takes_whole(animator):
+        raise HeadwarpError(f"animator: expected one of pictures alone, got {type(animator).__name__}")
     device = torch.device(device)
     ready(animator, device)
-    cache = animator.encode([on_device(Source(image=motion.image), device)])
+    cache: Any = animator.encode([on_device(Source(image=motion.image), device)])
     if not motion.relative:
         return cache, None
     chosen = choose_reference(motion, animator, cache, landmarks=landmarks)
@@ -230,8 +256,6 @@ def stage(
     Raises:
         HeadwarpError: an animator that looks at heads, or a reference frame beyond the clip.
     """
-    if not isinstance(animator, KeypointAnimator):
-        raise HeadwarpError(f"animator: expected one of pictures alone, got {type(animator).__name__}")
     cache, chosen = begin(motion, animator, device=device, landmarks=landmarks)
     facts = {
         "relative": motion.relative,

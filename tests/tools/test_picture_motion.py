@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from face_pictures import needs_mediapipe, portrait, sway
+from guide_files import guide_file
 from media_files import mean_error, write_clip, write_photo
 from PIL import Image
 from toy_animators import loaded
@@ -19,13 +20,17 @@ from headwarp.flame.driving import Transfer
 from headwarp.flame.io import load_head
 from headwarp.flame.params import Pose
 from headwarp.geom.errors import HeadwarpError
+from headwarp.geom.guidance import Driving, Source
 from headwarp.tools import cli
 from headwarp.tools.animate import Animate, animate, run
 from headwarp.tools.drivers import open_clip
 from headwarp.tools.panels import panels
 from headwarp.tools.picture_motion import open_pictures, stage
 from headwarp.training.data.portrait import to_frame, to_image
+from headwarp.warping.animators import load_animator
 from headwarp.warping.checkpoints import save_checkpoint
+from headwarp.warping.guided import GuidedAnimator
+from headwarp.warping.guides import GuideConfig, load_guide
 
 SIZE, FPS = 64, Fraction(24000, 1001)
 
@@ -177,6 +182,83 @@ def test_a_checkpoint_is_wanted(files, capsys):
     at = given.index("--checkpoint")
     assert cli.main([*given[:at], *given[at + 2 :]]) == 1
     assert "fomm: expected a checkpoint, got none" in capsys.readouterr().err
+
+
+# Guided by keypoints
+
+
+def guided(name: str, file: Path, kind: str = "keypoints") -> GuidedAnimator:
+    side = {"side": SIZE} if kind != "landmarks" else {"side": None}
+    guide = load_guide(GuideConfig(kind, None if kind == "landmarks" else file, **side))
+    return GuidedAnimator(load_animator(name), guide.source, guide.observer)
+
+
+@pytest.fixture(scope="module")
+def guides(tmp_path_factory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("guides")
+    return {kind: guide_file(folder, kind) for kind in ("depth", "keypoints")}
+
+
+@pytest.mark.parametrize("name", ["geometry", "pwm"])
+def test_keypoints_guide_whole_pictures_without_a_face(files, guides, name, monkeypatch):
+    monkeypatch.setattr("headwarp.tools.animate.ready_head", lambda *_: pytest.fail("a head was asked for"))
+    report = files / "r.json"
+    options = ["--guidance", "keypoints", "--keypoints-checkpoint", str(guides["keypoints"])]
+    options += ["--guide-side", str(SIZE), "--best-frame", "2", "--no-adapt-scale", "--json", str(report)]
+    given = [word for word in words(files) if word not in ("--checkpoint", str(files / "w.safetensors"))]
+    given[given.index("fomm")] = name
+    assert cli.main([*given, "--window", "whole", *options]) == 0
+    said = json.loads(report.read_text())
+    assert (said["frames"], said["width"], said["window"], said["head"]) == (5, SIZE, "whole", None)
+    assert (said["guidance"], said["relative"], said["reference_frame"]) == ("keypoints", True, 2)
+    assert cli.main([*given, "--window", "whole", "--panels", *options]) == 0
+    with av.open(str(files / "o.mp4")) as made:
+        assert next(made.decode(video=0)).width == 3 * SIZE
+
+
+def test_guided_whole_pictures_are_the_animators_own(guides):
+    animator, frames = guided("geometry", guides["keypoints"]), [scene(4 * step - 8) for step in range(5)]
+    made = list(
+        animate(
+            scene(), frames, animator=animator, window="whole", size=SIZE, transfer=Transfer(relative=False)
+        )
+    )
+    squares = [open_pictures(frame, open_clip([frame]), size=SIZE).image for frame in (scene(), *frames)]
+    with torch.no_grad():
+        cache = animator.encode([Source(image=squares[0])])
+        for frame, square in zip(made, squares[1:], strict=True):
+            expected = to_frame(animator.animate(cache, Driving(image=square)).image)
+            assert np.array_equal(frame, expected)
+    assert max(mean_error(frame, to_frame(squares[0])) for frame in made) > 0.1
+
+
+def test_guided_relative_motion_is_from_the_named_or_the_nearest_frame(guides):
+    animator, frames = guided("geometry", guides["keypoints"]), [scene(4 * step - 8) for step in range(5)]
+    named = Transfer(adapt_scale=False, best_frame=3)
+    opened = stage(open_pictures(scene(), open_clip(frames), size=SIZE, transfer=named), animator)
+    with torch.no_grad():
+        flows = [animator.animate(opened.cache, each).flow.abs().max() for each in opened.drivings()]
+    assert int(torch.stack(flows).argmin()) == 3
+    assert flows[3] < 0.02
+    assert flows[0] > 0.05
+    best = Transfer(adapt_scale=False, find_best_frame=True)
+    opened = stage(open_pictures(scene(), open_clip(frames), size=SIZE, transfer=best), animator)
+    assert (opened.facts["reference_frame"], opened.facts["reference_by"]) == (2, "keypoints")
+
+
+@pytest.mark.parametrize(
+    ("kind", "why"),
+    [
+        ("depth", "depth turns what it sees as one head, and would turn all of GuidedAnimator's picture"),
+        ("landmarks", "GuidedAnimator moves a head and looks for one"),
+    ],
+)
+def test_what_knows_heads_alone_refuses_whole_pictures(guides, kind, why):
+    animator = guided("geometry", guides["depth"], kind)
+    with pytest.raises(HeadwarpError, match=f"--window whole: {why}; leave it out, or take --guidance keyp"):
+        next(animate(scene(), [scene()], animator=animator, window="whole", size=SIZE))
+    with pytest.raises(HeadwarpError, match="animator: expected one of pictures alone, got GuidedAnimator"):
+        stage(open_pictures(scene(), open_clip([scene()]), size=SIZE), animator)
 
 
 def test_heads_have_windows_of_their_own():
