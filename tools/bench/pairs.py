@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ...flame.model import HeadModel
+    from ...training.data.pairs.flat import FlatBatch
     from ...training.data.pairs.guidance import Keep
     from ...training.data.pairs.pack import Pack
     from ...training.data.pairs.sampler import Mode, PairSampler
@@ -23,6 +24,8 @@ SIZE = 256
 FRAMES = 24
 MOST_YAW_DEG = 18.0
 BATCH = 2
+HANDED, KEPT = 8, 12
+"""Pairs of a batch that is handed over, and different batches."""
 STEPS = 40
 STEP_SECONDS = (0.0, 0.1)
 
@@ -32,7 +35,8 @@ def pair_cases() -> Sequence[Case]:
     whose layers are at hand, and between any two frames, whose source's are not.
 
     The facts are the share of its time that a loop waits for batches of two which one worker makes, if it
-    works 0 or 100 ms on each.
+    works 0 or 100 ms on each. Then what a worker does for a batch of kept, changed pairs that a device makes,
+    beside the same batch made by the worker, with the bytes that each hands over, per pair.
     """
     from .suites import Case
 
@@ -43,6 +47,13 @@ def pair_cases() -> Sequence[Case]:
         kept, computed = (_pairs(clip, mode, keep) for keep in ("pairs", "nothing"))
         waiting = _waiting_shares(clip, mode)
         cases.append(Case(f"pairs/{mode}", SIZE, 1, kept, ("computed", computed), waiting))
+    handed, made = (_handed(clip, compact=compact) for compact in (True, False))
+
+    def sizes() -> Mapping[str, float]:
+        named = {"bytes_a_pair": handed, "bytes_a_pair_made_by_the_worker": made}
+        return {name: step().data.nbytes / HANDED for name, step in named.items()}
+
+    cases.append(Case("pairs/handed_over", SIZE, HANDED, handed, ("made by the worker", made), sizes))
     return cases
 
 
@@ -99,6 +110,32 @@ def _pairs(clip: Callable[[], Clip], mode: Mode, keep: Keep) -> Callable[[], obj
     def one() -> object:
         maker, sampler = ready()
         return maker.make(sampler.pair(next(steps), 0))
+
+    return one
+
+
+def _handed(clip: Callable[[], Clip], *, compact: bool) -> Callable[[], FlatBatch]:
+    """Step after step of a worker; the pairs of `KEPT` steps come again and again and were kept before."""
+    from ...training.data.pairs.augment import AugmentConfig
+    from ...training.data.pairs.guidance import MakerConfig
+    from ...training.data.pairs.loader import LoaderConfig, StepPairs
+
+    @functools.cache
+    def ready() -> StepPairs:
+        head, packs = clip()
+        config = LoaderConfig(maker=MakerConfig(keep="pairs"), augment=AugmentConfig(), compact=compact)
+        steps = StepPairs(packs, head, _sampler(packs, "random"), HANDED, config)
+        for number in range(KEPT):
+            steps[number]
+        return steps
+
+    numbers = itertools.cycle(range(KEPT))
+
+    def one() -> FlatBatch:
+        made = ready()[next(numbers)]
+        if isinstance(made, Exception):
+            raise made
+        return made
 
     return one
 

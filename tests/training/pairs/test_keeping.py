@@ -14,7 +14,7 @@ from headwarp.geom.errors import HeadwarpError, ModelFileError
 from headwarp.training.data.pairs import records
 from headwarp.training.data.pairs.guidance import MakerConfig, PairMaker
 from headwarp.training.data.pairs.loader import LoaderConfig, PairLoader
-from headwarp.training.data.pairs.records import KeptPose, read_pose, write_pose
+from headwarp.training.data.pairs.records import KeptPose, read_pose, stored_pose, write_pose
 from headwarp.training.data.pairs.sampler import PairConfig, PairIndex, PairSampler
 from headwarp.training.data.pairs.thin import thinned
 from headwarp.warping.animators.geometry import GeometryAnimator, GeometryConfig
@@ -168,6 +168,10 @@ def test_a_loader_that_keeps_gives_the_same_batches_from_any_step(packs, head):
 # Records
 
 
+def read_pose_of(block):
+    return read_pose(stored_pose(block))
+
+
 def pose(flow, known, covered, **changes):
     ones = torch.ones(1, 1, *flow.shape[2:])
     fields = {
@@ -189,7 +193,7 @@ def test_the_meshs_own_flow_is_kept_where_it_is_not_known_and_nowhere_else():
     known = covered * (torch.rand(1, 1, 9, 7) > 0.5)
     mesh = torch.where(known > 0.5, flow, torch.randn(1, 2, 9, 7) * 50) * covered
     kept = pose(flow, known, covered, displacement=mesh)
-    back = read_pose(write_pose(kept))
+    back = read_pose_of(write_pose(kept))
     step = max(float(flow.abs().max()), float(mesh.abs().max())) / records.STEPS
     torch.testing.assert_close(back.flow, flow, rtol=0, atol=0.51 * step)
     torch.testing.assert_close(back.displacement, mesh, rtol=0, atol=0.51 * step)
@@ -201,7 +205,9 @@ def test_the_meshs_own_flow_is_kept_where_it_is_not_known_and_nowhere_else():
 def test_shares_of_pixels_are_kept_to_the_last_bit_but_one(shares):
     part = torch.randint(0, shares + 1, (1, 1, 8, 8)).float() / shares
     flat = torch.zeros(1, 2, 8, 8)
-    back = read_pose(write_pose(pose(flat, part.round(), torch.ones(1, 1, 8, 8), person=part, hollow=part)))
+    back = read_pose_of(
+        write_pose(pose(flat, part.round(), torch.ones(1, 1, 8, 8), person=part, hollow=part))
+    )
     torch.testing.assert_close(back.person, part, rtol=2e-7, atol=0)
     torch.testing.assert_close(back.hollow, part, rtol=2e-7, atol=0)
     assert not back.flow.any()
@@ -210,21 +216,21 @@ def test_shares_of_pixels_are_kept_to_the_last_bit_but_one(shares):
 def test_a_motion_is_kept_exactly():
     motion = torch.randn(1, 2, 3)
     ones = torch.ones(1, 1, 4, 4)
-    back = read_pose(write_pose(pose(torch.ones(1, 2, 4, 4), ones, ones, motion=motion)))
+    back = read_pose_of(write_pose(pose(torch.ones(1, 2, 4, 4), ones, ones, motion=motion)))
     torch.testing.assert_close(back.motion, motion, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("block", [b"", b"\x00" * 40, b"\x09\x00\x01" + b"\x00" * 20])
 def test_a_block_of_another_layout_is_told(block):
     with pytest.raises(ModelFileError, match="guidance: expected a block of this layout"):
-        read_pose(block)
+        read_pose_of(block)
 
 
 def test_a_block_that_would_fill_the_memory_is_told():
     bomb = zlib.compress(bytes(1 << 24), 9)
     short = struct.pack("<BBBI1I", 0, 1, 1, len(bomb), 64) + bomb  # says 64 bytes, holds 16 million
     with pytest.raises(ModelFileError, match="expected 8 arrays, got 1"):
-        read_pose(short)
+        read_pose_of(short)
     huge = struct.pack("<BBBI2I", 0, 1, 2, len(bomb), 2**31, 2**31) + bomb
     with pytest.raises(ModelFileError, match="an array of 4611686018427387904 bytes"):
-        read_pose(huge)
+        read_pose_of(huge)

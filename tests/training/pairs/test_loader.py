@@ -137,7 +137,7 @@ class Deadly:
 
 def test_a_batch_comes_back_from_one_block(packs, head, sampler):
     (batch,) = first(PairLoader(packs, head, sampler, batch_size=2), 1)
-    flat = flattened(batch)
+    flat = flattened([batch])
     assert flat.data.dtype == torch.uint8
     back = unflattened(flat)
     same(back, batch)
@@ -167,7 +167,7 @@ def test_a_block_moves_whole_and_does_not_wait(packs, head, sampler, monkeypatch
     monkeypatch.setattr(
         torch.Tensor, "to", lambda data, *where, **how: options.update(how) or whole(data, *where)
     )
-    moved = unflattened(flattened(batch).to(torch.device("meta")))
+    moved = unflattened(flattened([batch]).to(torch.device("meta")))
     assert options == {"non_blocking": True}
     assert (moved.source.device.type, moved.layers.flow.shape) == ("meta", batch.layers.flow.shape)
 

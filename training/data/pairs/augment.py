@@ -64,6 +64,29 @@ class ColourMap:
         return torch.einsum("ij,bjhw->bihw", self.matrix, picture)
 
 
+@dataclass(frozen=True)
+class Change:
+    """What was drawn for a pair: factors, turns, and whether it is mirrored; see `AugmentConfig`."""
+
+    brightness: float
+    contrast: float
+    saturation: float
+    hue: float
+    mirrored: bool
+
+    def colours(self, grey: float) -> ColourMap:
+        """Of a picture with this mean grey."""
+        return colour_map(self.brightness, self.contrast, self.saturation, self.hue, grey=grey)
+
+
+def drawn_change(config: AugmentConfig, draw: np.random.Generator) -> Change:
+    """Equal generators give equal changes; takes five numbers of one."""
+    amounts = (config.brightness, config.contrast, config.saturation)
+    brightness, contrast, saturation = (1 + float(draw.uniform(-amount, amount)) for amount in amounts)
+    turn = float(draw.uniform(-config.hue, config.hue))
+    return Change(brightness, contrast, saturation, turn, bool(draw.random() < config.flip))
+
+
 def augmented(
     pair: PairBatch,
     config: AugmentConfig,
@@ -71,7 +94,7 @@ def augmented(
     *,
     twins: Int[Tensor, "V"] | None = None,
 ) -> PairBatch:
-    """One pair changed at random; equal generators give equal changes.
+    """One pair changed at random; equal generators give equal changes. `changes.changed` does it for a batch.
 
     Args:
         pair: a batch of one.
@@ -82,14 +105,10 @@ def augmented(
     Raises:
         HeadwarpError: pairs are to be mirrored and ``twins`` are missing.
     """
-    factors = [
-        1 + float(draw.uniform(-a, a)) for a in (config.brightness, config.contrast, config.saturation)
-    ]
-    turn = float(draw.uniform(-config.hue, config.hue))
+    change = drawn_change(config, draw)
     grey = float((pair.source.mean((0, 2, 3)) * pair.source.new_tensor(LUMA)).sum())
-    brightness, contrast, saturation = factors
-    changed = recoloured(pair, colour_map(brightness, contrast, saturation, turn, grey=grey))
-    if not draw.random() < config.flip:
+    changed = recoloured(pair, change.colours(grey))
+    if not change.mirrored:
         return changed
     if twins is None:
         raise HeadwarpError("flip: expected the twins of the mesh, got none; see flame.mirror.mesh_mirror")

@@ -63,9 +63,7 @@ def stack_pairs(pairs: Sequence[PairBatch]) -> PairBatch:
     Raises:
         ShapeError: their meshes are not of one head.
     """
-    faces = pairs[0].faces
-    if any(not torch.equal(pair.faces, faces) for pair in pairs[1:]):
-        raise ShapeError("stack_pairs: expected meshes of one head, got different triangles")
+    faces = one_head([pair.faces for pair in pairs])
     per_pair = ("source", "driving", "driving_mask", "source_verts", "driving_verts")
     stacked = {name: torch.cat([getattr(pair, name) for pair in pairs]) for name in per_pair}
     return PairBatch(
@@ -74,3 +72,15 @@ def stack_pairs(pairs: Sequence[PairBatch]) -> PairBatch:
         names=tuple(name for pair in pairs for name in pair.names),
         **stacked,
     )
+
+
+def one_head(faces: Sequence[Int[Tensor, "F 3"]]) -> Int[Tensor, "F 3"]:
+    """The triangles of all pairs of a batch.
+
+    Raises:
+        ShapeError: they differ.
+    """
+    first = faces[0]
+    if any(other is not first and not torch.equal(other, first) for other in faces[1:]):
+        raise ShapeError("pairs: expected meshes of one head, got different triangles")
+    return first

@@ -19,7 +19,7 @@ from ....flame.mouth import strip_vertices
 from ....flame.params import HeadFit
 from ....flame.residual import ResidualField, field_of
 from ....geom.errors import HeadwarpError
-from ....geom.guidance import Driving, Source, take
+from ....geom.guidance import Source, take
 from ....warping.animators.geometry import GeometryAnimator, GeometryCache, GeometryConfig
 from ....warping.layers import Layers
 from ....warping.posed_layers import PosedLayers
@@ -27,9 +27,11 @@ from ..camera_motion import CameraMotion
 from ..portrait import Portrait, to_image
 from . import records
 from .batch import PairBatch
+from .compact import CompactPairs
 from .pack import Pack, check_alike
 from .sampler import PairIndex
 from .shards import ShardStore
+from .stored import StoredPose, StoredSource
 
 Value = TypeVar("Value")
 Keep = Literal["nothing", "sources", "pairs"]
@@ -75,6 +77,37 @@ class PreparedSource:
     source: Source
     cache: GeometryCache
     camera: CameraMotion
+
+
+@dataclass(frozen=True)
+class PosedPair:
+    """A source in one driving pose, computed.
+
+    Attributes:
+        prepared: the source.
+        layers: of the pair.
+        verts: posed mesh of the driving frame.
+        motion: of the camera, see `geom.guidance.Driving`; None while it stands.
+    """
+
+    prepared: PreparedSource
+    layers: PosedLayers
+    verts: Float[Tensor, "1 V 3"]
+    motion: Float[Tensor, "1 2 3"] | None
+
+    @property
+    def own(self) -> Float[Tensor, "1 V 3"]:
+        """Posed mesh of the source frame."""
+        (verts,) = take(self.prepared.source, ("posed_vertices",), by="pairs")
+        return verts
+
+    def kept(self) -> records.KeptPose:
+        """What is kept of it."""
+        return records.pose_of(self.layers, self.verts, self.motion)
+
+    def stored(self) -> StoredPose:
+        """The same in floats."""
+        return records.computed_pose(self.kept())
 
 
 @dataclass(frozen=True)
@@ -136,6 +169,7 @@ class PairMaker:
         self._fields: Recent[ResidualField] = Recent(4)
         self._sources: Recent[PreparedSource] = Recent(self.config.sources)
         self._kept: Recent[records.KeptSource] = Recent(self.config.sources)
+        self._halves: Recent[StoredSource] = Recent(self.config.sources)
         self._stores: Recent[ShardStore] = Recent(STORES)
         self._faces: Recent[Tensor] = Recent(1)
 
@@ -148,10 +182,7 @@ class PairMaker:
         """
         pack, other = self.packs[pair.source_pack], self.packs[pair.driving_pack]
         source, image = to_image(pack.frame(pair.source)), to_image(other.frame(pair.driving))
-        if self.config.keep == "nothing":
-            own, layers, verts = self._computed(pair, image)
-        else:
-            own, layers, verts = self._read_or_computed(pair, source, image)
+        own, layers, verts = self._parts(pair, source, image)
         return PairBatch(
             source=source,
             driving=image,
@@ -163,53 +194,93 @@ class PairMaker:
             names=(self.name(pair),),
         )
 
-    def _computed(self, pair: PairIndex, image: Tensor) -> tuple[Tensor, PosedLayers, Tensor]:
-        """Source mesh, layers, driving mesh."""
-        prepared = self._prepared(pair.source_pack, pair.source, None)
-        driving, verts = self._driving(prepared, pair, image)
-        (own,) = take(prepared.source, ("posed_vertices",), by="pairs")
-        return own, self.animator.layers(prepared.cache, driving), verts
+    def compact(self, pair: PairIndex) -> CompactPairs:
+        """What `make` makes, before it is made: `compact.expanded` gives the same values.
 
-    def _read_or_computed(
-        self, pair: PairIndex, source: Tensor, image: Tensor
-    ) -> tuple[Tensor, PosedLayers, Tensor]:
-        number, position = pair.source_pack, pair.source
-        kept = self._kept.get((number, position), lambda: self._kept_source(number, position, source))
-        store, key = self._store(number), (position, pair.driving)
-        keeps = self.config.keep == "pairs" and number == pair.driving_pack
-        block = store.get(key) if keeps else None
-        if block is None:
-            prepared = self._prepared(number, position, kept.layers)
-            driving, verts = self._driving(prepared, pair, image)
-            made = self.animator.layers(prepared.cache, driving)
-            if not keeps:
-                return kept.verts, made, verts
-            block = records.write_pose(records.pose_of(made, verts, driving.camera_motion))
-            store.put(key, block)
-        pose = records.read_pose(block)
+        What is kept is handed on as it is stored, what is computed in floats.
+
+        Raises:
+            ModelFileError, HeadwarpError: as `make`.
+        """
+        pack, other = self.packs[pair.source_pack], self.packs[pair.driving_pack]
+        source, image = pack.frame(pair.source), other.frame(pair.driving)
+        own, pose = self._stored_parts(pair, source, image)
+        return CompactPairs(
+            source=torch.from_numpy(source)[None],
+            driving=torch.from_numpy(image)[None],
+            driving_mask=torch.from_numpy(other.mask(pair.driving))[None],
+            own=own,
+            pose=pose,
+            faces=self.faces(),
+            names=(self.name(pair),),
+        )
+
+    def _parts(self, pair: PairIndex, source: Tensor, image: Tensor) -> tuple[Tensor, PosedLayers, Tensor]:
+        """Source mesh, layers, driving mesh."""
+        if self.config.keep == "nothing":
+            posed = self._posed(pair, image, lambda: None)
+            return posed.own, posed.layers, posed.verts
+        kept = self._kept.get(
+            (pair.source_pack, pair.source), lambda: records.read_source(self._kept_source(pair), source)
+        )
+        if not self._keeps(pair):
+            posed = self._posed(pair, image, lambda: kept.layers)
+            return kept.verts, posed.layers, posed.verts
+        pose = records.read_pose(self._kept_pose(pair, lambda: image, lambda: kept.layers))
         return kept.verts, records.assembled(kept, pose), pose.verts
 
-    def _kept_source(self, number: int, position: int, image: Tensor) -> records.KeptSource:
+    def _stored_parts(
+        self, pair: PairIndex, source: UInt8[ndarray, "S S 3"], image: UInt8[ndarray, "S S 3"]
+    ) -> tuple[StoredSource, StoredPose]:
+        """The same as it is stored, or in floats."""
+        if self.config.keep == "nothing":
+            posed = self._posed(pair, to_image(image), lambda: None)
+            cache = posed.prepared.cache
+            kept = _kept_of(posed.prepared.source, cache, self.animator.reach(cache))
+            return records.computed_source(kept), posed.stored()
+        own = self._halves.get((pair.source_pack, pair.source), lambda: self._kept_source(pair))
+
+        def layers() -> Layers:
+            return records.read_source(own, to_image(source)).layers
+
+        if self._keeps(pair):
+            return own, self._kept_pose(pair, lambda: to_image(image), layers)
+        return own, self._posed(pair, to_image(image), layers).stored()
+
+    def _keeps(self, pair: PairIndex) -> bool:
+        return self.config.keep == "pairs" and pair.source_pack == pair.driving_pack
+
+    def _kept_source(self, pair: PairIndex) -> StoredSource:
+        number, position = pair.source_pack, pair.source
         store, key = self._store(number), (position, _SOURCE)
         block = store.get(key)
         if block is None:
-            portrait = self._portrait(number, position)
-            source = portrait.source()
+            source = self._portrait(number, position).source()
             cache = self.animator.encode([source])
             block = records.write_source(_kept_of(source, cache, self.animator.reach(cache)))
             store.put(key, block)
-        return records.read_source(block, image)
+        return records.stored_source(block)
 
-    def _driving(self, prepared: PreparedSource, pair: PairIndex, image: Tensor) -> tuple[Driving, Tensor]:
+    def _kept_pose(
+        self, pair: PairIndex, image: Callable[[], Tensor], layers: Callable[[], Layers]
+    ) -> StoredPose:
+        store, key = self._store(pair.source_pack), (pair.source, pair.driving)
+        block = store.get(key)
+        if block is None:
+            block = records.write_pose(self._posed(pair, image(), layers).kept())
+            store.put(key, block)
+        return records.stored_pose(block)
+
+    def _posed(self, pair: PairIndex, image: Tensor, layers: Callable[[], Layers | None]) -> PosedPair:
+        """Computed; ``layers`` of the source are asked for when it is not at hand."""
+        number, position = pair.source_pack, pair.source
+        prepared = self._sources.get((number, position), lambda: self.prepare(number, position, layers()))
         fit = self.fit(pair.driving_pack).select([pair.driving])
         still = self.config.still_camera or pair.source_pack != pair.driving_pack
         motion = None if still else prepared.camera.of_frame(image)
         driving = prepared.portrait.driving(fit, image=image, camera_motion=motion)
         (verts,) = take(driving, ("posed_vertices",), by="pairs")
-        return driving, verts
-
-    def _prepared(self, number: int, position: int, layers: Layers | None) -> PreparedSource:
-        return self._sources.get((number, position), lambda: self.prepare(number, position, layers))
+        return PosedPair(prepared, self.animator.layers(prepared.cache, driving), verts, motion)
 
     def prepare(self, number: int, position: int, layers: Layers | None = None) -> PreparedSource:
         """A frame of a pack as a source; ``layers`` where they are known already."""

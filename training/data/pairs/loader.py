@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
+from jaxtyping import Int
+from torch import Tensor
 
 from ....flame.mirror import mesh_mirror
 from ....flame.model import HeadModel
 from ....geom.errors import HeadwarpError
 from ..loading import Ahead, check_numbers, check_rank, numbered
-from .augment import AugmentConfig, augmented
-from .batch import PairBatch, stack_pairs
-from .flat import FlatBatch, flattened, unflattened
+from .augment import AugmentConfig, augmented, drawn_change
+from .batch import PairBatch
+from .changes import Changes, changed, changes_of
+from .compact import COLUMNS, compact_columns, compact_of, expanded
+from .flat import FlatBatch, flat_columns, flattened, unflattened
 from .guidance import MakerConfig, PairMaker
 from .pack import Pack
 from .sampler import PairSampler
@@ -30,6 +35,9 @@ class LoaderConfig:
         ahead: batches that each worker makes ahead.
         maker: how pairs are made.
         augment: how they are changed at random, by seed, step and slot; None: not at all.
+        compact: batches travel in the bytes that pairs are kept in (`compact`) and are made, and changed as
+            it was drawn for them, where they arrive; values are the same to rounding. None: for CUDA devices,
+            which do that in no time; on a CPU workers do it.
     """
 
     device: str | torch.device = "cpu"
@@ -38,9 +46,15 @@ class LoaderConfig:
     ahead: int = 2
     maker: MakerConfig = field(default_factory=MakerConfig)
     augment: AugmentConfig | None = None
+    compact: bool | None = None
 
     def __post_init__(self) -> None:
         check_rank(self.rank, self.world)
+
+    @property
+    def travels_compact(self) -> bool:
+        """What ``compact`` comes to."""
+        return torch.device(self.device).type == "cuda" if self.compact is None else self.compact
 
 
 class PairLoader:
@@ -83,7 +97,22 @@ class PairLoader:
 
     def __iter__(self) -> Iterator[PairBatch]:
         """A fresh pass from ``start_step``."""
-        return map(unflattened, numbered(self.steps, self.ahead))
+        twins = self.steps.twins
+        for flat in numbered(self.steps, self.ahead):
+            if not self.config.travels_compact:
+                yield unflattened(flat)
+                continue
+            if twins is not None and twins.device != flat.data.device:  # once: this waits for the device
+                twins = twins.to(flat.data.device)
+            yield arrived(flat, twins)
+
+
+def arrived(flat: FlatBatch, twins: Int[Tensor, "V"] | None) -> PairBatch:
+    """The batch that travelled compact, made and changed where it is; see `StepPairs`."""
+    tensors = flat.tensors()
+    batch = expanded(compact_of(tensors[:COLUMNS], flat.names))
+    drawn = tensors[COLUMNS:]
+    return changed(batch, Changes(*drawn), twins=twins) if drawn else batch
 
 
 class StepPairs:
@@ -100,13 +129,15 @@ class StepPairs:
         self.sampler, self.batch_size, self.config = sampler, batch_size, config
         self._maker = PairMaker(packs, head, config=config.maker)
         flips = config.augment is not None and config.augment.flip > 0
-        self._twins = mesh_mirror(head, self._maker.vertices()) if flips else None
+        self.twins = mesh_mirror(head, self._maker.vertices()) if flips else None
 
     def __getitem__(self, step: int) -> FlatBatch | HeadwarpError:
         first = self.config.rank * self.batch_size
         slots = range(first, first + self.batch_size)
         try:
-            return flattened(stack_pairs([self._pair(step, slot) for slot in slots]))
+            if self.config.travels_compact:
+                return self._compact(step, slots)
+            return flattened([self._pair(step, slot) for slot in slots])
         except HeadwarpError as error:
             return error
 
@@ -114,5 +145,16 @@ class StepPairs:
         pair = self._maker.make(self.sampler.pair(step, slot))
         if self.config.augment is None:
             return pair
-        draw = self.sampler.draw(step, slot, stream=2)
-        return augmented(pair, self.config.augment, draw, twins=self._twins)
+        return augmented(pair, self.config.augment, self._draw(step, slot), twins=self.twins)
+
+    def _compact(self, step: int, slots: range) -> FlatBatch:
+        """The pairs as they are kept, behind them what was drawn for them."""
+        pairs = [self._maker.compact(self.sampler.pair(step, slot)) for slot in slots]
+        columns, augment = compact_columns(pairs), self.config.augment
+        if augment is not None:
+            drawn = changes_of([drawn_change(augment, self._draw(step, slot)) for slot in slots])
+            columns += [[drawn.matrix], [drawn.lift], [drawn.mirrored]]
+        return flat_columns(columns, tuple(name for pair in pairs for name in pair.names))
+
+    def _draw(self, step: int, slot: int) -> np.random.Generator:
+        return self.sampler.draw(step, slot, stream=2)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from ....geom.alignment import affine_flow
@@ -25,11 +25,11 @@ from ....geom.errors import ModelFileError
 from ....geom.flow import warp
 from ....warping.layers import Layers
 from ....warping.posed_layers import PosedLayers
+from .stored import SHARES, StoredPose, StoredSource, packed_bits, share, unit
 
 VERSION = 1
 STEPS = 32767
 LARGEST = 1 << 28  # bytes of an array
-SHARES = 36  # means of nine, six and four zeros and ones are whole multiples of a 36th
 _TYPES = ("u1", "<i2", "<f4")
 _PACKED, _PLAIN = 1, 0
 
@@ -99,6 +99,36 @@ def pose_of(made: PosedLayers, verts: Float[Tensor, "1 V 3"], motion: Tensor | N
     return KeptPose(**{name: getattr(made, name) for name in names}, verts=verts, motion=motion)
 
 
+def computed_source(kept: KeptSource) -> StoredSource:
+    """The same in floats, its residual left out."""
+    layers = kept.layers
+    return StoredSource(
+        matte=layers.matte,
+        colours=layers.colours,
+        background=layers.background,
+        verts=kept.verts,
+        dark=kept.dark,
+        reach=kept.reach,
+        torso_line=kept.torso_line,
+    )
+
+
+def computed_pose(kept: KeptPose) -> StoredPose:
+    """The same in floats."""
+    covered, known = kept.covered > 0.5, kept.known > 0.5
+    return StoredPose(
+        flow=kept.flow,
+        step=kept.flow.new_ones(1, 1, 1, 1),
+        mesh_only=kept.displacement[0][:, (covered & ~known)[0, 0]].flatten(),
+        covered=packed_bits(covered),
+        known=packed_bits(known),
+        person=kept.person,
+        hollow=kept.hollow,
+        verts=kept.verts,
+        motion=kept.flow.new_full((1, 2, 3), math.nan) if kept.motion is None else kept.motion,
+    )
+
+
 def write_source(kept: KeptSource) -> bytes:
     """As bytes."""
     numbers = torch.cat([kept.dark.flatten(), kept.reach.flatten(), kept.torso_line.flatten()])
@@ -113,23 +143,31 @@ def write_source(kept: KeptSource) -> bytes:
     )
 
 
-def read_source(block: bytes, image: Float[Tensor, "1 3 H W"]) -> KeptSource:
-    """What `write_source` wrote of a source with this picture.
+def stored_source(block: bytes) -> StoredSource:
+    """What `write_source` wrote, as it stands in the block.
 
     Raises:
         ModelFileError: it is something else.
     """
-    *parts, verts, numbers = _arrays(block, 5)
-    matte, colours, background = (torch.from_numpy(part).float() / 255 for part in parts)
-    residual = image - (matte * colours + (1 - matte) * background)
-    values = torch.from_numpy(numbers)
-    return KeptSource(
-        layers=Layers(matte, colours, background, residual),
-        verts=torch.from_numpy(verts)[None],
-        dark=values[:3].reshape(1, 3, 1, 1),
-        reach=values[3].reshape(1, 1, 1, 1),
-        torso_line=values[4].reshape(1, 1, 1, 1),
+    *parts, verts, numbers = (torch.from_numpy(array) for array in _arrays(block, 5))
+    matte, colours, background = parts
+    return StoredSource(
+        matte=matte,
+        colours=colours,
+        background=background,
+        verts=verts[None],
+        dark=numbers[:3].reshape(1, 3, 1, 1),
+        reach=numbers[3].reshape(1, 1, 1, 1),
+        torso_line=numbers[4].reshape(1, 1, 1, 1),
     )
+
+
+def read_source(stored: StoredSource, image: Float[Tensor, "1 3 H W"]) -> KeptSource:
+    """What was kept of a source with this picture."""
+    matte, colours, background = (unit(part) for part in (stored.matte, stored.colours, stored.background))
+    residual = image - (matte * colours + (1 - matte) * background)
+    layers = Layers(matte, colours, background, residual)
+    return KeptSource(layers, stored.verts, stored.dark, stored.reach, stored.torso_line)
 
 
 def write_pose(kept: KeptPose) -> bytes:
@@ -144,8 +182,8 @@ def write_pose(kept: KeptPose) -> bytes:
         [
             (_steps(kept.flow[0], step), _PLAIN),
             (_steps(mesh_only, step), _PLAIN),
-            (_bits(covered), _PACKED),
-            (_bits(known), _PACKED),
+            (packed_bits(covered[None, None])[0].numpy(), _PACKED),
+            (packed_bits(known[None, None])[0].numpy(), _PACKED),
             (_shares(kept.person), _PACKED),
             (_shares(kept.hollow), _PACKED),
             (kept.verts[0].numpy(), _PLAIN),
@@ -154,28 +192,44 @@ def write_pose(kept: KeptPose) -> bytes:
     )
 
 
-def read_pose(block: bytes) -> KeptPose:
-    """What `write_pose` wrote.
+def stored_pose(block: bytes) -> StoredPose:
+    """What `write_pose` wrote, as it stands in the block.
 
     Raises:
         ModelFileError: it is something else.
     """
-    flow, mesh_only, covered_bits, known_bits, person, hollow, verts, numbers = _arrays(block, 8)
-    size, step = flow.shape[1:], float(numbers[6])
-    covered, known = (_unpacked(bits, size) for bits in (covered_bits, known_bits))
-    whole = torch.from_numpy(flow).float() * step
-    displacement = whole * known
-    displacement[:, covered & ~known] = torch.from_numpy(mesh_only).float() * step
-    motion = torch.from_numpy(numbers[:6]).reshape(1, 2, 3)
+    parts = [torch.from_numpy(array) for array in _arrays(block, 8)]
+    flow, mesh_only, covered, known, person, hollow, verts, numbers = parts
+    return StoredPose(
+        flow=flow[None],
+        step=numbers[6].reshape(1, 1, 1, 1),
+        mesh_only=mesh_only.flatten(),
+        covered=covered[None],
+        known=known[None],
+        person=person,
+        hollow=hollow,
+        verts=verts[None],
+        motion=numbers[:6].reshape(1, 2, 3),
+    )
+
+
+def read_pose(stored: StoredPose) -> KeptPose:
+    """What was kept of a pair; `compact.expanded` does it for a batch."""
+    size, step = stored.flow.shape[2:], float(stored.step)
+    covered, known = (_unpacked(bits[0], size) for bits in (stored.covered, stored.known))
+    flow = stored.flow[0].float() * step
+    displacement = flow * known
+    mesh_only = stored.mesh_only.view(2, len(stored.mesh_only) // 2)
+    displacement[:, covered & ~known] = mesh_only.float() * step
     return KeptPose(
-        flow=whole[None],
+        flow=flow[None],
         displacement=displacement[None],
         covered=covered.float()[None, None],
         known=known.float()[None, None],
-        person=torch.from_numpy(person).float() / SHARES,
-        hollow=torch.from_numpy(hollow).float() / SHARES,
-        verts=torch.from_numpy(verts)[None],
-        motion=None if bool(motion.isnan().any()) else motion,
+        person=share(stored.person),
+        hollow=share(stored.hollow),
+        verts=stored.verts,
+        motion=None if bool(stored.motion.isnan().any()) else stored.motion,
     )
 
 
@@ -187,13 +241,10 @@ def _steps(flow: Tensor, step: np.float32) -> np.ndarray:
     return (flow / float(step)).round().clamp(-STEPS, STEPS).to(torch.int16).numpy()
 
 
-def _bits(mask: Bool[Tensor, "H W"]) -> np.ndarray:
-    return np.packbits(mask.numpy())
-
-
-def _unpacked(bits: np.ndarray, size: tuple[int, ...]) -> Bool[Tensor, "H W"]:
+def _unpacked(bits: UInt8[Tensor, "P"], size: tuple[int, ...]) -> Bool[Tensor, "H W"]:
+    """`stored.unpacked_bits` of a single mask, faster on a CPU."""
     count = size[0] * size[1]
-    return torch.from_numpy(np.unpackbits(bits, count=count).astype(bool).reshape(size))
+    return torch.from_numpy(np.unpackbits(bits.numpy(), count=count).astype(bool).reshape(size))
 
 
 def _shares(part: Float[Tensor, "1 1 H W"]) -> np.ndarray:
