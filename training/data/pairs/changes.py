@@ -47,7 +47,7 @@ def changes_of(drawn: Sequence[Change]) -> Changes:
 
 
 def changed(batch: PairBatch, changes: Changes, *, twins: Int[Tensor, "V"] | None = None) -> PairBatch:
-    """Every pair with its change, all of a batch at once; nothing is waited for on a device.
+    """Every pair with its change, all of a batch at once; no number is looked at.
 
     Values are those of `augmented`, to rounding, whatever the batch. Products are summed one by one: a
     device's own matrix products may round their factors.

@@ -1,7 +1,7 @@
 """Pairs in the few bytes that they are kept in, and the batch that is made of them where the device is.
 
-Made in a worker, a pair is 27 maps of floats: most of the worker's time goes into writing and copying them. A
-worker that hands on bytes leaves that to the device, which does it for the whole batch in the time of a copy.
+Made in a worker, a pair is 25 maps of floats: most of the worker's time goes into writing and copying them. A
+worker that hands on bytes leaves that to the device, which does it for the whole batch at once.
 """
 
 from __future__ import annotations
@@ -80,9 +80,10 @@ def compact_of(tensors: Sequence[Tensor], names: tuple[str, ...]) -> CompactPair
 
 
 def expanded(pairs: CompactPairs) -> PairBatch:
-    """The batch, where its bytes are; nothing is waited for on a device. Its plain twin is `PairMaker.make`.
+    """The batch, where its bytes are; no number is looked at that a device would be waited for.
 
-    Values are those of every pair alone, to rounding in the background that a camera's motion moves.
+    Its plain twin is `PairMaker.make`. Values are those of every pair alone, to rounding in the background
+    that a camera's motion moves.
     """
     own, pose = pairs.own, pairs.pose
     source, driving = _picture(pairs.source), _picture(pairs.driving)

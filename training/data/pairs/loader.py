@@ -36,8 +36,8 @@ class LoaderConfig:
         maker: how pairs are made.
         augment: how they are changed at random, by seed, step and slot; None: not at all.
         compact: batches travel in the bytes that pairs are kept in (`compact`) and are made, and changed as
-            it was drawn for them, where they arrive; values are the same to rounding. None: for CUDA devices,
-            which do that in no time; on a CPU workers do it.
+            it was drawn for them, where they arrive; values are the same to rounding. None: for CUDA devices;
+            on a CPU workers do it pair by pair, which takes no longer there.
     """
 
     device: str | torch.device = "cpu"
