@@ -31,12 +31,16 @@ class Observer(Protocol):
     def driving(self, source: Source, driving: Driving) -> Driving:
         """The driving frame with its fields; ``source`` is what `source` returned."""
 
+    def reference(self, source: Source, driving: Driving) -> Driving:
+        """A driving frame with what `referred` reads of the one that motion is counted from; once for it."""
+
     def referred(self, source: Source, reference: Driving, driving: Driving, *, adapt_scale: bool) -> Driving:
         """The driving frame as if the source had moved as the driver did since a reference frame.
 
         Args:
             source: what `source` returned.
-            reference, driving: what `driving` returned of the two frames.
+            reference: what `reference` returned.
+            driving: as it is; `driving` need not have seen it.
             adapt_scale: shifts are in sizes of what is driven; else in pixels.
         """
 
@@ -140,17 +144,17 @@ class GuidedAnimator(nn.Module):
         """
         if self.observer is None:
             raise HeadwarpError("refer: expected an observer of the driver's pictures, got none")
-        reference = self.observer.driving(cache.source, driving)
+        reference = self.observer.reference(cache.source, driving)
         return dataclasses.replace(cache, reference=reference, adapt_scale=adapt_scale)
 
     def guided(self, cache: GuidedSource, driving: Driving) -> Driving:
         """The driving frame with its guidance."""
-        if self.observer is not None:
+        if self.observer is not None and cache.reference is not None:
+            driving = self.observer.referred(
+                cache.source, cache.reference, driving, adapt_scale=cache.adapt_scale
+            )
+        elif self.observer is not None:
             driving = self.observer.driving(cache.source, driving)
-            if cache.reference is not None:
-                driving = self.observer.referred(
-                    cache.source, cache.reference, driving, adapt_scale=cache.adapt_scale
-                )
         return dataclasses.replace(driving, guidance=self.geometry_source.guide(cache.state, driving))
 
     def animate(self, cache: GuidedSource, driving: Driving) -> Animation:

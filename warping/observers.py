@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ..geom.aligned_pose import ALIGNMENT, alignable, aligned_pose
 from ..geom.depth import STRIDE
 from ..geom.depth_pose import DepthPoseConfig, DepthPoseNetwork
 from ..geom.errors import HeadwarpError
@@ -20,6 +21,7 @@ from ..geom.grids import GridConvention, pixel_flow, resize_displacement
 from ..geom.guidance import Driving, Source, take
 from ..geom.keypoints import Keypoints, to_normalised, to_pixels
 from ..geom.relative_pose import HeadPoseNetwork, RelativePose
+from ..geom.rigid_alignment import AlignmentConfig
 from ..geom.sources.keypoints import DenseMotionMaps
 from ..geom.transforms import axis_angle_to_matrix
 from ..geom.view_synthesis import scale_intrinsics
@@ -53,17 +55,29 @@ class DepthObserver(nn.Module):
     network of heads' poses says of the focal length is taken from the source alone: a camera does not zoom
     within a clip, and the depth depends on it.
 
+    What the pose network says is a guess: `geom.aligned_pose` makes it better by the pictures and the depth,
+    once for every motion. Networks of the published forms are taken at their word, see
+    `geom.aligned_pose.alignable`.
+
     Args:
         network: of a training of depth.
         side: of the pictures that it sees, see `seen_picture`; best that of its training.
+        alignment: how its guesses are made better; None: they are not.
     """
 
     produces_source: tuple[str, ...] = ("depth",)
     produces_driving: tuple[str, ...] = ("relative_pose", "intrinsics")
 
-    def __init__(self, network: DepthPoseNetwork, *, side: int | None = None) -> None:
+    def __init__(
+        self,
+        network: DepthPoseNetwork,
+        *,
+        side: int | None = None,
+        alignment: AlignmentConfig | None = ALIGNMENT,
+    ) -> None:
         super().__init__()
         self.network, self.side = network, side
+        self.alignment = alignment if alignable(network.config) else None
         self.eval().requires_grad_(False)
 
     @torch.no_grad()
@@ -73,10 +87,7 @@ class DepthObserver(nn.Module):
             return source
         (image,) = take(source, ("image",), by="depth")
         scene = self.network.scene(self._seen(image))
-        size = (image.shape[2], image.shape[3])
-        return dataclasses.replace(
-            source, depth=F.interpolate(scene.depth, size=size, mode="bilinear", align_corners=False)
-        )
+        return dataclasses.replace(source, depth=_resized(scene.depth, _sides(image)))
 
     @torch.no_grad()
     def driving(self, source: Source, driving: Driving) -> Driving:
@@ -87,8 +98,25 @@ class DepthObserver(nn.Module):
                 return driving
             return dataclasses.replace(driving, intrinsics=self.camera(source))
         (image,) = take(driving, ("image",), by="depth")
-        return self._moved(driving, self._pose(own, image, own), own)
+        pose = self._pose(own, image, own)
+        if self.alignment is not None:
+            pose = self._aligned(self.source(source), image, pose)
+        return self._moved(driving, pose, own)
 
+    @torch.no_grad()
+    def reference(self, source: Source, driving: Driving) -> Driving:
+        """With the ``depth`` of the driver's frame, as the source's camera would see it, where motion is
+        aligned.
+        """
+        if self.alignment is None or driving.depth is not None:
+            return driving
+        (own,), (image,) = (take(seen, ("image",), by="depth") for seen in (source, driving))
+        camera = self.network.scene(self._seen(own)).intrinsics
+        focal = (camera[:, 0, 0] / self._seen(own).shape[3]).expand(len(image))
+        scene = self.network.scene(self._seen(image), focal=focal)
+        return dataclasses.replace(driving, depth=_resized(scene.depth, _sides(image)))
+
+    @torch.no_grad()
     def referred(self, source: Source, reference: Driving, driving: Driving, *, adapt_scale: bool) -> Driving:
         """The source's head turned and shifted as the driver's was since its reference frame.
 
@@ -97,7 +125,10 @@ class DepthObserver(nn.Module):
         (own,), (then,), (now,) = (
             take(seen, ("image",), by="depth") for seen in (source, reference, driving)
         )
-        return self._moved(driving, self._pose(then, now, own), own)
+        pose = self._pose(then, now, own)
+        if self.alignment is not None:
+            pose = self._aligned(self.reference(source, reference), now, pose)
+        return self._moved(driving, pose, own)
 
     def camera(self, source: Source) -> Float[Tensor, "B 3 3"]:
         """Intrinsics that the network gives the source's camera, in pixels of the frame."""
@@ -107,16 +138,38 @@ class DepthObserver(nn.Module):
 
     def _pose(self, one: Tensor, other: Tensor, own: Tensor) -> RelativePose:
         """Motion from one picture to another, as the network says it, with the camera of the source."""
+        same = one is own
         one, other, own = (self._seen(image) for image in (one, other, own))
         network = self.network.pose
         if isinstance(network, HeadPoseNetwork):
             still = network.poses(own)
             camera = {"focal": still.focal, "principal": still.principal}
-            first, second = (dataclasses.replace(network.poses(seen), **camera) for seen in (one, other))
+            first = still if same else dataclasses.replace(network.poses(one), **camera)
+            second = dataclasses.replace(network.poses(other), **camera)
             return network.between(first, second, _sides(own))
         count = max(len(one), len(other))
         pair = torch.cat([one.expand(count, -1, -1, -1), other.expand(count, -1, -1, -1)], 1)
         return network(pair)
+
+    def _aligned(self, still: Source | Driving, other: Tensor, pose: RelativePose) -> RelativePose:
+        """A motion from an observation with its depth to another picture, made better by both.
+
+        Depth of a network has the mean 1; of another unit the translation is in that.
+        """
+        assert self.alignment is not None
+        image, depth = take(still, ("image", "depth"), by="depth")
+        target = self._seen(image)
+        mask = None if still.mask is None else _resized(still.mask, _sides(target))
+        known = _resized((depth > 0).to(depth), _sides(target))
+        smaller = (_resized(depth, _sides(target)) / known).where(known > 0.5, depth.new_zeros(()))
+        return aligned_pose(
+            pose,
+            smaller,
+            target=target,
+            source=self._seen(other),
+            mask=mask,
+            config=self.alignment,
+        )
 
     def _moved(self, driving: Driving, pose: RelativePose, own: Tensor) -> Driving:
         turn = axis_angle_to_matrix(pose.rotation)
@@ -130,8 +183,10 @@ class DepthObserver(nn.Module):
         return seen_picture(image, self.side, STRIDE)
 
 
-def load_depth_observer(path: Any, *, side: int | None = 256) -> DepthObserver:
-    """The networks of a training of depth.
+def load_depth_observer(
+    path: Any, *, side: int | None = 256, alignment: AlignmentConfig | None = ALIGNMENT
+) -> DepthObserver:
+    """The networks of a training of depth; see `DepthObserver`.
 
     Raises:
         ModelFileError: no such file, or none of depth networks.
@@ -142,11 +197,15 @@ def load_depth_observer(path: Any, *, side: int | None = 256) -> DepthObserver:
     found = load_checkpoint(path, name="depth")
     network = DepthPoseNetwork(config_from_json(DepthPoseConfig, found.config))
     load_weights(network, found.tensors, name=str(path))
-    return DepthObserver(network, side=side)
+    return DepthObserver(network, side=side, alignment=alignment)
 
 
 def _sides(image: Tensor) -> tuple[int, int]:
     return (image.shape[2], image.shape[3])
+
+
+def _resized(values: Tensor, size: tuple[int, int]) -> Tensor:
+    return F.interpolate(values, size=size, mode="bilinear", align_corners=False)
 
 
 class KeypointsObserver(nn.Module):
@@ -173,13 +232,19 @@ class KeypointsObserver(nn.Module):
         """The same of a driving frame."""
         return driving if driving.keypoints is not None else self._found(driving)
 
+    def reference(self, source: Source, driving: Driving) -> Driving:
+        """The same as `driving`."""
+        return self.driving(source, driving)
+
     def referred(self, source: Source, reference: Driving, driving: Driving, *, adapt_scale: bool) -> Driving:
         """The driving frame with the source's keypoints moved as the driver's did since its reference frame.
 
         Args:
-            source, reference, driving: with their keypoints.
+            source, reference: with their keypoints.
+            driving: the frame.
             adapt_scale: shifts are in sizes of what is driven; else in pixels.
         """
+        driving = self.driving(source, driving)
         own, then, now = (self._normalised(seen, source) for seen in (source, reference, driving))
         scale = adapted_scale(own.points, then.points) if adapt_scale else 1.0
         return self._with(driving, relative_keypoints(own, now, then, scale=scale), source)

@@ -15,11 +15,13 @@ from headwarp.warping.checkpoints import save_checkpoint
 from headwarp.warping.keypoint_network import KeypointNetwork, KeypointNetworkConfig, fomm, tiny
 
 
-def depth_network(form: Literal["head", "pair"] = "head") -> DepthPoseNetwork:
+def depth_network(form: Literal["head", "pair"] = "head", principal: float = 0.1) -> DepthPoseNetwork:
     """Pictures turn by different angles."""
     torch.manual_seed(0)
     depth = DepthConfig(width=4, mapping="relief" if form == "head" else "inverse")
-    network = DepthPoseNetwork(DepthPoseConfig(depth, PoseConfig(width=4, form=form))).eval()
+    network = DepthPoseNetwork(
+        DepthPoseConfig(depth, PoseConfig(width=4, form=form, principal=principal))
+    ).eval()
     for parameter in network.pose.net.parameters():
         torch.nn.init.normal_(parameter, std=0.05 if form == "head" else 0.3)
     return network

@@ -135,6 +135,9 @@ class Seen:
         pose = torch.cat([torch.eye(3), torch.tensor([[3 / 80], [0.0], [0.0]])], 1)[None]
         return dataclasses.replace(driving, relative_pose=pose)
 
+    def reference(self, source, driving):
+        return driving
+
     def referred(self, source, reference, driving, *, adapt_scale):
         return dataclasses.replace(driving, relative_pose=torch.eye(3, 4)[None] * (2 if adapt_scale else 1))
 

@@ -1,11 +1,14 @@
 """What networks see in pictures, in pixels of the frame whatever size they see it in."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 import torch
 from guide_files import depth_network, guide_file, keypoint_network
+from turned_surface import DEPTH, SIDE, SOURCE, TARGET, error_deg, guess
 
+from headwarp.geom.aligned_pose import ALIGNMENT
 from headwarp.geom.errors import HeadwarpError, ModelFileError
 from headwarp.geom.guidance import Driving, Source
 from headwarp.geom.relative_pose import HeadPoseNetwork
@@ -175,12 +178,69 @@ def test_a_head_rests_in_its_drivers_reference_frame_and_turns_from_there():
     torch.testing.assert_close(turned.relative_pose[:, :, :3], turn, rtol=0, atol=1e-5)
 
 
+def guessing(monkeypatch, **options):
+    """An observer whose network is some degrees off."""
+    network = depth_network(principal=0.0)
+    monkeypatch.setattr(network.pose, "between", lambda *_: guess())
+    return DepthObserver(network, **options)
+
+
+def test_a_networks_guess_is_made_better_by_the_pictures(monkeypatch):
+    source, driving = Source(image=TARGET, depth=DEPTH), Driving(image=SOURCE)
+    alone = guessing(monkeypatch, alignment=None).driving(source, driving)
+    aligned = guessing(monkeypatch).driving(source, driving)
+    turns = [error_deg(moved.relative_pose[:, :, :3]).item() for moved in (alone, aligned)]
+    assert turns[1] < 0.7 < 5 < turns[0]
+    torch.testing.assert_close(aligned.intrinsics, alone.intrinsics)
+    metres = guessing(monkeypatch).driving(dataclasses.replace(source, depth=3 * DEPTH), driving)
+    torch.testing.assert_close(metres.relative_pose[..., 3], 3 * aligned.relative_pose[..., 3])
+
+
+def test_what_the_mask_leaves_out_does_not_hold_the_head(monkeypatch):
+    resting, mask = TARGET.clone(), torch.ones(1, 1, SIDE, SIDE)
+    resting[..., :36, :], mask[..., :36, :] = SOURCE[..., :36, :], 0
+    observer, source = guessing(monkeypatch), Source(image=resting, depth=DEPTH)
+    held = observer.driving(source, Driving(image=SOURCE))
+    free = observer.driving(dataclasses.replace(source, mask=mask), Driving(image=SOURCE))
+    errors = [error_deg(moved.relative_pose[:, :, :3]).item() for moved in (held, free)]
+    assert errors[1] < 1 < 5 < errors[0]
+
+
+def test_pictures_may_be_larger_than_what_the_network_sees_and_depth_unknown_in_places(monkeypatch):
+    large = [torch.nn.functional.interpolate(v, scale_factor=3) for v in (TARGET, SOURCE, DEPTH)]
+    large[2][..., :60, :80] = 0
+    observer = guessing(monkeypatch, side=SIDE)
+    moved = observer.driving(Source(image=large[0], depth=large[2]), Driving(image=large[1]))
+    assert error_deg(moved.relative_pose[:, :, :3]).item() < 1
+
+
+def test_motion_since_a_reference_frame_is_aligned_by_that_frames_depth(monkeypatch):
+    observer, source = guessing(monkeypatch), Source(image=picture(5, (SIDE, SIDE)))
+    then = Driving(image=TARGET, depth=DEPTH)
+    assert observer.reference(source, then) is then
+    moved = observer.referred(source, then, Driving(image=SOURCE), adapt_scale=True)
+    assert error_deg(moved.relative_pose[:, :, :3]).item() < 0.7
+    seen = observer.reference(source, Driving(image=TARGET))
+    focal = observer.camera(source)[:, 0, 0] / SIDE
+    expected = observer.network.scene(TARGET, focal=focal).depth
+    torch.testing.assert_close(seen.depth, expected)
+    plain = guessing(monkeypatch, alignment=None)
+    assert plain.reference(source, Driving(image=TARGET)).depth is None
+
+
+def test_only_networks_that_can_be_aligned_are(depth_observer):
+    assert depth_observer.alignment is None  # its axis may leave the middle, or it is of pairs
+    assert DepthObserver(depth_network(principal=0.0)).alignment is ALIGNMENT
+    assert DepthObserver(depth_network("pair", principal=0.0)).alignment is None
+
+
 def test_depth_networks_are_loaded_from_their_trainings_checkpoint(tmp_path):
     network = depth_network()
     file = save_checkpoint(
         tmp_path / "depth.safetensors", network, config=network.config, name="depth", kind="depth"
     )
-    observer = load_depth_observer(file, side=64)
+    observer = load_depth_observer(file, side=64, alignment=None)
+    assert observer.alignment is None
     for key, value in network.state_dict().items():
         assert torch.equal(observer.network.state_dict()[key], value)
     with pytest.raises(ModelFileError, match="expected a checkpoint of name 'depth', got 'copy'"):
