@@ -23,8 +23,8 @@ def row(error, focal, true_focal):
     depth = dict.fromkeys(("error", "plane", "mean_map", "rank", "rank_mean_map", "face_error", "face_plane"))
     depth = {name: torch.tensor([0.1, 0.1]).double() for name in depth}
     depth["error"] = torch.tensor(error).double()
-    values = (torch.tensor(focal), torch.tensor(true_focal), torch.tensor([2.0]), torch.tensor([8.0]))
-    return Rows(depth, *values)
+    turns = (torch.tensor([value]) for value in (5.0, 2.0, 8.0))
+    return Rows(depth, torch.tensor(focal), torch.tensor(true_focal), *turns)
 
 
 def test_what_is_summed():
@@ -35,8 +35,20 @@ def test_what_is_summed():
     assert found["focal"]["error"] == pytest.approx(math.log(2) / 3)
     assert found["focal"]["best_constant"] == pytest.approx((math.log(2) + math.log(1.5)) / 3)
     assert found["focal"]["start"] == pytest.approx((math.log(4) + math.log(2) + math.log(4 / 3)) / 3)
-    assert found["rotation"] == {"error_deg": 2.0, "identity_deg": 8.0, "pairs": 3}
+    turns = {"network_deg": 5.0, "aligned_deg": 2.0, "identity_deg": 8.0, "pairs": 3}
+    assert found["rotation"] == turns
     assert "2.00 x" in told(found)
+    assert "2.00 degrees aligned, 5.00 as the network says it, identity 8.00, 3 pairs" in told(found)
+
+
+def test_the_focal_length_of_a_clip_is_its_frames_median():
+    rows = [row([0.1, 0.1], [1.0, 2.0, 90.0], [4.0, 4.0, 4.0]), row([0.1, 0.1], [3.0] * 3, [6.0] * 3)]
+    found = summary(rows, start=1.0)["focal"]
+    assert found["clip_error"] == pytest.approx(math.log(2))
+    assert found["clip_start"] == pytest.approx((math.log(4) + math.log(6)) / 2)
+    assert found["clip_best_constant"] == pytest.approx(math.log(6 / 4) / 2)
+    frames = (math.log(4) + math.log(2) + math.log(90 / 4) + 3 * math.log(2)) / 6
+    assert found["error"] == pytest.approx(frames)
 
 
 @pytest.fixture(scope="module")
@@ -48,10 +60,10 @@ def people(tmp_path_factory):
     return folder
 
 
-def test_a_new_network_is_measured(people, tmp_path):
-    config = DepthPoseConfig(
-        DepthConfig(width=4, mapping="relief", dome=0.0), PoseConfig(width=4, form="head", focal=4.0)
-    )
+@pytest.mark.parametrize("principal", [0.0, 0.1])
+def test_a_new_network_is_measured(people, tmp_path, principal):
+    pose = PoseConfig(width=4, form="head", focal=4.0, principal=principal)
+    config = DepthPoseConfig(DepthConfig(width=4, mapping="relief", dome=0.0), pose)
     torch.manual_seed(0)
     path = save_checkpoint(
         tmp_path / "d.safetensors", DepthPoseNetwork(config), config=config, name="depth", kind="depth"
@@ -62,6 +74,8 @@ def test_a_new_network_is_measured(people, tmp_path):
     assert report["focal"]["error"] == pytest.approx(report["focal"]["start"], abs=0.3)
     assert 0.5 < report["depth"]["ratio"] < 1.5
     assert math.isfinite(report["depth"]["mean_map"])
+    turns = report["rotation"]
+    assert (turns["network_deg"] == pytest.approx(turns["aligned_deg"], abs=1e-3)) == (principal > 0)
 
 
 def test_pixels_of_the_head():

@@ -18,8 +18,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ...flame.model import HeadModel
-from ...geom.depth_pose import DepthPoseNetwork
 from ...geom.errors import HeadwarpError
+from ...geom.guidance import Driving, Source, take
 from ...geom.transforms import axis_angle_to_matrix
 from ...training.data.portrait import to_image
 from ...training.data.synthetic import SyntheticClip, load_clip, truth_of
@@ -34,18 +34,22 @@ from ...training.metrics.depth import (
     rotation_error_deg,
     scale_invariant_error,
 )
+from ...warping.observers import DepthObserver, load_depth_observer
 
 LEAST_PIXELS = 200
 """Of a head, for its frame to count."""
+TURNS = ("network", "aligned", "identity")
 DEFINITIONS = {
     "error": "standard deviation of log depth less true log depth over the head's pixels, hair included",
     "plane": "the same of a plane, mean_map: of the training people's mean log depth map",
     "ratio": "plane over error, of the means over frames",
     "rank": "Spearman's correlation of depth and true depth over the head's pixels",
     "focal": "mean |log(focal / true)| over frames; start: of the constant at which training begins; best "
-    "constant: of the test people's median, which no method knows",
+    "constant: of the test people's median, which no method knows; clip_: the same, mean over clips, of "
+    "the median focal length of a clip's frames against that of its true ones",
     "rotation": "median angle in degrees between found and true relative rotation, over pairs of frames of a "
-    "clip whose heads are turned by 5 to 20 degrees; identity: of no rotation",
+    "clip whose heads are turned by 5 to 20 degrees; network: as the pose network says it, aligned: as the "
+    "observer gives it, which sees to it that the pictures fit; identity: of no rotation",
 }
 
 
@@ -80,13 +84,14 @@ class Rows:
         depth: by name: ``error``, ``plane``, ``mean_map``, ``rank``, ``rank_mean_map``, ``face_error``,
             ``face_plane``.
         focal, true_focal: in widths, one a frame.
-        rotation, identity: degrees.
+        network, aligned, identity: what is left of the true rotation, degrees.
     """
 
     depth: Mapping[str, Float[Tensor, " F"]]
     focal: Float[Tensor, " N"]
     true_focal: Float[Tensor, " N"]
-    rotation: Float[Tensor, " P"]
+    network: Float[Tensor, " P"]
+    aligned: Float[Tensor, " P"]
     identity: Float[Tensor, " P"]
 
 
@@ -98,14 +103,13 @@ def run(config: DepthBench) -> dict[str, Any]:
     """
     from ...flame.io import load_head
     from ...training.data.atomic import write_json
-    from ...warping.observers import load_depth_observer
 
     head = load_head("builtin")
     tested = _truths(config.data, "test")
-    network = load_depth_observer(config.checkpoint).network
-    start = network.config.pose.focal
+    observer = load_depth_observer(config.checkpoint)
+    start = observer.network.config.pose.focal
     mean_map = mean_depth_map(_training_heads(config, head))
-    rows = [measured(network, load_clip(path, head), mean_map, config) for path in tested]
+    rows = [measured(observer, load_clip(path, head), mean_map, config) for path in tested]
     report = {
         **summary(rows, start=start),
         "checkpoint": str(config.checkpoint),
@@ -120,13 +124,13 @@ def run(config: DepthBench) -> dict[str, Any]:
 
 @torch.no_grad()
 def measured(
-    network: DepthPoseNetwork, clip: SyntheticClip, mean_map: Float[Tensor, "1 1 H W"], config: DepthBench
+    observer: DepthObserver, clip: SyntheticClip, mean_map: Float[Tensor, "1 1 H W"], config: DepthBench
 ) -> Rows:
     """One test clip; pictures are drawn anew, without a clip's compression."""
     count = clip.recipe.frames
     chosen = torch.linspace(0, count - 1, min(config.frames, count)).round().long().unique().tolist()
     images = torch.cat([to_image(clip.picture(frame)) for frame in chosen])
-    scene = network.scene(images)
+    scene = observer.network.scene(images)
     truth = torch.cat([truth_of(clip.view(frame)).depth[None, None] for frame in chosen])
     counted = torch.cat([head_pixels(clip, frame) for frame in chosen])
     face = torch.cat([head_pixels(clip, frame, materials=FACE) for frame in chosen])
@@ -144,13 +148,11 @@ def measured(
     }
     width = images.shape[3]
     true_focal = torch.stack([true_intrinsics(clip, frame)[0, 0, 0] / width for frame in chosen])
-    rotation, identity = _rotations(network, clip, config)
     return Rows(
         {name: values[kept] for name, values in depth.items()},
         scene.intrinsics[:, 0, 0] / width,
         true_focal,
-        rotation,
-        identity,
+        **_rotations(observer, clip, config),
     )
 
 
@@ -163,13 +165,10 @@ def summary(rows: Sequence[Rows], *, start: float) -> dict[str, Any]:
     """
     depth = {name: float(torch.cat([row.depth[name] for row in rows]).nanmean()) for name in rows[0].depth}
     focal, true_focal = (torch.cat([getattr(row, n) for row in rows]) for n in ("focal", "true_focal"))
-    rotation, identity = (torch.cat([getattr(row, n) for row in rows]) for n in ("rotation", "identity"))
-    constant = best_constant(true_focal)
-    errors = {
-        "error": focal,
-        "start": torch.full_like(true_focal, start),
-        "best_constant": torch.full_like(true_focal, constant),
-    }
+    turns = {name: torch.cat([getattr(row, name) for row in rows]) for name in TURNS}
+    clip_focal, clip_true = (
+        torch.tensor([best_constant(getattr(row, n)) for row in rows]) for n in ("focal", "true_focal")
+    )
     logs = torch.stack([focal.double().log(), true_focal.double().log()])
     return {
         "depth": {
@@ -179,39 +178,49 @@ def summary(rows: Sequence[Rows], *, start: float) -> dict[str, Any]:
             "face_ratio": depth["face_plane"] / depth["face_error"],
         },
         "focal": {
-            **{name: float(log_ratio(value, true_focal).mean()) for name, value in errors.items()},
+            **_focal_errors(focal, true_focal, start),
+            **{f"clip_{k}": v for k, v in _focal_errors(clip_focal, clip_true, start).items()},
             "median": float(focal.median()),
-            "true_median": constant,
+            "true_median": best_constant(true_focal),
             "correlation_of_logs": float(torch.corrcoef(logs)[0, 1]),
         },
         "rotation": {
-            "error_deg": float(rotation.nanmedian()),
-            "identity_deg": float(identity.nanmedian()),
-            "pairs": len(rotation),
+            **{f"{name}_deg": float(values.nanmedian()) for name, values in turns.items()},
+            "pairs": len(turns["identity"]),
         },
     }
 
 
+def _focal_errors(found: Float[Tensor, " N"], true: Float[Tensor, " N"], start: float) -> dict[str, float]:
+    """Of what was found, of the start, and of the best constant."""
+    constants = {"start": start, "best_constant": best_constant(true)}
+    said = {"error": found, **{name: torch.full_like(true, value) for name, value in constants.items()}}
+    return {name: float(log_ratio(value, true).mean()) for name, value in said.items()}
+
+
 def _rotations(
-    network: DepthPoseNetwork, clip: SyntheticClip, config: DepthBench
-) -> tuple[Float[Tensor, " P"], Float[Tensor, " P"]]:
-    """Errors in degrees of the found rotations, and of none, of pairs 5 to 20 degrees apart."""
+    observer: DepthObserver, clip: SyntheticClip, config: DepthBench
+) -> dict[str, Float[Tensor, " P"]]:
+    """Of pairs 5 to 20 degrees apart, by the names of `TURNS`."""
     draw = torch.Generator().manual_seed(config.seed + clip.recipe.number)
-    found, none = [], []
+    errors: dict[str, list[Tensor]] = {name: [] for name in TURNS}
     for _ in range(20 * config.pairs):
         one, other = torch.randint(clip.recipe.frames, (2,), generator=draw).tolist()
         truth = true_relative_pose(clip, one, other)[:, :, :3]
         angle = rotation_error_deg(torch.eye(3)[None].to(truth), truth)
         if not 5 <= float(angle) <= 20:
             continue
-        pair = torch.cat([to_image(clip.picture(frame)) for frame in (one, other)], dim=1)
-        turn = axis_angle_to_matrix(network.pose(pair).rotation)
-        found.append(rotation_error_deg(turn, truth))
-        none.append(angle)
-        if len(found) == config.pairs:
+        source, driving = (to_image(clip.picture(frame)) for frame in (one, other))
+        said = observer.network.pose(torch.cat([source, driving], dim=1)).rotation
+        seen = observer.driving(observer.source(Source(image=source)), Driving(image=driving))
+        (given,) = take(seen, ("relative_pose",), by="depth")
+        errors["network"].append(rotation_error_deg(axis_angle_to_matrix(said), truth))
+        errors["aligned"].append(rotation_error_deg(given[:, :, :3], truth))
+        errors["identity"].append(angle)
+        if len(errors["identity"]) == config.pairs:
             break
     nothing = torch.zeros(0, dtype=torch.float64)
-    return torch.cat([nothing, *found]), torch.cat([nothing, *none])
+    return {name: torch.cat([nothing, *values]) for name, values in errors.items()}
 
 
 def _training_heads(
@@ -245,9 +254,11 @@ def told(report: Mapping[str, Any]) -> str:
             f"face {depth['face_ratio']:.2f} x; "
             f"rank {depth['rank']:.3f} (mean map {depth['rank_mean_map']:.3f})",
             f"focal length: |log| {focal['error']:.3f}, start {focal['start']:.3f}, best constant "
-            f"{focal['best_constant']:.3f}; correlation of logs {focal['correlation_of_logs']:.2f}",
-            f"rotation: {rotation['error_deg']:.2f} degrees, identity {rotation['identity_deg']:.2f}, "
-            f"{rotation['pairs']} pairs",
+            f"{focal['best_constant']:.3f}; of clips {focal['clip_error']:.3f}, "
+            f"{focal['clip_start']:.3f} and {focal['clip_best_constant']:.3f}; "
+            f"correlation of logs {focal['correlation_of_logs']:.2f}",
+            f"rotation: {rotation['aligned_deg']:.2f} degrees aligned, {rotation['network_deg']:.2f} as the "
+            f"network says it, identity {rotation['identity_deg']:.2f}, {rotation['pairs']} pairs",
         ]
     )
 
