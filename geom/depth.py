@@ -27,7 +27,7 @@ STRIDE = 32
 """Sides of pictures are multiples of this."""
 NEAREST = 0.05
 """Least depth of the relief mapping, as a share of the mean."""
-_DOME_RADII = (0.36, 0.45)  # x and y, in shares of the frame's sides
+_DOME = (0.2, 0.25)  # standard deviations in x and y, in shares of the frame's sides
 _WINDOW = 0.2  # standard deviation, in shares of the frame's sides
 _LEVELS = (16, 32, 64, 128, 256)  # channels of the decoder where the encoder is 64 wide
 
@@ -46,7 +46,8 @@ class DepthConfig:
         min_depth, max_depth: depth where disparity is 1 and 0; 0.1 and 100 in the public code; inverse only.
         relief: from disparity 0 to 1, in frame widths; relief only.
         dome: how far the middle of the frame stands out of its border before anything is learned, in frame
-            widths; relief only. Heads bulge: without it a hollow mask is as good a start.
+            widths; relief only. Heads bulge: without it a hollow mask is as good a start. It falls off as a
+            Gaussian does: an edge of its own would stay in every map.
     """
 
     layers: Literal[18, 50] = 18
@@ -55,7 +56,7 @@ class DepthConfig:
     min_depth: float = 0.1
     max_depth: float = 100.0
     relief: float = 1.0
-    dome: float = 0.3
+    dome: float = 0.5
 
 
 def tiny(config: DepthConfig | None = None, *, width: int = 16) -> DepthConfig:
@@ -118,13 +119,11 @@ class DepthNetwork(nn.Module):
         if config.mapping == "inverse" or config.dome == 0:
             return logits
         share = config.dome / config.relief
-        height = (
-            math.log((0.5 + share / 2) / (0.5 - share / 2)) * 2
-        )  # of a logit from half below to half above
+        height = 2 * math.log((1 + share) / (1 - share))  # of the logits, half of it below zero
         grid = _centred(logits)
-        radii = grid.new_tensor(_DOME_RADII)[:, None, None]
-        dome = (1 - (grid / radii).square().sum(1, keepdim=True)).relu()
-        return logits + height * (dome.sqrt() - 0.5)
+        spread = grid.new_tensor(_DOME)[:, None, None]
+        dome = torch.exp(-(grid / spread).square().sum(1, keepdim=True) / 2)
+        return logits + height * (dome - 0.5)
 
 
 def disparity_to_depth(
@@ -162,10 +161,16 @@ def disparity_to_depth(
             f"disparity_to_depth: focal: expected ({len(disparity)},) frame widths for the relief mapping, "
             f"got {got}; intrinsics of a pose network divided by the width say it"
         )
-    window = middle_window(disparity)
-    mean = (disparity * window).sum((2, 3), keepdim=True)
-    relief = config.relief * (mean - disparity)
+    relief = disparity_to_relief(disparity, config)
     return (1 + relief / focal[:, None, None, None]).clamp_min(NEAREST)
+
+
+def disparity_to_relief(disparity: Float[Tensor, "B 1 H W"], config: DepthConfig) -> Float[Tensor, "B 1 H W"]:
+    """How far points lie behind the mean surface of the frame's middle, in frame widths there (mapping
+    ``"relief"``).
+    """
+    mean = (disparity * middle_window(disparity)).sum((2, 3), keepdim=True)
+    return config.relief * (mean - disparity)
 
 
 def middle_window(like: Float[Tensor, "B C H W"]) -> Float[Tensor, "1 1 H W"]:

@@ -1,6 +1,6 @@
 """Depth and pose networks together: what self-supervised training trains, and what is kept of it.
 
-Three frames of a clip give disparity of the middle one and the motion from it to its neighbours; one picture
+A few frames of a clip give disparity of the middle one and the motion from it to the others; one picture
 alone gives its depth and the camera that took it.
 """
 
@@ -19,6 +19,8 @@ from .relative_pose import HeadPose, HeadPoseNetwork, PoseConfig, RelativePose, 
 from .transforms import axis_angle_to_matrix
 from .view_synthesis import intrinsics_matrix
 
+_ODD = range(3, 100, 2)  # numbers of frames
+
 
 @dataclass(frozen=True)
 class DepthPoseConfig:
@@ -34,17 +36,19 @@ class DepthPoseConfig:
 
 
 @dataclass(frozen=True)
-class Triplet:
-    """What the networks say of three frames.
+class Views:
+    """What the networks say of an odd number of frames of a clip.
 
     Attributes:
         disparities: of the middle frame, the target, finest first.
-        previous, following: motion of points from the target to the frame before and the one after it.
+        motions: of points from the target to every other frame, in the order of the frames.
+        heads: poses of the head in all frames, which share one focal length, from a network of heads' poses;
+            None from one of pairs.
     """
 
     disparities: tuple[Float[Tensor, "B 1 h w"], ...]
-    previous: RelativePose
-    following: RelativePose
+    motions: tuple[RelativePose, ...]
+    heads: tuple[HeadPose, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -78,23 +82,32 @@ class DepthPoseNetwork(nn.Module):
         self.depth = DepthNetwork(config.depth)
         self.pose = build_pose(config.pose)
 
-    def forward(self, frames: Float[Tensor, "B 3 3 H W"]) -> Triplet:
-        """Disparity of the middle frame, and the motion to its neighbours; RGB in [0, 1].
+    def forward(self, frames: Float[Tensor, "B N 3 H W"]) -> Views:
+        """Disparity of the middle frame, and the motion to the others; RGB in [0, 1].
 
-        A network of pairs sees both pairs in the order of time; the motion to the previous frame is the
-        inverse of what it says. Heads' poses share one focal length, the mean of the three logarithms.
+        A network of pairs takes three frames and sees both pairs in the order of time; the motion to the
+        previous frame is the inverse of what it says. Heads' poses share one focal length, the mean of the
+        logarithms, over any odd number of frames.
 
         Raises:
-            ShapeError: another shape.
+            ShapeError: another shape, or a number of frames that the pose network does not take.
         """
-        if frames.ndim != 5 or frames.shape[1:3] != (3, 3):
-            raise ShapeError(f"frames: expected (B, 3, 3, H, W), three of a clip, got {tuple(frames.shape)}")
-        disparities = self.depth(frames[:, 1])
+        paired = not isinstance(self.pose, HeadPoseNetwork)
+        if frames.ndim != 5 or frames.shape[2] != 3 or frames.shape[1] not in ((3,) if paired else _ODD):
+            number = "three" if paired else "an odd number"
+            got = tuple(frames.shape)
+            raise ShapeError(f"frames: expected (B, N, 3, H, W), {number} of a clip, got {got}")
+        middle = frames.shape[1] // 2
+        disparities = self.depth(frames[:, middle])
         if isinstance(self.pose, HeadPoseNetwork):
-            return Triplet(disparities, *self._between_heads(self.pose, frames))
+            heads = _each(self.pose.poses(frames.flatten(0, 1)), len(frames))
+            size = (int(frames.shape[3]), int(frames.shape[4]))
+            others = (*heads[:middle], *heads[middle + 1 :])
+            motions = tuple(self.pose.between(heads[middle], other, size) for other in others)
+            return Views(disparities, motions, heads)
         pairs = torch.cat([frames[:, 0:2], frames[:, 1:3]]).flatten(1, 2)  # (2 B, 6, H, W)
         before, after = _split(self.pose(pairs), len(frames))
-        return Triplet(disparities, inverse(before), after)
+        return Views(disparities, (inverse(before), after))
 
     def scene(self, image: Float[Tensor, "B 3 H W"], *, focal: Float[Tensor, " B"] | None = None) -> Scene:
         """Depth and intrinsics of single pictures; the pose network sees each as its own neighbour.
@@ -109,14 +122,6 @@ class DepthPoseNetwork(nn.Module):
             lengths = (focal.to(image) * image.shape[3])[:, None].expand(-1, 2)
             intrinsics = intrinsics_matrix(lengths, intrinsics[:, :2, 2])
         return Scene(disparity, depth_of(self.config, disparity, intrinsics), intrinsics)
-
-    def _between_heads(self, network: HeadPoseNetwork, frames: Tensor) -> tuple[RelativePose, RelativePose]:
-        count, size = len(frames), (int(frames.shape[3]), int(frames.shape[4]))
-        poses = network.poses(frames.flatten(0, 1))
-        focal = poses.focal.unflatten(0, (count, 3)).mean(1, keepdim=True).expand(-1, 3)
-        shared = dataclasses.replace(poses, focal=focal.flatten())
-        previous, target, following = (_nth(shared, number, count) for number in range(3))
-        return network.between(target, previous, size), network.between(target, following, size)
 
 
 def depth_of(
@@ -134,12 +139,12 @@ def inverse(pose: RelativePose) -> RelativePose:
     return RelativePose(-pose.rotation, translation, pose.intrinsics)
 
 
-def _nth(poses: HeadPose, number: int, count: int) -> HeadPose:
-    """The poses of one of three frames."""
-    parts = {
-        f.name: getattr(poses, f.name).unflatten(0, (count, 3))[:, number] for f in dataclasses.fields(poses)
-    }
-    return HeadPose(**parts)
+def _each(poses: HeadPose, count: int) -> tuple[HeadPose, ...]:
+    """The poses of each of the frames of ``count`` samples, with one focal length a sample."""
+    parts = {f.name: getattr(poses, f.name).unflatten(0, (count, -1)) for f in dataclasses.fields(poses)}
+    parts["focal"] = parts["focal"].mean(1, keepdim=True).expand_as(parts["focal"])
+    number = parts["focal"].shape[1]
+    return tuple(HeadPose(**{name: part[:, n] for name, part in parts.items()}) for n in range(number))
 
 
 def _split(poses: RelativePose, count: int) -> tuple[RelativePose, RelativePose]:

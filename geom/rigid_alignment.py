@@ -32,6 +32,8 @@ from .view_synthesis import intrinsics_matrix
 PERSPECTIVES = (-0.3, 2.0)
 """Bounds of what is found: below zero nothing looks like this, but noise is as often below as above."""
 _NEAREST = 0.05
+_FARTHEST = 1.5  # of the logarithm of the factor on the distance, either way
+_WIDEST = 2.0  # of the shift, in widths
 _CONTRAST = 0.03  # standard deviation of luminance that counts as half of one
 _DAMPING, _RISE, _FALL = 1e-2, 6.0, 0.4
 _FLOOR = 1e-4  # of the damping, as a share of the mean diagonal
@@ -154,6 +156,9 @@ def pose_of_surface(motion: SurfaceMotion, size: tuple[int, int]) -> RelativePos
 def surface_of_pose(pose: RelativePose, width: int) -> SurfaceMotion:
     """The motion of a camera with square pixels and its axis in the frame's middle; see `pose_of_surface`.
 
+    What such a motion would bring behind the camera, or far out of its frame, comes to stand just before it,
+    or just outside: it is a start that others are found from.
+
     Args:
         pose: its translation in the unit of the target's mean depth.
         width: of the frames that K is for, in pixels.
@@ -167,7 +172,9 @@ def surface_of_pose(pose: RelativePose, width: int) -> SurfaceMotion:
     rotation = axis_angle_to_matrix(pose.rotation)
     perspective = width / focal
     off = pose.translation + rotation[:, :, 2]
-    return SurfaceMotion(rotation, off[:, :2] / perspective[:, None], off[:, 2].log(), perspective)
+    shift = (off[:, :2] / perspective[:, None]).clamp(-_WIDEST, _WIDEST)
+    distance = off[:, 2].clamp_min(_NEAREST).log().clamp(-_FARTHEST, _FARTHEST)
+    return SurfaceMotion(rotation, shift, distance, perspective)
 
 
 def normalised(picture: Float[Tensor, "B 3 H W"], size: tuple[int, int]) -> Float[Tensor, "B 1 h w"]:
@@ -312,8 +319,8 @@ def _step(
 def _stepped(motion: SurfaceMotion, step: Tensor) -> SurfaceMotion:
     moved = SurfaceMotion(
         axis_angle_to_matrix(step[:, :3]) @ motion.rotation,
-        motion.shift + step[:, 3:5],
-        motion.distance + step[:, 5],
+        (motion.shift + step[:, 3:5]).clamp(-_WIDEST, _WIDEST),
+        (motion.distance + step[:, 5]).clamp(-_FARTHEST, _FARTHEST),
         motion.perspective,
     )
     if step.shape[1] == 6:

@@ -11,7 +11,7 @@ from ..geom.errors import HeadwarpError
 from ..training.data.frames.augment import FrameAugment
 from ..training.data.frames.pack import FramePackConfig
 from ..training.data.frames.presets import FramePreset, frame_preset
-from ..training.data.frames.sampler import PAIR, TRIPLET, FrameConfig, Order
+from ..training.data.frames.sampler import PAIR, FrameConfig, Order
 from ..training.data.pairs.augment import AugmentConfig
 from ..training.data.pairs.pack import PackConfig
 from ..training.data.pairs.sampler import PairConfig
@@ -143,16 +143,18 @@ def _sampling(config: Train, count: int, share: tuple[float, float]) -> FrameCon
     """Which frames: three as they follow each other, two as ``--pairs`` or the preset has them."""
     preset, pairs = _preset(config), config.pairs
     identity = preset is None or preset.sampling.identity
-    if count == TRIPLET:
+    if count != PAIR:
         if pairs not in (None, "random") or config.min_gap != 1:
             raise HeadwarpError(
-                "--pairs, --min-gap: the recipe takes three frames that follow each other; --frame-step says "
-                "how far apart"
+                f"--pairs, --min-gap: the recipe takes {count} frames; --frame-step and --frame-step-most "
+                "say how far apart"
             )
         steps = (config.frame_step, config.frame_step_most)
-        return FrameConfig(TRIPLET, step=steps[0], most_step=steps[1], share=share, identity=identity)
+        return FrameConfig(count, step=steps[0], most_step=steps[1], share=share, identity=identity)
     if config.frame_step != 1 or config.frame_step_most is not None:
-        raise HeadwarpError("--frame-step: belongs to recipes of three frames, such as depth; leave it out")
+        raise HeadwarpError(
+            "--frame-step: belongs to recipes of three frames or more, such as depth; leave it out"
+        )
     if pairs == "official" or (pairs is None and preset is not None):
         drawn = _PUBLIC.sampling if preset is None else preset.sampling
         return dataclasses.replace(drawn, share=share, identity=identity, min_gap=config.min_gap)

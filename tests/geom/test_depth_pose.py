@@ -29,15 +29,18 @@ def test_motions_to_both_neighbours(form):
     after = both.pose(frames[:, 1:3].flatten(1, 2))
     before = both.pose(frames[:, 0:2].flatten(1, 2))
     if form != "head":
-        assert torch.allclose(made.following.translation, after.translation, atol=1e-6)
-        assert torch.allclose(made.previous.rotation, -before.rotation, atol=1e-6)
+        assert torch.allclose(made.motions[1].translation, after.translation, atol=1e-6)
+        assert torch.allclose(made.motions[0].rotation, -before.rotation, atol=1e-6)
     points = torch.rand(2, 5, 3)
-    there = rigid_apply(points, axis_angle_to_matrix(made.previous.rotation), made.previous.translation)
+    there = rigid_apply(points, axis_angle_to_matrix(made.motions[0].rotation), made.motions[0].translation)
     if form != "head":
         back = rigid_apply(there, axis_angle_to_matrix(before.rotation), before.translation)
         assert torch.allclose(back, points, atol=1e-5)
     else:
-        assert torch.equal(made.previous.intrinsics[:, 0, 0], made.following.intrinsics[:, 0, 0])
+        assert torch.equal(made.motions[0].intrinsics[:, 0, 0], made.motions[1].intrinsics[:, 0, 0])
+        assert len(made.heads) == 3
+        alone = both.pose.poses(frames[:, 2])
+        assert torch.allclose(made.heads[2].rotation, alone.rotation, atol=1e-6)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -59,6 +62,18 @@ def test_an_inverse_goes_back():
     assert torch.allclose(again, points, atol=1e-5)
 
 
-def test_two_frames_are_refused():
-    with pytest.raises(ShapeError, match="three of a clip"):
-        network("pair")(torch.rand(1, 2, 3, 32, 32))
+def test_heads_of_five_frames_move_from_the_middle_one():
+    both, frames = network("head"), torch.rand(2, 5, 3, 32, 64)
+    made, three = both(frames), both(frames[:, 1:4])
+    assert (len(made.motions), len(made.heads)) == (4, 5)
+    assert torch.equal(made.disparities[0], three.disparities[0])
+    assert torch.allclose(made.motions[1].rotation, three.motions[0].rotation, atol=1e-6)
+    assert all(torch.equal(head.focal, made.heads[0].focal) for head in made.heads)
+
+
+@pytest.mark.parametrize(
+    ("form", "number", "told"), [("pair", 2, "three"), ("pair", 5, "three"), ("head", 4, "odd")]
+)
+def test_other_numbers_of_frames_are_refused(form, number, told):
+    with pytest.raises(ShapeError, match=f"{told}.* of a clip"):
+        network(form)(torch.rand(1, number, 3, 32, 32))

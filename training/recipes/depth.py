@@ -1,29 +1,49 @@
 """`depth`: depth, relative pose and intrinsics from clips alone ([DaGAN] sec. 3.2, [Monodepth2]).
 
 Modes: ``depth/own`` is ours, ``depth/paper`` the paper's text, ``depth/monodepth2`` what its public code is
-made of. Each difference is a field of `DepthRecipeConfig`. Nothing but frames of clips is needed: no face,
-no fit, no camera. In all modes K is learned; in the public code it is not (`geom.relative_pose` says why).
+made of. Nothing but frames of clips is needed: no face, no fit, no camera. In all modes K is learned; in the
+public code it is not (`geom.relative_pose` says why).
+
+The published modes descend the photometric error in depth, pose and K at once; their differences are fields
+of `DepthRecipeConfig`. From a start that is far off this finds no focal length: to first order pictures of a
+turned head say only products, angle times relief and angle times perspective, and the error's slope in each
+factor follows the error of the others. Ours (`AlignedDepthConfig`) takes them apart. The depth network alone
+descends the photometric error, over several frames of a clip at once; poses are those that bring the
+pictures to agree, found at every step by Gauss-Newton from what the pose network says
+(`geom.rigid_alignment`), which learns them as labels, perspective among them; and the scale that products
+leave open is given: how much heads stand out of their mean surface, in the mean over all of them.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ...geom.depth import DepthConfig, middle_window, tiny
-from ...geom.depth_pose import DepthPoseConfig, DepthPoseNetwork, Triplet, depth_of
+from ...geom.depth import DepthConfig, disparity_to_relief, middle_window, tiny
+from ...geom.depth_pose import DepthPoseConfig, DepthPoseNetwork, Views, depth_of
 from ...geom.errors import HeadwarpError
-from ...geom.relative_pose import PoseConfig, RelativePose
-from ...geom.transforms import axis_angle_to_matrix
+from ...geom.flow import sample
+from ...geom.relative_pose import HeadPose, PoseConfig, RelativePose
+from ...geom.rigid_alignment import (
+    Aligned,
+    AlignmentConfig,
+    SurfaceMotion,
+    align_surfaces,
+    seen_at,
+    surface_of_pose,
+)
+from ...geom.transforms import axis_angle_to_matrix, rotation_angle
 from ...geom.view_synthesis import scale_intrinsics, synthesise_view
 from ..data.frames.batch import FrameBatch
+from ..losses.head_pose import HeadPoseLossConfig, head_pose_losses, head_pose_targets
 from ..losses.photometric import (
     MONODEPTH2,
     PAPER,
@@ -44,10 +64,10 @@ KIND = "depth"
 
 @dataclass(frozen=True)
 class DepthRecipeConfig:
-    """What is trained and on what; the defaults are ``depth/own``'s.
+    """What is trained and on what; the defaults are ``depth/paper``'s.
 
     Attributes:
-        mode: which of the three this is; it stands in the recipe's name.
+        mode: which of the two this is; it stands in the recipe's name.
         network: both networks.
         learning_rate, betas, weight_decay: of Adam. 1e-4, (0.9, 0.999) and 0 in the public code; the paper
             gives none.
@@ -63,52 +83,94 @@ class DepthRecipeConfig:
         smoothness: of disparity, halved at every scale. 1e-3 in the public code, none in the paper.
     """
 
-    mode: Literal["own", "paper", "monodepth2"] = "own"
-    network: DepthPoseConfig = field(
-        default_factory=lambda: DepthPoseConfig(
-            tiny(DepthConfig(mapping="relief")), PoseConfig(width=16, form="head", principal=0.05)
-        )
-    )
-    learning_rate: float = 1e-3
-    betas: tuple[float, float] = (0.9, 0.99)
-    weight_decay: float = 1e-4
-    photometric: PhotometricConfig = MONODEPTH2
-    sources: Literal["both", "next"] = "both"
-    still: bool = True
-    reductions: tuple[int, ...] = (2, 4, 8)
+    mode: Literal["paper", "monodepth2"] = "paper"
+    network: DepthPoseConfig = field(default_factory=DepthPoseConfig)
+    learning_rate: float = 1e-4
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = 0.0
+    photometric: PhotometricConfig = PAPER
+    sources: Literal["both", "next"] = "next"
+    still: bool = False
+    reductions: tuple[int, ...] = (1,)
     scales: int = 1
-    weight: Literal["all", "middle"] = "middle"
-    smoothness: float = 1e-3
+    weight: Literal["all", "middle"] = "all"
+    smoothness: float = 0.0
 
 
-_PUBLISHED: dict[str, Any] = {
-    "learning_rate": 1e-4,
-    "betas": (0.9, 0.999),
-    "weight_decay": 0.0,
-    "reductions": (1,),
-    "weight": "all",
-}
 MODES = {
-    "own": DepthRecipeConfig(),
-    "paper": DepthRecipeConfig(
-        mode="paper",
-        network=DepthPoseConfig(),
-        photometric=PAPER,
-        sources="next",
-        still=False,
-        smoothness=0.0,
-        **_PUBLISHED,
-    ),
+    "paper": DepthRecipeConfig(),
     "monodepth2": DepthRecipeConfig(
         mode="monodepth2",
         network=DepthPoseConfig(pose=PoseConfig(form="official")),
+        photometric=MONODEPTH2,
+        sources="both",
+        still=True,
         scales=4,
-        **_PUBLISHED,
+        smoothness=1e-3,
     ),
 }
 
 
-def sized(config: DepthRecipeConfig, size: str) -> DepthRecipeConfig:
+@dataclass(frozen=True)
+class AlignedDepthConfig:
+    """What ``depth/own`` trains and on what.
+
+    Attributes:
+        network: both networks; depth of the mapping ``"relief"``, pose of the form ``"head"`` with the
+            principal point in the middle.
+        frames: of a clip that are seen together, an odd number: the target and what it is compared with.
+        kept: of the others, those whose alignment leaves the least difference; the rest of them have turned
+            too far, are hidden or move by themselves.
+        learning_rate, betas, weight_decay: of Adam.
+        photometric: form and weight of [DaGAN] Eq. 5.
+        reductions: by how much pictures are reduced before they are compared, one term each. Small ones
+            see far: flat skin has a gradient there, and motion of many pixels is a small step.
+        alignment: of every pair, from what the pose network says.
+        perspective_steps: steps in which the perspective is free, too, for the one pair a target that turned
+            most; the others say it with noise alone.
+        relief: deviation of the relief over the frame's middle, in frame widths there, in the mean over heads
+            (0.092 over synthetic heads of many kinds and sizes in the frame); nothing in the pictures says
+            it apart from the poses' angles.
+        relief_weight: of the squared logarithm of its ratio.
+        smoothness: of disparity.
+        poses: weights of the pose network's losses.
+        perspective_weight: of the absolute difference of one over the focal length in widths. Alignment
+            says it with noise that is as often above as below: differences of logarithms would be pulled to
+            long lenses.
+        centre_weight: of where the target's middle is, in widths from the frame's: alignment says only where
+            it goes.
+    """
+
+    network: DepthPoseConfig = field(
+        default_factory=lambda: DepthPoseConfig(
+            tiny(DepthConfig(mapping="relief")),
+            PoseConfig(width=16, form="head", focal=4.5, principal=0.0, pivot=0.3, reduction=2),
+        )
+    )
+    frames: int = 5
+    kept: int = 3
+    learning_rate: float = 2e-3
+    betas: tuple[float, float] = (0.9, 0.99)
+    weight_decay: float = 1e-4
+    photometric: PhotometricConfig = MONODEPTH2
+    reductions: tuple[int, ...] = (2, 4, 8)
+    alignment: AlignmentConfig = field(default_factory=lambda: AlignmentConfig((16, 32, 64), steps=2))
+    perspective_steps: int = 4
+    relief: float = 0.092
+    relief_weight: float = 0.3
+    smoothness: float = 1e-3
+    poses: HeadPoseLossConfig = field(default_factory=HeadPoseLossConfig)
+    perspective_weight: float = 0.5
+    centre_weight: float = 0.1
+
+
+OWN = {"own": AlignedDepthConfig()}
+
+
+Config = TypeVar("Config", DepthRecipeConfig, AlignedDepthConfig)
+
+
+def sized(config: Config, size: str) -> Config:
     """A mode in another size.
 
     Args:
@@ -126,23 +188,16 @@ def sized(config: DepthRecipeConfig, size: str) -> DepthRecipeConfig:
     return dataclasses.replace(config, network=DepthPoseConfig(depth, pose))
 
 
-@register(MODES)
-class DepthRecipe:
-    """A training of `geom.depth_pose.DepthPoseNetwork`.
-
-    Args:
-        config: what is trained and on what.
-    """
+class _DepthTraining:
+    """What both recipes share: the networks, their optimizer and their checkpoint."""
 
     needs: Literal["frames"] = "frames"
-    frames = 3
     kind = KIND
     turns: tuple[str, ...] = ("depth",)
     stand_ins: tuple[str, ...] = ()
 
-    def __init__(self, config: DepthRecipeConfig) -> None:
-        self.config = config
-        self.name = f"depth/{config.mode}"
+    def __init__(self, config: DepthRecipeConfig | AlignedDepthConfig) -> None:
+        self.config: Any = config
 
     def networks(self) -> Mapping[str, nn.Module]:
         """Both networks as one."""
@@ -155,14 +210,176 @@ class DepthRecipe:
             network.parameters(), config.learning_rate, config.betas, weight_decay=config.weight_decay
         )
 
-    def generate(self, networks: Mapping[str, nn.Module], batch: FrameBatch) -> Triplet:
-        """Disparity and motion of every sample."""
+    def checkpoint(self, networks: Mapping[str, nn.Module]) -> tuple[str, Any, nn.Module]:
+        """Both networks, of the kind ``depth``."""
+        return KIND, self.config.network, networks["depth"]
+
+
+@register(OWN)
+class AlignedDepthRecipe(_DepthTraining):
+    """``depth/own``; see the module. The target is the middle one of the frames.
+
+    Args:
+        config: what is trained and on what.
+    """
+
+    config: AlignedDepthConfig
+
+    def __init__(self, config: AlignedDepthConfig) -> None:
+        super().__init__(config)
+        self.name = "depth/own"
+        self.frames = config.frames
+        network = config.network
+        if network.depth.mapping != "relief" or network.pose.form != "head" or network.pose.principal:
+            raise HeadwarpError(
+                'depth/own: network: expected depth of the mapping "relief" and pose of the form "head" '
+                f"with principal 0, got {network.depth.mapping!r}, {network.pose.form!r} and "
+                f"{network.pose.principal}"
+            )
+        if config.frames < 3 or config.frames % 2 == 0 or not 1 <= config.kept < config.frames:
+            got = f"frames={config.frames}, kept={config.kept}"
+            raise HeadwarpError(f"depth/own: expected an odd number of frames and 1 <= kept < frames, {got}")
+
+    def generate(self, networks: Mapping[str, nn.Module], batch: FrameBatch) -> Views:
+        """Disparity of the target and poses in all frames."""
         made = networks["depth"](batch.frames)
-        assert isinstance(made, Triplet)
+        assert isinstance(made, Views)
         return made
 
     def losses(
-        self, turn: str, networks: Mapping[str, nn.Module], batch: FrameBatch, made: Triplet
+        self, turn: str, networks: Mapping[str, nn.Module], batch: FrameBatch, made: Views
+    ) -> Mapping[str, Tensor]:
+        """The photometric term and smoothness of depth, and what the poses are taught."""
+        assert made.heads is not None
+        config = self.config
+        target, others = _around(batch.frames)
+        disparity = made.disparities[0]
+        relief = disparity_to_relief(disparity, config.network.depth)
+        weight = middle_window(relief)
+        found, perspective = self._aligned(target, others, relief, weight, made)
+        best = found.cost.unflatten(0, (len(others), -1)).argsort(0)[: config.kept]  # (kept, B)
+        rows = (best * len(target) + torch.arange(len(target), device=best.device)).flatten()
+        pictures, motion = torch.cat(others)[rows], _rows(found.motion, rows)
+        compared = [
+            self._error(target, pictures, relief, weight, motion, reduction)
+            for reduction in config.reductions
+        ]
+        centred = relief - (relief * weight).sum((2, 3), keepdim=True)
+        deviation = (centred.square() * weight).sum((1, 2, 3)).clamp_min(torch.finfo(relief.dtype).eps).sqrt()
+        terms = {
+            "photometric": torch.stack(compared).mean(),
+            "relief": config.relief_weight * (deviation.log().mean() - math.log(config.relief)).square(),
+            **self._taught(made, motion, rows),
+        }
+        said = torch.exp(-made.heads[0].focal) / config.network.pose.focal
+        terms["perspective"] = config.perspective_weight * (said - perspective).abs().mean()
+        if config.smoothness:
+            terms["smoothness"] = config.smoothness * smoothness_loss(disparity, target)
+        return terms
+
+    def pictures(self, networks: Mapping[str, nn.Module], batch: FrameBatch) -> Mapping[str, Tensor]:
+        """A frame, the target, the frame warped to it with the motion that was found, and disparity."""
+        made = self.generate(networks, batch)
+        target, others = _around(batch.frames)
+        relief = disparity_to_relief(made.disparities[0], self.config.network.depth)
+        found, _ = self._aligned(target, others, relief, middle_window(relief), made)
+        last = _rows(found.motion, slice(-len(target), None))
+        return {
+            "source": others[-1],
+            "driving": target,
+            GENERATED: sample(others[-1], seen_at(relief, last)),
+            "disparity": stretched(made.disparities[0]).expand(-1, 3, -1, -1),
+        }
+
+    @torch.no_grad()
+    def _aligned(
+        self, target: Tensor, others: tuple[Tensor, ...], relief: Tensor, weight: Tensor, made: Views
+    ) -> tuple[Aligned, Float[Tensor, " B"]]:
+        """Motions to all other frames, one frame after the other, and the perspective of every target as the
+        frame says it that turned most.
+        """
+        config, count = self.config, len(others)
+        start = _joined([surface_of_pose(motion, int(target.shape[3])) for motion in made.motions])
+        pictures = torch.cat(others)
+        repeated = (target.repeat(count, 1, 1, 1), pictures, relief.repeat(count, 1, 1, 1))
+        found = align_surfaces(*repeated, start, weight=weight, config=config.alignment)
+        angle = rotation_angle(
+            found.motion.rotation, torch.eye(3).to(found.motion.rotation).expand_as(found.motion.rotation)
+        ).unflatten(0, (count, -1))
+        off = found.cost.unflatten(0, (count, -1)) > found.cost.median()  # a bad alignment turns anyhow
+        row = angle.masked_fill(off, -1.0).argmax(0) * len(target)
+        row = row + torch.arange(len(target), device=row.device)
+        freed = align_surfaces(
+            target,
+            pictures[row],
+            relief,
+            _rows(found.motion, row),
+            weight=weight,
+            config=dataclasses.replace(
+                config.alignment,
+                sides=config.alignment.sides[-1:],
+                steps=1,
+                perspective_steps=config.perspective_steps,
+            ),
+        )
+        return found, freed.perspective
+
+    def _error(
+        self,
+        target: Tensor,
+        pictures: Tensor,
+        relief: Tensor,
+        weight: Tensor,
+        motion: SurfaceMotion,
+        reduction: int,
+    ) -> Float[Tensor, ""]:
+        """Weighted photometric error of one size; K pictures of every target, (K B, ...).
+
+        What they show as they are teaches nothing, as in monodepth2: backgrounds rest.
+        """
+        config, count = self.config, len(pictures) // len(target)
+        size = (target.shape[2] // reduction, target.shape[3] // reduction)
+        seen, frames = _reduced(target, size).repeat(count, 1, 1, 1), _reduced(pictures, size)
+        view = sample(frames, seen_at(_reduced(relief, size).repeat(count, 1, 1, 1), motion))
+        moved = photometric_error(view, seen, config.photometric).unflatten(0, (count, -1)).mean(0)
+        still = photometric_error(frames, seen, config.photometric).unflatten(0, (count, -1)).mean(0)
+        return weighted_mean(least_error([moved], [still]).error, _reduced(weight, size))
+
+    def _taught(self, made: Views, motion: SurfaceMotion, rows: Tensor) -> dict[str, Tensor]:
+        """Losses of the poses against the motions that are kept: ``rows`` of those to all other frames."""
+        assert made.heads is not None
+        middle = len(made.heads) // 2
+        others = (*made.heads[:middle], *made.heads[middle + 1 :])
+        target = _rows(_joined([made.heads[middle]] * len(others)), rows)
+        source = _rows(_joined(others), rows)
+        targets = head_pose_targets(target, motion, pivot=self.config.network.pose.pivot)
+        centre = self.config.centre_weight * made.heads[middle].place.abs().mean()
+        return {**head_pose_losses(target, source, targets, self.config.poses), "centre": centre}
+
+
+@register(MODES)
+class DepthRecipe(_DepthTraining):
+    """The published trainings of `geom.depth_pose.DepthPoseNetwork`.
+
+    Args:
+        config: what is trained and on what.
+    """
+
+    frames = 3
+    config: DepthRecipeConfig
+
+    def __init__(self, config: DepthRecipeConfig) -> None:
+        super().__init__(config)
+        self.name = f"depth/{config.mode}"
+
+    def generate(self, networks: Mapping[str, nn.Module], batch: FrameBatch) -> Views:
+        """Disparity and motion of every sample."""
+        made = networks["depth"](batch.frames)
+        assert isinstance(made, Views)
+        return made
+
+    def losses(
+        self, turn: str, networks: Mapping[str, nn.Module], batch: FrameBatch, made: Views
     ) -> Mapping[str, Tensor]:
         """The photometric term and smoothness, means over scales."""
         config, target = self.config, batch.frames[:, 1]
@@ -190,26 +407,22 @@ class DepthRecipe:
         return {
             "source": following,
             "driving": target,
-            GENERATED: self._view(following, made.disparities[0], made.following, size),
+            GENERATED: self._view(following, made.disparities[0], made.motions[1], size),
             "moving": found.moving.to(target).expand(-1, 3, -1, -1),
             "disparity": stretched(made.disparities[0]).expand(-1, 3, -1, -1),
         }
 
-    def checkpoint(self, networks: Mapping[str, nn.Module]) -> tuple[str, Any, nn.Module]:
-        """Both networks, of the kind ``depth``."""
-        return KIND, self.config.network, networks["depth"]
-
     def _errors(
-        self, batch: FrameBatch, made: Triplet, disparity: Tensor, size: tuple[int, int], reduction: int
+        self, batch: FrameBatch, made: Views, disparity: Tensor, size: tuple[int, int], reduction: int
     ) -> LeastError:
         """Of every pixel of the reduced target."""
         config = self.config
         smaller = (size[0] // reduction, size[1] // reduction)
         previous, target, following = (_reduced(frame, smaller) for frame in batch.frames.unbind(1))
         reduced = _reduced(disparity, smaller)
-        pairs = [(following, made.following)]
+        pairs = [(following, made.motions[1])]
         if config.sources == "both":
-            pairs.insert(0, (previous, made.previous))
+            pairs.insert(0, (previous, made.motions[0]))
         moved = [
             photometric_error(self._view(frame, reduced, pose, size), target, config.photometric)
             for frame, pose in pairs
@@ -247,3 +460,22 @@ def _reduced(picture: Tensor, size: tuple[int, int]) -> Tensor:
 
 def _resized(picture: Tensor, size: tuple[int, ...]) -> Tensor:
     return F.interpolate(picture, size=size, mode="bilinear", align_corners=False, antialias=False)
+
+
+def _around(frames: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """The middle frame and the others in their order, each (B, 3, H, W)."""
+    middle, parts = frames.shape[1] // 2, frames.unbind(1)
+    return parts[middle], (*parts[:middle], *parts[middle + 1 :])
+
+
+Parts = TypeVar("Parts", SurfaceMotion, HeadPose)
+
+
+def _rows(parts: Parts, rows: Tensor | slice) -> Parts:
+    return type(parts)(*(getattr(parts, part.name)[rows] for part in dataclasses.fields(parts)))
+
+
+def _joined(parts: Sequence[Parts]) -> Parts:
+    """One after the other along the batch."""
+    names = [part.name for part in dataclasses.fields(parts[0])]
+    return type(parts[0])(*(torch.cat([getattr(one, name) for one in parts]) for name in names))

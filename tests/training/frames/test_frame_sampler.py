@@ -71,6 +71,23 @@ def test_triplets_of_several_distances_are_those_of_each():
         FrameConfig(count=3, step=3, most_step=2)
 
 
+def test_more_than_three_are_a_target_in_the_middle_of_others_about_it():
+    clips = [clip("a", [0, 1, 2, 3, 5, 6, 8, 9, 20], length=21)]
+    samples = drawn(clips, count=5, step=2, most_step=4)
+    seen = numbers(clips, samples)
+    for first, second, target, third, last in seen:
+        assert all(2 <= abs(other - target) <= 4 for other in (first, second, third, last))
+    assert {row[2] for row in seen} == {0, 1, 2, 3, 5, 6, 8, 9}  # 20 is too far from all
+    full = [row for row in seen if row[2] == 5]
+    assert all(len(set(row)) == 5 for row in full)  # four others are near enough: none comes twice
+    assert {other for row in full for other in row} == {1, 2, 3, 5, 8, 9}
+    assert samples == drawn(clips, count=5, step=2, most_step=4)
+    anywhere = numbers(clips, drawn(clips, count=3 + 2))
+    assert 20 in {row[2] for row in anywhere}
+    with pytest.raises(HeadwarpError, match="with two frames at least 30 apart"):
+        FrameSampler(clips, config=FrameConfig(count=5, step=30))
+
+
 def test_identities_are_drawn_first_only_where_asked():
     clips = [clip("a", range(9)), *(clip(f"b{n}", range(9), person="bob") for n in range(3))]
     by_person = collections.Counter(s.pack for s in drawn(clips, 1500))
@@ -94,7 +111,7 @@ def test_clips_without_a_sample_are_left_out_and_named():
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"count": 4}, "count: expected 2 or 3 frames, got 4"),
+        ({"count": 4}, "count: expected 2 frames or an odd number from 3 to 9, got 4"),
         ({"order": "last"}, "order: expected one of random, time, first, got 'last'"),
         ({"step": 0}, "step >= 1"),
         ({"share": (0.5, 0.5)}, "share: expected START:END"),

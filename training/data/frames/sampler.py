@@ -17,7 +17,8 @@ from .index import FrameIndex
 
 Order = Literal["random", "time", "first"]
 ORDERS = ("random", "time", "first")
-PAIR, TRIPLET = 2, 3
+PAIR, TRIPLET, MOST = 2, 3, 9
+_DRAWS = 1000  # of the others, for every target
 
 
 @dataclass(frozen=True)
@@ -25,13 +26,16 @@ class FrameConfig:
     """How samples are drawn.
 
     Attributes:
-        count: frames of a sample: two, source and driving; or three, the previous, the target and the next.
+        count: frames of a sample: two, source and driving; three, the previous, the target and the next; or
+            another odd number up to 9, a target in the middle of others that are drawn about it.
         order: of two: ``random``, either may be the source; ``time``, the earlier one is ([FOMM]'s loader);
             ``first``, the clip's first frame is, as `headwarp evaluate --clips` has it.
         replacement: the two may be one and the same frame, as in [FOMM]'s loader.
         min_gap: least distance of two in frames of the clip.
-        step: distance of three, from one to the next, in frames of the clip.
-        most_step: largest such distance; every one from ``step`` on is drawn. None: ``step`` alone.
+        step: distance of three, from one to the next, in frames of the clip; of more, the least distance
+            from the target.
+        most_step: largest such distance; every one from ``step`` on is drawn. None: of three ``step`` alone,
+            of more any.
         share: part of every clip that frames are taken from, START and END in 0..1, counted as by `evaluate
             --frames`; with the order ``first`` the source may lie before it.
         identity: draw a person and then one of their clips ([FOMM]'s ``id_sampling``); else a clip at once.
@@ -53,8 +57,10 @@ class FrameConfig:
         check_share(self.share)
         if self.order not in ORDERS:
             raise HeadwarpError(f"order: expected one of {', '.join(ORDERS)}, got {self.order!r}")
-        if self.count not in (PAIR, TRIPLET):
-            raise HeadwarpError(f"count: expected 2 or 3 frames, got {self.count}")
+        if self.count != PAIR and not (TRIPLET <= self.count <= MOST and self.count % 2):
+            raise HeadwarpError(
+                f"count: expected 2 frames or an odd number from 3 to {MOST}, got {self.count}"
+            )
         if self.min_gap < 1 or self.step < 1:
             raise HeadwarpError(
                 f"frames: expected min_gap >= 1 and step >= 1, got {self.min_gap} and {self.step}"
@@ -138,6 +144,8 @@ class FrameSampler:
         part = f"in its part {config.share[0]}:{config.share[1]}"
         if config.count == TRIPLET:
             return f"with three frames {config.step} apart {part}"
+        if config.count > TRIPLET:
+            return f"with two frames at least {config.step} apart {part}"
         return (
             f"with a frame {part}"
             if config.replacement
@@ -187,6 +195,24 @@ class _Triplets:
         return tuple(int(place) for place in self.rows[number])
 
 
+@dataclass(frozen=True)
+class _About:
+    """A target in the middle of others, each `_DRAWS` times; see `_about`."""
+
+    targets: tuple[tuple[int, NDArray[np.int64]], ...]
+    others: int
+
+    @property
+    def count(self) -> int:
+        return len(self.targets) * _DRAWS
+
+    def pick(self, number: int) -> tuple[int, ...]:
+        target, near = self.targets[number // _DRAWS]
+        draw = np.random.default_rng(number)
+        chosen = draw.choice(near, self.others, replace=len(near) < self.others).tolist()
+        return (*chosen[: self.others // 2], target, *chosen[self.others // 2 :])
+
+
 def clip_samples(clip: Timed, config: FrameConfig) -> Samples:
     """The samples of a clip that the config allows, two frames in order of time."""
     if config.count == PAIR and not config.replacement:
@@ -198,10 +224,27 @@ def clip_samples(clip: Timed, config: FrameConfig) -> Samples:
     inside = np.flatnonzero((numbers >= part.start) & (numbers < part.stop))
     if config.count == PAIR:
         return _Replaced(inside)
+    if config.count > TRIPLET:
+        return _About(_about(inside, numbers, config.step, config.most_step), config.count - 1)
     most = config.step if config.most_step is None else config.most_step
     return _Triplets(
         np.concatenate([inside[_triplets(numbers[inside], step)] for step in range(config.step, most + 1)])
     )
+
+
+def _about(
+    inside: NDArray[np.int64], numbers: NDArray[np.int64], step: int, most: int | None
+) -> tuple[tuple[int, NDArray[np.int64]], ...]:
+    """Every position with those whose frames are ``step`` to ``most`` from its own; those without are left
+    out. Few are drawn again and again.
+    """
+    found = []
+    for place in inside:
+        apart = np.abs(numbers[inside] - numbers[place])
+        near = inside[(apart >= step) & (apart <= (apart.max() if most is None else most))]
+        if len(near):
+            found.append((int(place), near))
+    return tuple(found)
 
 
 def _triplets(numbers: NDArray[np.int64], step: int) -> NDArray[np.int64]:
