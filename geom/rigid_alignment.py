@@ -15,6 +15,7 @@ follow.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -129,6 +130,53 @@ def align_surfaces(
         return Aligned(motion, motion.perspective, cost)
     freed = _descended(problem, motion, config.perspective_steps, free=True)
     return Aligned(motion, freed.perspective, cost)
+
+
+@torch.no_grad()
+def likeliest_start(
+    target: Float[Tensor, "B 3 H W"],
+    source: Float[Tensor, "B 3 H W"],
+    relief: Float[Tensor, "B 1 H W"],
+    starts: Sequence[SurfaceMotion],
+    *,
+    weight: Float[Tensor, "#B 1 H W"] | None = None,
+    config: AlignmentConfig | None = None,
+) -> SurfaceMotion:
+    """Of several guesses, for every pair the one that leads to the least difference at the smallest size.
+
+    A guess that is far off leads astray, and a network that learns from where it was led keeps guessing so;
+    that nothing moved (`at_rest`) is a guess that no network can spoil.
+
+    Args:
+        target, source, relief, weight, config: as for `align_surfaces`; the first size alone is looked at.
+        starts: at least one.
+
+    Raises:
+        ShapeError: shapes disagree.
+        HeadwarpError: no guesses, no sizes, or no steps.
+    """
+    config = config or AlignmentConfig()
+    first = dataclasses.replace(config, sides=config.sides[:1], perspective_steps=0)
+    if not starts:
+        raise HeadwarpError("likeliest_start: starts: expected at least one guess, got none")
+    best, *others = (
+        align_surfaces(target, source, relief, start, weight=weight, config=first) for start in starts
+    )
+    for other in others:
+        better = other.cost < best.cost
+        best = Aligned(
+            _chosen(better, other.motion, best.motion),
+            torch.where(better, other.perspective, best.perspective),
+            torch.where(better, other.cost, best.cost),
+        )
+    return best.motion
+
+
+def at_rest(perspective: Float[Tensor, " B"]) -> SurfaceMotion:
+    """No motion, before cameras of these perspectives."""
+    nothing = torch.zeros_like(perspective)
+    turn = torch.eye(3).to(perspective).expand(len(perspective), 3, 3)
+    return SurfaceMotion(turn, nothing[:, None].expand(-1, 2), nothing, perspective)
 
 
 def seen_at(relief: Float[Tensor, "B 1 H W"], motion: SurfaceMotion) -> Float[Tensor, "B 2 H W"]:

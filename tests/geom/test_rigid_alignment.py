@@ -13,6 +13,8 @@ from headwarp.geom.rigid_alignment import (
     AlignmentConfig,
     SurfaceMotion,
     align_surfaces,
+    at_rest,
+    likeliest_start,
     normalised,
     pose_of_surface,
     seen_at,
@@ -67,6 +69,35 @@ def test_it_finds_the_motion(scene):
     assert torch.allclose(found.motion.distance, MOVED.distance, atol=0.01)
     assert found.perspective == MOVED.perspective  # it was not asked for
     assert found.cost < 0.1  # something has left the frame
+
+
+def test_the_likelier_of_two_starts_is_gone_on_from(scene):
+    target, relief = scene
+    source = source_of(target, relief, MOVED)
+    astray = motion((0.9, -1.2, 0.4), shift=(0.4, 0.4), perspective=0.6)
+    rest = at_rest(torch.tensor([0.6]))
+    assert torch.equal(rest.rotation, torch.eye(3)[None])
+    lost = align_surfaces(target, source, relief, astray, config=AlignmentConfig(steps=6))
+    for starts in ([astray, rest], [rest, astray]):
+        start = likeliest_start(target, source, relief, starts)
+        found = align_surfaces(target, source, relief, start, config=AlignmentConfig(steps=6))
+        assert torch.rad2deg(rotation_angle(found.motion.rotation, MOVED.rotation)).item() < 0.5
+        assert found.cost < 0.3 * lost.cost
+    both = likeliest_start(
+        target.repeat(2, 1, 1, 1),
+        torch.cat([source, target]),
+        relief.repeat(2, 1, 1, 1),
+        [motion_twice(astray), at_rest(torch.tensor([0.6, 0.6]))],
+    )
+    assert (
+        rotation_angle(both.rotation, torch.eye(3).expand(2, 3, 3))[1] < 1e-3
+    )  # nothing moved in the second
+    with pytest.raises(HeadwarpError, match="at least one guess"):
+        likeliest_start(target, source, relief, [])
+
+
+def motion_twice(one):
+    return SurfaceMotion(*(torch.cat([part, part]) for part in vars(one).values()))
 
 
 @pytest.mark.parametrize("start", [0.1, 1.2])

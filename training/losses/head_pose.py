@@ -13,6 +13,8 @@ from ...geom.relative_pose import HeadPose
 from ...geom.rigid_alignment import SurfaceMotion
 from ...geom.transforms import axis_angle_to_matrix
 
+_NEAREST = 0.05  # of a middle before the camera, in distances of the target
+_WIDEST = 1.0  # of a place, in widths
 _ROUND = 1e-5  # under the root: no slope without end where both agree
 
 
@@ -66,20 +68,33 @@ def head_pose_targets(target: HeadPose, motion: SurfaceMotion, *, pivot: float) 
 
 
 def head_pose_losses(
-    target: HeadPose, source: HeadPose, targets: HeadPoseTargets, config: HeadPoseLossConfig | None = None
+    target: HeadPose,
+    source: HeadPose,
+    targets: HeadPoseTargets,
+    config: HeadPoseLossConfig | None = None,
+    *,
+    weight: Float[Tensor, " B"] | None = None,
 ) -> Mapping[str, Float[Tensor, ""]]:
     """Weighted terms by name, means over the batch, differentiable in both poses.
 
     Args:
         target, source: poses as the network says them.
         targets: as the alignment has them.
-        config: weights.
+        config: weights of the terms.
+        weight: of the pairs, not negative; all alike by default. Where all are 0 the terms are.
     """
     config = config or HeadPoseLossConfig()
     turn_t, turn_s = axis_angle_to_matrix(target.rotation), axis_angle_to_matrix(source.rotation)
     off = turn_s @ turn_t.transpose(1, 2) - targets.rotation
+    weight = torch.ones_like(targets.distance) if weight is None else weight
+    total = weight.sum().clamp_min(torch.finfo(weight.dtype).eps)
+
+    def mean(values: Tensor) -> Tensor:
+        return (values * weight).sum() / total
+
+    distance = source.distance - target.distance - targets.distance
     return {
-        "rotation": config.rotation * (off.square().sum((1, 2)) + _ROUND).sqrt().mean(),
-        "place": config.place * (source.place - targets.place).abs().mean(),
-        "distance": config.distance * (source.distance - target.distance - targets.distance).abs().mean(),
+        "rotation": config.rotation * mean((off.square().sum((1, 2)) + _ROUND).sqrt()),
+        "place": config.place * mean((source.place - targets.place).abs().mean(1)),
+        "distance": config.distance * mean(distance.abs()),
     }

@@ -37,6 +37,8 @@ from ...geom.rigid_alignment import (
     AlignmentConfig,
     SurfaceMotion,
     align_surfaces,
+    at_rest,
+    likeliest_start,
     seen_at,
     surface_of_pose,
 )
@@ -119,13 +121,14 @@ class AlignedDepthConfig:
         network: both networks; depth of the mapping ``"relief"``, pose of the form ``"head"`` with the
             principal point in the middle.
         frames: of a clip that are seen together, an odd number: the target and what it is compared with.
-        kept: of the others, those whose alignment leaves the least difference; the rest of them have turned
-            too far, are hidden or move by themselves.
+        accepted: largest cost of an alignment (`Aligned.cost`) that anything is learned from. From a dome and
+            no motion, synthetic heads align to 0.9 to 3 degrees below 0.35 and to 20 and more above 0.4:
+            they turned too far, are hidden, or move by themselves.
         learning_rate, betas, weight_decay: of Adam.
         photometric: form and weight of [DaGAN] Eq. 5.
         reductions: by how much pictures are reduced before they are compared, one term each. Small ones
             see far: flat skin has a gradient there, and motion of many pixels is a small step.
-        alignment: of every pair, from what the pose network says.
+        alignment: of every pair, from what the pose network says or from no motion, whichever leads farther.
         perspective_steps: steps in which the perspective is free, too, for the one pair a target that turned
             most; the others say it with noise alone.
         relief: deviation of the relief over the frame's middle, in frame widths there, in the mean over heads
@@ -148,7 +151,7 @@ class AlignedDepthConfig:
         )
     )
     frames: int = 5
-    kept: int = 3
+    accepted: float = 0.35
     learning_rate: float = 2e-3
     betas: tuple[float, float] = (0.9, 0.99)
     weight_decay: float = 1e-4
@@ -161,7 +164,7 @@ class AlignedDepthConfig:
     smoothness: float = 1e-3
     poses: HeadPoseLossConfig = field(default_factory=HeadPoseLossConfig)
     perspective_weight: float = 0.5
-    centre_weight: float = 0.1
+    centre_weight: float = 0.5
 
 
 OWN = {"own": AlignedDepthConfig()}
@@ -215,6 +218,14 @@ class _DepthTraining:
         return KIND, self.config.network, networks["depth"]
 
 
+@dataclass(frozen=True)
+class _Perspective:
+    """One over the focal length in widths, and 1 where anything says it, both (B,)."""
+
+    value: Float[Tensor, " B"]
+    known: Float[Tensor, " B"]
+
+
 @register(OWN)
 class AlignedDepthRecipe(_DepthTraining):
     """``depth/own``; see the module. The target is the middle one of the frames.
@@ -236,9 +247,9 @@ class AlignedDepthRecipe(_DepthTraining):
                 f"with principal 0, got {network.depth.mapping!r}, {network.pose.form!r} and "
                 f"{network.pose.principal}"
             )
-        if config.frames < 3 or config.frames % 2 == 0 or not 1 <= config.kept < config.frames:
-            got = f"frames={config.frames}, kept={config.kept}"
-            raise HeadwarpError(f"depth/own: expected an odd number of frames and 1 <= kept < frames, {got}")
+        if config.frames < 3 or config.frames % 2 == 0 or not config.accepted > 0:
+            got = f"frames={config.frames}, accepted={config.accepted}"
+            raise HeadwarpError(f"depth/own: expected an odd number of frames and accepted > 0, got {got}")
 
     def generate(self, networks: Mapping[str, nn.Module], batch: FrameBatch) -> Views:
         """Disparity of the target and poses in all frames."""
@@ -257,11 +268,9 @@ class AlignedDepthRecipe(_DepthTraining):
         relief = disparity_to_relief(disparity, config.network.depth)
         weight = middle_window(relief)
         found, perspective = self._aligned(target, others, relief, weight, made)
-        best = found.cost.unflatten(0, (len(others), -1)).argsort(0)[: config.kept]  # (kept, B)
-        rows = (best * len(target) + torch.arange(len(target), device=best.device)).flatten()
-        pictures, motion = torch.cat(others)[rows], _rows(found.motion, rows)
+        taken = (found.cost < config.accepted).to(relief)
         compared = [
-            self._error(target, pictures, relief, weight, motion, reduction)
+            self._error(target, others, relief, weight, found.motion, taken, reduction)
             for reduction in config.reductions
         ]
         centred = relief - (relief * weight).sum((2, 3), keepdim=True)
@@ -269,10 +278,11 @@ class AlignedDepthRecipe(_DepthTraining):
         terms = {
             "photometric": torch.stack(compared).mean(),
             "relief": config.relief_weight * (deviation.log().mean() - math.log(config.relief)).square(),
-            **self._taught(made, motion, rows),
+            **self._taught(made, found.motion, taken),
         }
         said = torch.exp(-made.heads[0].focal) / config.network.pose.focal
-        terms["perspective"] = config.perspective_weight * (said - perspective).abs().mean()
+        off = (said - perspective.value).abs() * perspective.known
+        terms["perspective"] = config.perspective_weight * off.sum() / perspective.known.sum().clamp_min(1)
         if config.smoothness:
             terms["smoothness"] = config.smoothness * smoothness_loss(disparity, target)
         return terms
@@ -294,21 +304,21 @@ class AlignedDepthRecipe(_DepthTraining):
     @torch.no_grad()
     def _aligned(
         self, target: Tensor, others: tuple[Tensor, ...], relief: Tensor, weight: Tensor, made: Views
-    ) -> tuple[Aligned, Float[Tensor, " B"]]:
+    ) -> tuple[Aligned, _Perspective]:
         """Motions to all other frames, one frame after the other, and the perspective of every target as the
         frame says it that turned most.
         """
         config, count = self.config, len(others)
-        start = _joined([surface_of_pose(motion, int(target.shape[3])) for motion in made.motions])
+        guess = _joined([surface_of_pose(motion, int(target.shape[3])) for motion in made.motions])
         pictures = torch.cat(others)
-        repeated = (target.repeat(count, 1, 1, 1), pictures, relief.repeat(count, 1, 1, 1))
-        found = align_surfaces(*repeated, start, weight=weight, config=config.alignment)
-        angle = rotation_angle(
-            found.motion.rotation, torch.eye(3).to(found.motion.rotation).expand_as(found.motion.rotation)
-        ).unflatten(0, (count, -1))
-        off = found.cost.unflatten(0, (count, -1)) > found.cost.median()  # a bad alignment turns anyhow
-        row = angle.masked_fill(off, -1.0).argmax(0) * len(target)
-        row = row + torch.arange(len(target), device=row.device)
+        pairs = (target.repeat(count, 1, 1, 1), pictures, relief.repeat(count, 1, 1, 1))
+        starts = (guess, at_rest(guess.perspective))
+        start = likeliest_start(*pairs, starts, weight=weight, config=config.alignment)
+        found = align_surfaces(*pairs, start, weight=weight, config=config.alignment)
+        rest = at_rest(guess.perspective).rotation
+        angle = rotation_angle(found.motion.rotation, rest).masked_fill(found.cost >= config.accepted, -1.0)
+        most, number = angle.unflatten(0, (count, -1)).max(0)
+        row = number * len(target) + torch.arange(len(target), device=number.device)
         freed = align_surfaces(
             target,
             pictures[row],
@@ -322,39 +332,47 @@ class AlignedDepthRecipe(_DepthTraining):
                 perspective_steps=config.perspective_steps,
             ),
         )
-        return found, freed.perspective
+        return found, _Perspective(freed.perspective, (most >= 0).to(relief))
 
     def _error(
         self,
         target: Tensor,
-        pictures: Tensor,
+        others: tuple[Tensor, ...],
         relief: Tensor,
         weight: Tensor,
         motion: SurfaceMotion,
+        taken: Tensor,
         reduction: int,
     ) -> Float[Tensor, ""]:
-        """Weighted photometric error of one size; K pictures of every target, (K B, ...).
+        """Weighted photometric error of one size over the pairs that are taken, (N B,), one frame after the
+        other.
 
-        What they show as they are teaches nothing, as in monodepth2: backgrounds rest.
+        What frames show as they are teaches nothing, as in monodepth2: backgrounds rest.
         """
-        config, count = self.config, len(pictures) // len(target)
+        config, count = self.config, len(others)
         size = (target.shape[2] // reduction, target.shape[3] // reduction)
-        seen, frames = _reduced(target, size).repeat(count, 1, 1, 1), _reduced(pictures, size)
+        seen, frames = _reduced(target, size).repeat(count, 1, 1, 1), _reduced(torch.cat(others), size)
         view = sample(frames, seen_at(_reduced(relief, size).repeat(count, 1, 1, 1), motion))
-        moved = photometric_error(view, seen, config.photometric).unflatten(0, (count, -1)).mean(0)
-        still = photometric_error(frames, seen, config.photometric).unflatten(0, (count, -1)).mean(0)
-        return weighted_mean(least_error([moved], [still]).error, _reduced(weight, size))
+        share = taken[:, None, None, None]
+        moved, still = (
+            (share * photometric_error(shown, seen, config.photometric)).unflatten(0, (count, -1)).sum(0)
+            for shown in (view, frames)
+        )
+        pairs = share.unflatten(0, (count, -1)).sum(0).clamp_min(1)  # (B, 1, 1, 1)
+        return weighted_mean(least_error([moved / pairs], [still / pairs]).error, _reduced(weight, size))
 
-    def _taught(self, made: Views, motion: SurfaceMotion, rows: Tensor) -> dict[str, Tensor]:
-        """Losses of the poses against the motions that are kept: ``rows`` of those to all other frames."""
+    def _taught(self, made: Views, motion: SurfaceMotion, taken: Tensor) -> dict[str, Tensor]:
+        """Losses of the poses against the motions of the pairs that are taken."""
         assert made.heads is not None
         middle = len(made.heads) // 2
         others = (*made.heads[:middle], *made.heads[middle + 1 :])
-        target = _rows(_joined([made.heads[middle]] * len(others)), rows)
-        source = _rows(_joined(others), rows)
+        target, source = _joined([made.heads[middle]] * len(others)), _joined(others)
         targets = head_pose_targets(target, motion, pivot=self.config.network.pose.pivot)
         centre = self.config.centre_weight * made.heads[middle].place.abs().mean()
-        return {**head_pose_losses(target, source, targets, self.config.poses), "centre": centre}
+        return {
+            **head_pose_losses(target, source, targets, self.config.poses, weight=taken),
+            "centre": centre,
+        }
 
 
 @register(MODES)

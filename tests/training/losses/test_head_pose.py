@@ -69,3 +69,14 @@ def test_descent_finds_the_motion():
         optimizer.step()
     assert total < 0.2
     assert (parts["place"] - wanted.place).abs().max() < 0.03
+
+
+def test_pairs_without_weight_say_nothing():
+    target, source = pose(0), pose(1)
+    targets = head_pose_targets(target, between(target, source), pivot=PIVOT)
+    wrong = dataclasses.replace(source, place=source.place + torch.tensor([[0.0], [0.0], [9.0]]))
+    weight = torch.tensor([1.0, 1.0, 0.0], dtype=torch.float64)
+    assert head_pose_losses(target, wrong, targets, weight=weight)["place"] < 1e-9
+    assert head_pose_losses(target, wrong, targets)["place"] > 1
+    nothing = head_pose_losses(target, wrong, targets, weight=torch.zeros_like(weight))
+    assert all(float(term) == 0 for term in nothing.values())
