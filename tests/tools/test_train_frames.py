@@ -80,7 +80,7 @@ def test_three_frames_follow_each_other(clips, tmp_path):
     assert planned.supply.blank().frames.shape[1] == 3
     data = planned.supply.ready()
     assert next(data.batches(0, rank=0, world=1)).frames.shape == (2, 3, 3, 32, 32)
-    with pytest.raises(HeadwarpError, match="the recipe takes three frames that follow each other"):
+    with pytest.raises(HeadwarpError, match="the recipe takes 3 frames; --frame-step"):
         tool.plan(asked(clips, tmp_path, "toy_frames/three", pairs="first"))
 
 
