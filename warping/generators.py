@@ -10,7 +10,7 @@ Between warping and refining [DaGAN] attends (`attention`), and its public code 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -18,11 +18,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..geom.errors import HeadwarpError
-from ..geom.grids import warp_displaced
+from ..geom.grids import GridConvention, warp_displaced
 from ..geom.keypoints import TAPS, check_picture
 from ..geom.nets.plain import DownBlock, ResidualBlock, SameBlock, UpBlock
 from .attention import AttentionConfig, CrossModalAttention
-from .dense_motion import DenseMotion, DenseMotionConfig, MotionOutput
+from .dense_motion import DenseMotion, DenseMotionConfig
 from .spade_generator import SpadeDecoder, SpadeDecoderConfig
 
 AttentionKind = Literal["none", "depth", "self"]
@@ -78,6 +78,22 @@ class GeneratorConfig:
         )
 
 
+class DenseFlow(Protocol):
+    """Motion that a `Generator` decodes by, whoever estimated it; see `dense_motion.MotionOutput`."""
+
+    @property
+    def displacement(self) -> Float[Tensor, "B 2 h w"]:
+        """Normalised, added to the lattice."""
+
+    @property
+    def occlusion(self) -> Float[Tensor, "B 1 h w"] | None:
+        """1 where the source shows what is needed; None: not estimated."""
+
+    @property
+    def convention(self) -> GridConvention:
+        """Of the displacement."""
+
+
 @dataclass(frozen=True)
 class EncodedSource:
     """What the generator knows of a source.
@@ -113,7 +129,7 @@ class Generator(nn.Module):
 
     Args:
         config: its size.
-        motion: of its dense motion network.
+        motion: of its dense motion network; None: motion is estimated elsewhere, and pictures are RGB.
         attention: what asks the warped features: ``depth`` ([DaGAN] Eq. 9), they themselves (``self``) or
             ``none``.
         form: of the attention; the paper's if None.
@@ -122,15 +138,18 @@ class Generator(nn.Module):
     def __init__(
         self,
         config: GeneratorConfig,
-        motion: DenseMotionConfig,
+        motion: DenseMotionConfig | None = None,
         *,
         attention: AttentionKind = "none",
         form: AttentionConfig | None = None,
     ) -> None:
         super().__init__()
         self.config, self.attention = config, attention
-        self.dense_motion_network = DenseMotion(motion)
-        self.first, self.down_blocks = _encoder(config, motion.channels)
+        self._channels = 3
+        if motion is not None:
+            self._channels = motion.channels
+            self.dense_motion_network = DenseMotion(motion)
+        self.first, self.down_blocks = _encoder(config, self._channels)
         if attention == "depth":
             self.src_first, self.src_down_blocks = _encoder(config, 1)
         if attention != "none":
@@ -164,7 +183,7 @@ class Generator(nn.Module):
             ShapeError: channels or a size that do not fit.
             HeadwarpError: no depth map where one is needed.
         """
-        check_picture(source, self.dense_motion_network.config.channels, self.config.multiple, "source")
+        check_picture(source, self._channels, self.config.multiple, "source")
         features = _through(self.first, self.down_blocks, source)
         if self.attention != "depth":
             return EncodedSource(source, features)
@@ -174,7 +193,7 @@ class Generator(nn.Module):
         depth = _through(self.src_first, self.src_down_blocks, depth_map)  # F_d
         return EncodedSource(source, features, self.AttnModule.queries(depth))
 
-    def decode(self, source: EncodedSource, motion: MotionOutput) -> GeneratorOutput:
+    def decode(self, source: EncodedSource, motion: DenseFlow) -> GeneratorOutput:
         """The picture in one driving pose, or a batch of them; a source of batch 1 serves all."""
         warped, occlusion = self.warped(source, motion), motion.occlusion
         deformed = warp_displaced(source.image, motion.displacement, motion.convention)
@@ -188,7 +207,7 @@ class Generator(nn.Module):
             image = self._johnson(attended)
         return GeneratorOutput(image, deformed, warped)
 
-    def warped(self, source: EncodedSource, motion: MotionOutput) -> Float[Tensor, "B C h w"]:
+    def warped(self, source: EncodedSource, motion: DenseFlow) -> Float[Tensor, "B C h w"]:
         """Features of the source moved, and faded where it does not show them: F_w of [DaGAN] Eq. 8."""
         moved = warp_displaced(source.features, motion.displacement, motion.convention)
         if motion.occlusion is None:

@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TypeVar
 
 import torch
+from torch import nn
 
 from headwarp.geom.keypoints import KeypointConfig
 from headwarp.geom.nets.hourglass import HourglassConfig
 from headwarp.warping.animators import Animator, animator_names, frame_multiple, load_animator, registration
+from headwarp.warping.generators import GeneratorConfig
 from headwarp.warping.keypoint_network import KeypointNetworkConfig, fomm, tiny, with_attention
+from headwarp.warping.sparse2dense import Sparse2DenseConfig
+from headwarp.warping.sparse2dense_motion import MotionNetworkConfig
 
+Network = TypeVar("Network", bound=nn.Module)
 LEARNED = tuple(n for n in animator_names() if getattr(registration(n).build, "needs_weights", False))
 """Animators that show nothing before they have learned."""
 NETWORKS = {"dagan": lambda: with_attention(fomm(), "self"), "fomm": fomm}
 """DaGAN's without depth, whose network takes multiples of 32 pixels alone."""
+
+
+SPARSE = Sparse2DenseConfig(
+    whole=MotionNetworkConfig((4, 8, 8), (8, 8, 4), 2, 8),
+    part=MotionNetworkConfig((4, 8), (8, 4), 1, 8),
+    patch=8,
+    generator=GeneratorConfig(width=4, max_channels=16, bottleneck=1),
+)
+"""Few channels and blocks: 68 landmarks, any multiple of 8 pixels."""
 
 
 def shallow(config: KeypointNetworkConfig) -> KeypointNetworkConfig:
@@ -33,7 +48,18 @@ def loaded(name: str) -> Animator:
     if name not in LEARNED:
         return load_animator(name)
     torch.manual_seed(0)
+    if name == "sparse2dense":
+        return shaken(load_animator(name, config=SPARSE))
     return load_animator(name, config=shallow(NETWORKS[name]()))
 
 
-__all__ = ["LEARNED", "NETWORKS", "KeypointConfig", "frame_multiple", "loaded", "shallow"]
+def shaken(network: Network) -> Network:
+    """With every parameter off its start: heads and norms begin at 0, and would hide what stands before."""
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return network.eval()
+
+
+__all__ = ["LEARNED", "NETWORKS", "SPARSE", "KeypointConfig", "frame_multiple", "loaded", "shaken", "shallow"]
