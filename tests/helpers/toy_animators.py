@@ -49,16 +49,16 @@ def loaded(name: str) -> Animator:
         return load_animator(name)
     torch.manual_seed(0)
     if name == "sparse2dense":
-        return shaken(load_animator(name, config=SPARSE))
+        return shaken(load_animator(name, config=SPARSE), by=0.03)
     return load_animator(name, config=shallow(NETWORKS[name]()))
 
 
-def shaken(network: Network) -> Network:
+def shaken(network: Network, *, by: float = 0.1) -> Network:
     """With every parameter off its start: heads and norms begin at 0, and would hide what stands before."""
     torch.manual_seed(1)
     with torch.no_grad():
         for parameter in network.parameters():
-            parameter.add_(0.1 * torch.randn_like(parameter))
+            parameter.add_(by * torch.randn_like(parameter))
     return network.eval()
 
 
