@@ -7,6 +7,7 @@ the driving frame and at anchors on the frame's border.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from .errors import ShapeError
+from .errors import HeadwarpError, ShapeError
 from .flow import pixel_grid
 
 _BLOCK = 1 << 16  # kernel values at a time: they stay in the processor's cache
@@ -25,15 +26,23 @@ class SplineConfig:
     """Settings of `spline_flow`.
 
     Attributes:
-        anchors: anchors along each side of the frame, corners among them.
+        anchors: anchors along each side of the frame, both corners among them: at least two, or the border
+            alone says no affine map.
         regularisation: added to the diagonal of the kernel matrix, in units of points x squared half frames;
-            it holds coincident points apart.
+            it holds coincident points apart, which with 0 have no spline.
         step: the spline is evaluated on every ``step``-th pixel and interpolated.
     """
 
     anchors: int = 4
     regularisation: float = 1e-7
     step: int = 1
+
+    def __post_init__(self) -> None:
+        if self.anchors < 2 or self.step < 1 or not 0 <= self.regularisation < math.inf:
+            raise HeadwarpError(
+                "spline: expected anchors >= 2, step >= 1 and a finite regularisation >= 0, got "
+                f"{self.anchors}, {self.step} and {self.regularisation}"
+            )
 
 
 def thin_plate_kernel(square: Tensor) -> Tensor:

@@ -69,6 +69,7 @@ def run(config: Depth) -> dict[str, Any]:
     _check(config)
     check_folder(config.output)
     picture = next(iter(as_frames(config.photo)))
+    _check_photo(config.photo, picture)
     window = _window(picture) if config.crop == "head" else None
     image = seen_image(picture, config.size, window)
     scene = scene_of(config.checkpoint, image, focal=config.focal)
@@ -210,6 +211,16 @@ def _window(picture: Frame) -> Crop:
         raise NoFaceError("--crop head: no face was found in the photo; leave it out to take the whole")
     points = torch.from_numpy(found[0].landmarks[:, :2]).float()
     return head_crop(points, size=(picture.shape[0], picture.shape[1]))
+
+
+def _check_photo(photo: Path, picture: Frame) -> None:
+    """Refuse what is smaller than a cell of the network: it would see nothing but what enlarging made up."""
+    height, width = picture.shape[:2]
+    if min(height, width) < STRIDE:
+        raise HeadwarpError(
+            f"{photo}: expected a photo of {STRIDE} x {STRIDE} px or more, got {width} x {height}; take a "
+            "larger one"
+        )
 
 
 def _check(config: Depth) -> None:

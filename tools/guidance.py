@@ -6,17 +6,17 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from ..geom.errors import HeadwarpError, ModelFileError
 from ..geom.nets.weights import sha256_of
 from ..warping.animators import Animator
-from ..warping.guide_record import SHOWN, GuideRecord
+from ..warping.guide_record import SHOWN, GuideRecord, RecordKind, record_of
 from ..warping.guided import GuidedAnimator
 from ..warping.guides import GUIDE_KINDS, NETWORK_KINDS, GuideConfig, GuideKind, load_guide
 from .performance import warn
 
-GuidanceName = Literal["mesh", "codes", "both", "depth", "keypoints", "landmarks"]
+GuidanceName = RecordKind
 SIDE = 256
 
 
@@ -241,5 +241,4 @@ def _own(animator: Any) -> str | None:
     if not hasattr(animator, "encode_guided"):
         return None
     network = getattr(getattr(animator, "config", None), "network", None)
-    own = getattr(network, "guidance", "mesh")
-    return own if own in ("codes", "both") else "mesh"
+    return record_of(None, getattr(network, "guidance", "mesh")).kind

@@ -17,6 +17,7 @@ from ..flame.params import HeadFit
 from ..geom.displacement import dilate
 from ..geom.errors import HeadwarpError
 from ..geom.guidance import Driving
+from ..geom.nets.packing import PackedConvolution
 from ..training.data.portrait import Frame, Portrait, to_frame
 from ..training.data.provenance import COMPOSITE_WITH_TRAINED, ENHANCED, Provenance
 from ..warping.animators import Animation, Animator, frame_multiple, load_animator
@@ -107,8 +108,13 @@ def open_animator(
 
 
 def has_weights(animator: Animator) -> bool:
-    """Whether an animator, or the network that guides it, was trained."""
-    return isinstance(animator, torch.nn.Module) and any(True for _ in animator.parameters())
+    """Whether an animator, or the network that guides it, has a network; prepared ones too, whose packed
+    weights are no parameters any more.
+    """
+    if not isinstance(animator, torch.nn.Module):
+        return False
+    packed = any(isinstance(part, PackedConvolution) for part in animator.modules())
+    return packed or any(True for _ in animator.parameters())
 
 
 def inference_of(*, compile: bool, precision: Precision) -> InferenceConfig:

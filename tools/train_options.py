@@ -54,6 +54,11 @@ def check_options(config: Train, entry: RecipeEntry) -> None:
         if getattr(config, name) != defaults[name]:
             option = name.replace("_", "-")
             raise HeadwarpError(f"--{option}: belongs to {other}; {entry.name} {kind}: leave it out")
+    if config.frame_step_most is not None and config.frame_step_most < config.frame_step:
+        raise HeadwarpError(
+            f"--frame-step-most: expected at least --frame-step, {config.frame_step}, got "
+            f"{config.frame_step_most}; frames are drawn from the one to the other apart"
+        )
 
 
 def changes_of(config: Train, entry: RecipeEntry) -> tuple[str, ...]:

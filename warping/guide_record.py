@@ -28,7 +28,8 @@ class GuideRecord:
             mesh.
         file: name of the file of the network that guided, without its folder; None where there was none.
         sha256: of that file's content, in lower-case hexadecimal.
-        side: longer side in pixels of the pictures that the network saw at most; None: as they were.
+        side: longer side in pixels of the pictures that the network saw at most; None: as they were, or there
+            was no network.
     """
 
     kind: RecordKind = "mesh"
@@ -61,5 +62,5 @@ def record_of(guide: GuideConfig | None, guidance: str = "displacement") -> Guid
     if guide is None:
         return GuideRecord("codes" if guidance == "codes" else "both" if guidance == "both" else "mesh")
     if guide.checkpoint is None:
-        return GuideRecord(guide.kind, side=guide.side)
+        return GuideRecord(guide.kind)  # nothing looked at pictures, whatever the side
     return GuideRecord(guide.kind, guide.checkpoint.name, sha256_of(guide.checkpoint), guide.side)

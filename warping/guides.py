@@ -31,7 +31,7 @@ class GuideConfig:
         checkpoint: of the network: of a training of `depth`; of `fomm`, `dagan` for ``keypoints``; None for
             ``landmarks``, which need none.
         side: longer side in pixels of the pictures that it sees at most, best that of its training; None: as
-            they are.
+            they are. Says nothing for ``landmarks``.
     """
 
     kind: GuideKind = "depth"
@@ -42,8 +42,14 @@ class GuideConfig:
         if self.kind not in GUIDE_KINDS:
             raise HeadwarpError(f"kind: expected one of {', '.join(GUIDE_KINDS)}, got {self.kind!r}")
         if (self.checkpoint is None) == (self.kind in NETWORK_KINDS):
-            wanted = "a file of its network" if self.checkpoint is None else "none"
-            raise HeadwarpError(f"checkpoint: expected {wanted} for {self.kind}, got {self.checkpoint}")
+            wanted, remedy = (
+                ("a file of its network", "give the checkpoint of a training")
+                if self.checkpoint is None
+                else ("none", "leave it out")
+            )
+            raise HeadwarpError(
+                f"checkpoint: expected {wanted} for {self.kind}, got {self.checkpoint}; {remedy}"
+            )
         if self.side is not None and self.side < 32:
             raise HeadwarpError(f"side: expected 32 pixels or more, got {self.side}")
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from headwarp.geom.alignment import affine_flow
-from headwarp.geom.errors import ShapeError
+from headwarp.geom.errors import HeadwarpError, ShapeError
 from headwarp.geom.flow import pixel_grid, warp_points
 from headwarp.geom.spline import (
     SplineConfig,
@@ -114,3 +114,14 @@ def test_border_anchors_are_even_and_without_doubles(count):
     if count > 1:
         assert len(points) == 4 * count - 4
         assert {(0.0, 0.0), (50.0, 0.0), (0.0, 30.0), (50.0, 30.0)} <= {tuple(p.tolist()) for p in points}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"anchors": 1}, {"step": 0}, {"regularisation": -1.0}, {"regularisation": math.nan}],
+)
+def test_settings_that_have_no_spline_are_refused(options):
+    with pytest.raises(
+        HeadwarpError, match="spline: expected anchors >= 2, step >= 1 and a finite regularis"
+    ):
+        SplineConfig(**options)

@@ -80,6 +80,16 @@ def test_options_that_make_no_sense(checkpoint, photo, tmp_path, capsys, option,
     assert text in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("size", [(1, 1), (31, 400)])
+def test_a_photo_smaller_than_what_the_network_can_see_is_refused(checkpoint, tmp_path, capsys, size):
+    small = tmp_path / "small.png"
+    Image.new("RGB", size).save(small)
+    words = ["depth", str(small), "--checkpoint", str(checkpoint), "--output", str(tmp_path / "out")]
+    assert main(words) == 1
+    told = f"small.png: expected a photo of 32 x 32 px or more, got {size[0]} x {size[1]}; take a larger one"
+    assert told in capsys.readouterr().err
+
+
 def test_a_missing_checkpoint_is_named(photo, tmp_path, capsys):
     words = ["depth", str(photo), "--checkpoint", str(tmp_path / "no.safetensors"), "--output", str(tmp_path)]
     assert main(words) == 1

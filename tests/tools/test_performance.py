@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -18,6 +20,7 @@ from headwarp.geom.guidance import Driving, Guidance
 from headwarp.tools.performance import (
     check_output,
     full_frames,
+    has_weights,
     on_device,
     perform,
     progress,
@@ -28,6 +31,9 @@ from headwarp.tools.performance import (
 from headwarp.training.data.portrait import Portrait, to_image
 from headwarp.training.data.provenance import COMPOSITE_WITH_TRAINED, ENHANCED
 from headwarp.warping.animators import Animation, load_animator
+from headwarp.warping.inference import prepare_animator_
+from headwarp.warping.progressive import official
+from headwarp.warping.pwm import PwmConfig
 
 HEAD = toy_head()
 CROP = Crop(60.0, 40.0, 128.0)
@@ -147,3 +153,13 @@ def test_progress_passes_everything_on_and_is_quiet_where_nobody_watches(capsys)
     frames = [noise(4, 4, seed=index) for index in range(3)]
     assert all(a is b for a, b in zip(progress(iter(frames), 3, "count"), frames, strict=True))
     assert capsys.readouterr().err == ""
+
+
+def test_a_network_has_weights_when_all_of_them_are_packed_too():
+    """Else the edit of a trained network would be recorded as one that only moved the photo's pixels."""
+    network = dataclasses.replace(official(), width=8, max_channels=80, min_channels=8)
+    animator = load_animator("pwm", config=PwmConfig(network=network))
+    assert has_weights(animator)
+    assert has_weights(prepare_animator_(animator))
+    for name in ("geometry", "tps", "copy"):
+        assert not has_weights(load_animator(name))

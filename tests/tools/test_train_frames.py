@@ -127,6 +127,10 @@ def test_check_writes_nothing_and_says_what_is_published(clips, tmp_path):
         ({"model_size": "tiny"}, "--model-size tiny: toy_frames/two comes in one size"),
         ({"vgg": Path(__file__)}, "--vgg: toy_frames/two has no use for it"),
         ({"frame_step": 2}, "--frame-step: belongs to recipes of three frames"),
+        (
+            {"recipe": "toy_frames/three", "frame_step": 3, "frame_step_most": 2},
+            "--frame-step-most: expected at least --frame-step, 3, got 2",
+        ),
         ({"recipe": "pwm", "preset": "vox"}, "--preset: belongs to recipes that train on frames alone"),
         (
             {"recipe": "pwm/residual", "time_flip": 0.1},

@@ -272,7 +272,7 @@ def test_a_guide_that_makes_no_sense_is_refused():
         GuideConfig(checkpoint=Path("a"), side=8)
     with pytest.raises(HeadwarpError, match="checkpoint: expected a file of its network for depth, got None"):
         GuideConfig()
-    with pytest.raises(HeadwarpError, match="checkpoint: expected none for landmarks, got a"):
+    with pytest.raises(HeadwarpError, match="checkpoint: expected none for landmarks, got a; leave it out"):
         GuideConfig("landmarks", Path("a"))
     with pytest.raises(ModelFileError, match="no such checkpoint"):
         load_guide(GuideConfig(checkpoint=Path("gone.safetensors")))

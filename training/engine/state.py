@@ -206,7 +206,7 @@ def _listed(group: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def identity_of(recipe: Recipe, facts: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What a run must have in common with a checkpoint to go on from it: see `same_run`."""
+    """What a run must have in common with a checkpoint to go on from it: see `run_differences`."""
     from ..data.atomic import plain
 
     config = dataclasses.asdict(recipe.config)

@@ -125,7 +125,10 @@ class FrameSampler:
         self.left_out = tuple(clip.clip for clip, count in zip(clips, counts, strict=True) if not count)
         self.samples = sum(counts)
         if not self.samples:
-            raise HeadwarpError(f"frames: expected a clip {self._wanted()}, got none of {len(clips)}")
+            raise HeadwarpError(
+                f"frames: expected a clip {self._wanted()}, got none of {len(clips)}; give longer clips, or "
+                "frames nearer to each other"
+            )
 
     def sample(self, step: int, slot: int) -> FrameSample:
         """The sample at a place of a batch; ``slot`` counts over all processes."""
