@@ -37,15 +37,15 @@ from .train_options import batch_of, changes_of, check_options, frame_supply, pa
 class Train:
     """Train a recipe on clips; run again, it goes on from its last checkpoint.
 
-    Clips are packed once into --cache; for pwm they are fitted where no fit is at hand, the other recipes
-    need no face. OUTPUT holds checkpoints, log.jsonl, pictures of held-out pairs, report.json and
-    animator.safetensors, which --checkpoint of other commands takes. Several processes: torchrun
+    Clips are packed once into --cache; for pwm and sparse2dense they are fitted where no fit is at hand, the
+    other recipes need no face. OUTPUT holds checkpoints, log.jsonl, pictures of held-out pairs, report.json
+    and animator.safetensors, which --checkpoint of other commands takes. Several processes: torchrun
     --nproc-per-node N -m headwarp.tools.cli train ...
     """
 
     recipe: Positional[str]
-    """pwm, fomm, dagan or depth; or one of their modes, such as pwm/personal (one person's clips),
-    pwm/paper or pwm/official."""
+    """pwm, sparse2dense, fomm, dagan or depth; or one of their modes, such as pwm/personal (one person's
+    clips), pwm/paper or pwm/official."""
     data: tuple[Path, ...]
     """Clips, folders of them, a VoxCeleb tree, a .csv list; or folders of packs."""
     output: Path
