@@ -85,9 +85,10 @@ class Train:
     preset: Literal["vox", "taichi", "nemo", "bair", "mgif"] | None = None
     """Draw and change frames as the public code of first-order motion does for one of its data sets."""
     frame_step: int = 1
-    """Distance of three frames that follow each other."""
+    """Distance in frames of three that follow each other; of depth/own's five the least from the target."""
     frame_step_most: int | None = None
-    """Largest distance of the three, where several are to be drawn from --frame-step on."""
+    """Largest such distance; every one from --frame-step on is drawn. Without it, of three --frame-step
+    alone, of five any."""
     time_flip: float | None = None
     """Share of the samples of frames whose order is turned round; without it, half of them."""
     shape: Literal["crop", "pad", "stretch"] | None = None
