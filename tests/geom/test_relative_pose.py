@@ -81,7 +81,7 @@ def test_the_official_form_is_the_public_codes():
 def test_what_does_not_fit_is_refused():
     with pytest.raises(HeadwarpError, match="expected focal > 0"):
         PoseNetwork(PoseConfig(focal=0.0))
-    with pytest.raises(HeadwarpError, match="reduction >= 1, got .*, reduction=0"):
+    with pytest.raises(HeadwarpError, match=r"reduction >= 1, got .*, reduction=0"):
         HeadPoseNetwork(PoseConfig(form="head", reduction=0))
     with pytest.raises(HeadwarpError, match="form: expected head, got 'pair'"):
         HeadPoseNetwork(PoseConfig())
