@@ -198,7 +198,7 @@ def test_a_networks_guess_is_made_better_by_the_pictures(monkeypatch):
 
 def test_what_the_mask_leaves_out_does_not_hold_the_head(monkeypatch):
     resting, mask = TARGET.clone(), torch.ones(1, 1, SIDE, SIDE)
-    resting[..., :36, :], mask[..., :36, :] = SOURCE[..., :36, :], 0
+    resting[..., :36, :], mask[..., :40, :] = SOURCE[..., :36, :], 0
     observer, source = guessing(monkeypatch), Source(image=resting, depth=DEPTH)
     held = observer.driving(source, Driving(image=SOURCE))
     free = observer.driving(dataclasses.replace(source, mask=mask), Driving(image=SOURCE))
