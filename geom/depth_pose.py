@@ -19,8 +19,6 @@ from .relative_pose import HeadPose, HeadPoseNetwork, PoseConfig, RelativePose, 
 from .transforms import axis_angle_to_matrix
 from .view_synthesis import intrinsics_matrix
 
-_ODD = range(3, 100, 2)  # numbers of frames
-
 
 @dataclass(frozen=True)
 class DepthPoseConfig:
@@ -93,8 +91,9 @@ class DepthPoseNetwork(nn.Module):
             ShapeError: another shape, or a number of frames that the pose network does not take.
         """
         paired = not isinstance(self.pose, HeadPoseNetwork)
-        if frames.ndim != 5 or frames.shape[2] != 3 or frames.shape[1] not in ((3,) if paired else _ODD):
-            number = "three" if paired else "an odd number"
+        shaped = frames.ndim == 5 and frames.shape[2] == 3 and frames.shape[1] >= 3
+        if not shaped or (frames.shape[1] != 3 if paired else frames.shape[1] % 2 == 0):
+            number = "three" if paired else "an odd number from three on"
             got = tuple(frames.shape)
             raise ShapeError(f"frames: expected (B, N, 3, H, W), {number} of a clip, got {got}")
         middle = frames.shape[1] // 2

@@ -163,7 +163,7 @@ class HeadPoseNetwork(nn.Module):
         self.encoder = ResNet(ResNetConfig(config.layers, width=config.width))
         cells = self.encoder.outputs[-1] * _CELLS**2
         first, last = nn.Linear(cells, _HIDDEN), nn.Linear(_HIDDEN, 9)
-        self.net = nn.Sequential(first, nn.ReLU(), last)
+        self.net = nn.Sequential(first, nn.SiLU(), last)  # units of a ReLU die in fast trainings, all of them
         nn.init.zeros_(last.bias)
         with torch.no_grad():
             last.weight *= 0.1

@@ -81,6 +81,7 @@ def recipe_of(
         HeadwarpError: no such recipe, field or file, or a learning rate that makes no sense.
     """
     from ..training.recipes.pwm import PwmRecipe, PwmRecipeConfig, sized
+    from ..training.recipes.sparse2dense import Sparse2DenseRecipe, Sparse2DenseRecipeConfig
 
     entry = recipe_entry(options.name)
     config = entry.config
@@ -95,6 +96,9 @@ def recipe_of(
         config = _resized(entry, options.model_size)
     config = _with_options(config, entry, vgg=vgg_of(options), learning_rate=learning_rate)
     config = with_changes(config, changes)
+    if isinstance(config, Sparse2DenseRecipeConfig):
+        _check_unguided(options, entry)
+        return Sparse2DenseRecipe(config, None if head is None else landmarks_of(head))
     if not isinstance(config, PwmRecipeConfig) or head is None:
         return load_recipe(entry.name, config=config)
     points_of = landmarks_of(head)
@@ -105,6 +109,15 @@ def recipe_of(
     laid = dataclasses.replace(codes, count=len(texture.faces))  # codes.kind may have been set by name
     network = dataclasses.replace(config.network, codes=laid)
     return PwmRecipe(dataclasses.replace(config, network=network), texture, points_of)
+
+
+def _check_unguided(options: RecipeOptions, entry: RecipeEntry) -> None:
+    """Raise HeadwarpError where guidance or codes are asked of a recipe that landmarks alone drive."""
+    for option, chosen in (("guidance", options.guidance != "displacement"), ("codes", options.codes)):
+        if chosen:
+            raise HeadwarpError(
+                f"--{option}: belongs to pwm; {entry.name} is driven by the head's landmarks: leave it out"
+            )
 
 
 def landmarks_of(head: HeadModel) -> Callable[[Tensor], Tensor | None]:

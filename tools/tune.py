@@ -201,8 +201,8 @@ def tuned_recipe(config: Tune, head: HeadModel) -> TunedRecipe:
     if start.name != "pwm":
         raise ModelFileError(
             f"{config.checkpoint}: expected a network of 'pwm', the only one that is tuned, got "
-            f"{start.name!r}; fomm and dagan go on with headwarp train {start.name} --data CLIP --set "
-            "start=FILE"
+            f"{start.name!r}; fomm, dagan and sparse2dense go on with headwarp train {start.name} --data "
+            "CLIP --set start=FILE"
         )
     network = config_from_json(PwmConfig, start.config)
     own = record_of(None, network.network.guidance)

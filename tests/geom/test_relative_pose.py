@@ -81,6 +81,8 @@ def test_the_official_form_is_the_public_codes():
 def test_what_does_not_fit_is_refused():
     with pytest.raises(HeadwarpError, match="expected focal > 0"):
         PoseNetwork(PoseConfig(focal=0.0))
+    with pytest.raises(HeadwarpError, match=r"reduction >= 1, got .*, reduction=0"):
+        HeadPoseNetwork(PoseConfig(form="head", reduction=0))
     with pytest.raises(HeadwarpError, match="form: expected head, got 'pair'"):
         HeadPoseNetwork(PoseConfig())
     for form in ("head", "pair"):
@@ -146,3 +148,12 @@ def test_the_focal_length_is_the_pairs_mean(heads):
     found = heads.between(pose(focal=0.2), pose(focal=0.4), (32, 64))
     assert float(found.intrinsics[0, 0, 0]) == pytest.approx(2 * math.exp(0.3) * 64, rel=1e-5)
     assert torch.equal(found.intrinsics[0, 0, 0], found.intrinsics[0, 1, 1])
+
+
+def test_a_network_of_reduced_pictures_sees_means_of_their_pixels(heads):
+    halved = HeadPoseNetwork(dataclasses.replace(heads.config, reduction=2)).eval()
+    halved.load_state_dict(heads.state_dict())
+    picture = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    smaller = torch.nn.functional.avg_pool2d(picture, 2)
+    torch.testing.assert_close(halved.poses(picture).rotation, heads.poses(smaller).rotation)
+    assert not torch.allclose(halved.poses(picture).rotation, heads.poses(picture).rotation)

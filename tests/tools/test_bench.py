@@ -195,3 +195,16 @@ def test_keypoint_networks_are_timed_from_picture_to_picture(monkeypatch):
     torch.testing.assert_close(made.image, expected.image, rtol=0, atol=1e-4)
     compiled = cases["keypoints/fomm_compiled"]
     torch.testing.assert_close(compiled.function().image, expected.image, rtol=0, atol=1e-4)
+
+
+def test_a_network_of_landmarks_is_timed_from_numbers_to_picture(monkeypatch):
+    from headwarp.tools.bench import keypoint_networks, landmark_networks
+    from headwarp.warping import sparse2dense
+
+    small = sparse2dense.tiny(sparse2dense.paper())
+    monkeypatch.setattr(sparse2dense, "paper", lambda: small)
+    monkeypatch.setattr(landmark_networks, "_SIZE", 64)
+    (case,) = [c for c in keypoint_networks.keypoint_network_cases() if c.name == "keypoints/sparse2dense"]
+    made, expected = case.function(), case.rival[1]()
+    assert made.image.shape == (1, 3, 64, 64)
+    torch.testing.assert_close(made.image, expected.image, rtol=0, atol=1e-4)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from .landmark_networks import landmark_network_cases
 from .networks import lazy
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ _SIZE = 256
 
 def keypoint_network_cases() -> list[Case]:
     """FOMM and DaGAN ready to animate, beside themselves as trained, the source encoded for every frame as in
-    the public demos; compiled, beside the prepared ones.
+    the public demos; compiled, beside the prepared ones. Sparse-to-Dense, which landmarks drive, comes last.
     """
     from ...warping.inference import InferenceConfig, bfloat16_pays
     from ...warping.keypoint_network import dagan, fomm
@@ -41,7 +42,7 @@ def keypoint_network_cases() -> list[Case]:
             compiled = lazy(functools.partial(_frame, config, chosen))
             label = f"keypoints/{name}_compiled" + "_bf16" * half
             cases.append(Case(label, _SIZE, 1, compiled, ("prepared", prepared)))
-    return cases
+    return [*cases, *landmark_network_cases()]
 
 
 def _network(config: KeypointNetworkConfig) -> KeypointNetwork:

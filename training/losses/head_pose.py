@@ -14,7 +14,6 @@ from ...geom.rigid_alignment import SurfaceMotion
 from ...geom.transforms import axis_angle_to_matrix
 
 _NEAREST = 0.05  # of a middle before the camera, in distances of the target
-_WIDEST = 1.0  # of a place, in widths
 _ROUND = 1e-5  # under the root: no slope without end where both agree
 
 
@@ -60,9 +59,7 @@ def head_pose_targets(target: HeadPose, motion: SurfaceMotion, *, pivot: float) 
     depth = 1 + pivot * motion.perspective
     middle = torch.cat([target.place * depth[:, None], torch.full_like(depth, pivot)[:, None]], dim=1)
     turned = (motion.rotation @ middle[:, :, None])[:, :, 0]
-    scale = (motion.distance.exp() + motion.perspective * turned[:, 2]).clamp_min(
-        torch.finfo(depth.dtype).eps
-    )
+    scale = (motion.distance.exp() + motion.perspective * turned[:, 2]).clamp_min(_NEAREST)
     place = (turned[:, :2] + motion.shift) / scale[:, None]
     return HeadPoseTargets(motion.rotation, place, (scale / depth).log())
 

@@ -22,7 +22,6 @@ from ...warping.checkpoints import ANIMATOR, load_checkpoint, load_weights
 from ...warping.generators import AttentionKind, resized_to
 from ...warping.keypoint_network import KeypointNetworkConfig, KeypointOutput
 from ..data.frames.batch import FrameBatch
-from ..discriminators import Judgement
 from ..keypoint_discriminator import KeypointDiscriminator, KeypointDiscriminatorConfig
 from ..losses import adversarial, matching, perceptual
 from ..losses.equivariance import EquivarianceConfig, equivariance_jacobian, equivariance_value
@@ -31,6 +30,7 @@ from ..losses.pixel import pixel_l1
 from ..losses.structure import StructureConfig
 from ..losses.warped import WarpedLevel
 from . import GENERATED, Needs
+from ._game import judged, played
 from ._keypoint_networks import plugged, sized_network
 from ._keypoint_training import KeypointTraining, TrainingOutput
 from ._likeness import Likeness
@@ -288,18 +288,19 @@ class KeypointRecipe:
 
     def _played(self, discriminator: nn.Module, batch: FrameBatch, pair: KeypointOutput) -> dict[str, Tensor]:
         """The game from the generator's side, and the discriminator's features as a measure."""
-        assert self.config.adversarial is not None
-        with torch.no_grad():
-            real: Judgement = discriminator(batch.driving, *self._told(pair))
-        fake: Judgement = discriminator(pair.image, *self._told(pair))
-        return {
-            "adversarial": adversarial.generator_loss(fake.logits, self.config.adversarial),
-            "matching": matching.feature_matching(real.features, fake.features, self.config.matching),
-        }
+        config = self.config
+        assert config.adversarial is not None
+        return played(
+            discriminator,
+            batch.driving,
+            pair.image,
+            self._told(pair),
+            game=config.adversarial,
+            matching=config.matching,
+        )
 
     def _judged(self, discriminator: nn.Module, batch: FrameBatch, pair: KeypointOutput) -> dict[str, Tensor]:
         """The game from the discriminator's side."""
-        assert self.config.adversarial is not None
-        pictures = (batch.driving, pair.image.detach())
-        real, fake = (discriminator(image, *self._told(pair)) for image in pictures)
-        return {"judged": adversarial.discriminator_loss(real.logits, fake.logits, self.config.adversarial)}
+        game = self.config.adversarial
+        assert game is not None
+        return judged(discriminator, batch.driving, pair.image, self._told(pair), game=game)

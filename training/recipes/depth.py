@@ -43,7 +43,7 @@ from ...geom.rigid_alignment import (
     surface_of_pose,
 )
 from ...geom.transforms import axis_angle_to_matrix, rotation_angle
-from ...geom.view_synthesis import scale_intrinsics, synthesise_view
+from ...geom.view_synthesis import synthesise_view
 from ..data.frames.batch import FrameBatch
 from ..losses.head_pose import HeadPoseLossConfig, head_pose_losses, head_pose_targets
 from ..losses.photometric import (
@@ -77,11 +77,8 @@ class DepthRecipeConfig:
         sources: which frames explain the target: ``"both"`` its neighbours, the better one pixel by pixel, or
             ``"next"`` alone ([DaGAN] sec. 3.2).
         still: leave out pixels that a neighbour explains as it is (monodepth2's auto-masking).
-        reductions: by how much pictures are reduced before they are compared, one term each. Small ones
-            see far: flat skin has a gradient there, and motion of many pixels is a small step.
         scales: disparities that are compared, finest first; coarser ones are enlarged first. 4 in
             monodepth2.
-        weight: of the pixels: ``"all"`` alike, or falling off from the ``"middle"``, where heads are.
         smoothness: of disparity, halved at every scale. 1e-3 in the public code, none in the paper.
     """
 
@@ -93,9 +90,7 @@ class DepthRecipeConfig:
     photometric: PhotometricConfig = PAPER
     sources: Literal["both", "next"] = "next"
     still: bool = False
-    reductions: tuple[int, ...] = (1,)
     scales: int = 1
-    weight: Literal["all", "middle"] = "all"
     smoothness: float = 0.0
 
 
@@ -406,10 +401,7 @@ class DepthRecipe(_DepthTraining):
         for scale in range(config.scales):
             disparity = made.disparities[scale]
             finer = disparity if scale == 0 else _resized(disparity, size)
-            photometric += [
-                self._compared(self._errors(batch, made, finer, size, reduction))
-                for reduction in config.reductions
-            ]
+            photometric.append(self._errors(batch, made, finer).error.mean())
             picture = target if scale == 0 else _resized(target, disparity.shape[2:])
             smooth.append(smoothness_loss(disparity, picture) / 2**scale)
         terms = {"photometric": torch.stack(photometric).mean()}
@@ -420,29 +412,24 @@ class DepthRecipe(_DepthTraining):
     def pictures(self, networks: Mapping[str, nn.Module], batch: FrameBatch) -> Mapping[str, Tensor]:
         """The next frame, the target, the next frame warped to it, what moves, and disparity."""
         made, target, following = self.generate(networks, batch), batch.frames[:, 1], batch.frames[:, 2]
-        size = (int(target.shape[2]), int(target.shape[3]))
-        found = self._errors(batch, made, made.disparities[0], size, 1)
+        found = self._errors(batch, made, made.disparities[0])
         return {
             "source": following,
             "driving": target,
-            GENERATED: self._view(following, made.disparities[0], made.motions[1], size),
+            GENERATED: self._view(following, made.disparities[0], made.motions[1]),
             "moving": found.moving.to(target).expand(-1, 3, -1, -1),
             "disparity": stretched(made.disparities[0]).expand(-1, 3, -1, -1),
         }
 
-    def _errors(
-        self, batch: FrameBatch, made: Views, disparity: Tensor, size: tuple[int, int], reduction: int
-    ) -> LeastError:
-        """Of every pixel of the reduced target."""
+    def _errors(self, batch: FrameBatch, made: Views, disparity: Tensor) -> LeastError:
+        """Of every pixel of the target."""
         config = self.config
-        smaller = (size[0] // reduction, size[1] // reduction)
-        previous, target, following = (_reduced(frame, smaller) for frame in batch.frames.unbind(1))
-        reduced = _reduced(disparity, smaller)
+        previous, target, following = batch.frames.unbind(1)
         pairs = [(following, made.motions[1])]
         if config.sources == "both":
             pairs.insert(0, (previous, made.motions[0]))
         moved = [
-            photometric_error(self._view(frame, reduced, pose, size), target, config.photometric)
+            photometric_error(self._view(frame, disparity, pose), target, config.photometric)
             for frame, pose in pairs
         ]
         still = (
@@ -452,17 +439,11 @@ class DepthRecipe(_DepthTraining):
         )
         return least_error(moved, still)
 
-    def _view(self, source: Tensor, disparity: Tensor, pose: RelativePose, size: tuple[int, int]) -> Tensor:
-        """The target as the source and its motion show it, at the source's size; K is for ``size``."""
-        smaller = (int(source.shape[2]), int(source.shape[3]))
-        intrinsics = scale_intrinsics(pose.intrinsics, size, smaller)
-        depth = depth_of(self.config.network, disparity, intrinsics)
+    def _view(self, source: Tensor, disparity: Tensor, pose: RelativePose) -> Tensor:
+        """The target as the source and its motion show it."""
+        depth = depth_of(self.config.network, disparity, pose.intrinsics)
         rotation = axis_angle_to_matrix(pose.rotation)
-        return synthesise_view(source, depth, rotation, pose.translation, intrinsics)
-
-    def _compared(self, found: LeastError) -> Tensor:
-        weight = middle_window(found.error) if self.config.weight == "middle" else None
-        return weighted_mean(found.error, weight)
+        return synthesise_view(source, depth, rotation, pose.translation, pose.intrinsics)
 
 
 def stretched(disparity: Float[Tensor, "B 1 H W"]) -> Float[Tensor, "B 1 H W"]:

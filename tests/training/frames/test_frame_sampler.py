@@ -86,6 +86,12 @@ def test_more_than_three_are_a_target_in_the_middle_of_others_about_it():
     assert 20 in {row[2] for row in anywhere}
     with pytest.raises(HeadwarpError, match="with two frames at least 30 apart"):
         FrameSampler(clips, config=FrameConfig(count=5, step=30))
+    apart = [clip("a", [0, 50], length=51)]
+    with pytest.raises(HeadwarpError, match="with two frames at least 2 and at most 9 apart"):
+        FrameSampler(apart, config=FrameConfig(count=5, step=2, most_step=9))
+    with pytest.raises(HeadwarpError, match="with two frames at least 1 apart"):
+        FrameSampler([clip("a", [4])], config=FrameConfig(count=5))
+    assert numbers(apart, drawn(apart, count=3 + 2)) == {(50, 50, 0, 50, 50), (0, 0, 50, 0, 0)}
 
 
 def test_identities_are_drawn_first_only_where_asked():

@@ -41,8 +41,7 @@ def test_the_motion_between_two_poses_is_their_label():
     assert max(terms["place"], terms["distance"]) < 1e-9
 
 
-def test_a_radian_off_and_the_weights():
-    target = pose(0)
+def test_known_distances_and_the_weights():
     still = dataclasses.replace(pose(0), rotation=torch.zeros(3, 3, dtype=torch.float64))
     turned = dataclasses.replace(still, rotation=torch.tensor([[0.0, 0.01, 0.0]]).double().expand(3, 3))
     targets = head_pose_targets(still, between(still, still), pivot=PIVOT)
@@ -50,7 +49,17 @@ def test_a_radian_off_and_the_weights():
     assert abs(float(term) - 2 * (2 * 0.01**2 + 1e-5) ** 0.5) < 1e-5
     farther = dataclasses.replace(still, distance=still.distance + 0.5)
     assert abs(float(head_pose_losses(still, farther, targets)["distance"]) - 2 * 0.5) < 1e-9
-    assert target.rotation.abs().max() > 0
+    aside = dataclasses.replace(still, place=still.place + torch.tensor([0.3, 0.1]))
+    term = head_pose_losses(still, aside, targets, HeadPoseLossConfig(place=3.0))["place"]
+    assert abs(float(term) - 3 * 0.2) < 1e-6
+
+
+def test_a_middle_behind_the_camera_is_a_label_just_before_it():
+    still = pose(0)
+    motion = between(still, still)
+    motion = dataclasses.replace(motion, distance=motion.distance - 9, perspective=0 * motion.perspective)
+    targets = head_pose_targets(still, motion, pivot=PIVOT)
+    assert torch.allclose(targets.distance.exp(), torch.full((3,), 0.05, dtype=torch.float64))
 
 
 def test_descent_finds_the_motion():

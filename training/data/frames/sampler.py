@@ -148,7 +148,8 @@ class FrameSampler:
         if config.count == TRIPLET:
             return f"with three frames {config.step} apart {part}"
         if config.count > TRIPLET:
-            return f"with two frames at least {config.step} apart {part}"
+            most = "" if config.most_step is None else f" and at most {config.most_step}"
+            return f"with two frames at least {config.step}{most} apart {part}"
         return (
             f"with a frame {part}"
             if config.replacement
@@ -200,9 +201,17 @@ class _Triplets:
 
 @dataclass(frozen=True)
 class _About:
-    """A target in the middle of others, each `_DRAWS` times; see `_about`."""
+    """A target in the middle of others whose frames are ``step`` to ``most`` from its own, each `_DRAWS`
+    times; where they are few they are drawn again and again.
 
-    targets: tuple[tuple[int, NDArray[np.int64]], ...]
+    Who is near is found when it is asked for: kept for all, it would grow with the square of a clip's length.
+    """
+
+    positions: NDArray[np.int64]
+    frames: NDArray[np.int64]
+    targets: NDArray[np.int64]
+    step: int
+    most: int
     others: int
 
     @property
@@ -210,10 +219,12 @@ class _About:
         return len(self.targets) * _DRAWS
 
     def pick(self, number: int) -> tuple[int, ...]:
-        target, near = self.targets[number // _DRAWS]
+        own = self.targets[number // _DRAWS]
+        apart = np.abs(self.frames - self.frames[own])
+        near = self.positions[(apart >= self.step) & (apart <= self.most)]
         draw = np.random.default_rng(number)
         chosen = draw.choice(near, self.others, replace=len(near) < self.others).tolist()
-        return (*chosen[: self.others // 2], target, *chosen[self.others // 2 :])
+        return (*chosen[: self.others // 2], int(self.positions[own]), *chosen[self.others // 2 :])
 
 
 def clip_samples(clip: Timed, config: FrameConfig) -> Samples:
@@ -228,26 +239,23 @@ def clip_samples(clip: Timed, config: FrameConfig) -> Samples:
     if config.count == PAIR:
         return _Replaced(inside)
     if config.count > TRIPLET:
-        return _About(_about(inside, numbers, config.step, config.most_step), config.count - 1)
+        return _about(inside, numbers[inside], config)
     most = config.step if config.most_step is None else config.most_step
     return _Triplets(
         np.concatenate([inside[_triplets(numbers[inside], step)] for step in range(config.step, most + 1)])
     )
 
 
-def _about(
-    inside: NDArray[np.int64], numbers: NDArray[np.int64], step: int, most: int | None
-) -> tuple[tuple[int, NDArray[np.int64]], ...]:
-    """Every position with those whose frames are ``step`` to ``most`` from its own; those without are left
-    out. Few are drawn again and again.
-    """
-    found = []
-    for place in inside:
-        apart = np.abs(numbers[inside] - numbers[place])
-        near = inside[(apart >= step) & (apart <= (apart.max() if most is None else most))]
-        if len(near):
-            found.append((int(place), near))
-    return tuple(found)
+def _about(positions: NDArray[np.int64], frames: NDArray[np.int64], config: FrameConfig) -> _About:
+    """Those without others near enough are no targets."""
+    step = config.step
+    most = config.most_step if config.most_step is not None else int(np.ptp(frames)) if len(frames) else 0
+    before, after = (
+        np.searchsorted(frames, frames + last, side="right") - np.searchsorted(frames, frames + first)
+        for first, last in ((-most, -step), (step, most))
+    )
+    targets = np.flatnonzero((before > 0) | (after > 0))
+    return _About(positions, frames, targets, step, most, config.count - 1)
 
 
 def _triplets(numbers: NDArray[np.int64], step: int) -> NDArray[np.int64]:

@@ -14,6 +14,9 @@ from torch import Tensor
 from ....geom.errors import ShapeError
 from ....warping.posed_layers import PosedLayers, stack_layers
 
+PER_PAIR = ("source", "driving", "driving_mask", "source_verts", "driving_verts")
+"""Tensors of a `PairBatch` whose first axis counts pairs; those of its layers besides."""
+
 
 @dataclass(frozen=True)
 class PairBatch:
@@ -64,8 +67,7 @@ def stack_pairs(pairs: Sequence[PairBatch]) -> PairBatch:
         ShapeError: their meshes are not of one head.
     """
     faces = one_head([pair.faces for pair in pairs])
-    per_pair = ("source", "driving", "driving_mask", "source_verts", "driving_verts")
-    stacked = {name: torch.cat([getattr(pair, name) for pair in pairs]) for name in per_pair}
+    stacked = {name: torch.cat([getattr(pair, name) for pair in pairs]) for name in PER_PAIR}
     return PairBatch(
         layers=stack_layers([pair.layers for pair in pairs]),
         faces=faces,

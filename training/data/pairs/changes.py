@@ -14,11 +14,10 @@ from torch import Tensor
 from ....geom.errors import HeadwarpError
 from ....warping.posed_layers import PosedLayers
 from .augment import LUMA, Change
-from .batch import PairBatch
+from .batch import PER_PAIR, PairBatch
 from .mirror import mirror_pairs
 
 _LAYERS = tuple(field.name for field in dataclasses.fields(PosedLayers))
-_OWN = ("source", "driving", "driving_mask", "source_verts", "driving_verts")
 
 
 @dataclass(frozen=True)
@@ -100,5 +99,5 @@ def _mirrored(batch: PairBatch, which: Bool[Tensor, "B"], twins: Int[Tensor, "V"
         return torch.where(which.view(-1, *(1,) * (value.ndim - 1)), getattr(mirrored, name), value)
 
     layers = PosedLayers(**{name: chosen(name, other.layers, batch.layers) for name in _LAYERS})
-    own: dict[str, Any] = {name: chosen(name, other, batch) for name in _OWN}
+    own: dict[str, Any] = {name: chosen(name, other, batch) for name in PER_PAIR}
     return dataclasses.replace(batch, layers=layers, **own)

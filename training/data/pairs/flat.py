@@ -12,12 +12,11 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from ....warping.posed_layers import PosedLayers
-from .batch import PairBatch, one_head
+from .batch import PER_PAIR, PairBatch, one_head
 
 ALIGNMENT = 64  # bytes
 Part = tuple[tuple[int, ...], torch.dtype]
 _LAYERS = tuple(field.name for field in dataclasses.fields(PosedLayers))
-_PER_PAIR = ("source", "driving", "driving_mask", "source_verts", "driving_verts")
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ def flattened(pairs: Sequence[PairBatch]) -> FlatBatch:
     Raises:
         ShapeError: their meshes are not of one head.
     """
-    columns = [[getattr(pair, name) for pair in pairs] for name in _PER_PAIR]
+    columns = [[getattr(pair, name) for pair in pairs] for name in PER_PAIR]
     columns.append([one_head([pair.faces for pair in pairs])])
     columns += [[getattr(pair.layers, name) for pair in pairs] for name in _LAYERS]
     return flat_columns(columns, tuple(name for pair in pairs for name in pair.names))
@@ -81,12 +80,12 @@ def flattened(pairs: Sequence[PairBatch]) -> FlatBatch:
 def unflattened(flat: FlatBatch) -> PairBatch:
     """The batch again; its tensors are views of the block."""
     tensors = flat.tensors()
-    own, faces, layers = tensors[: len(_PER_PAIR)], tensors[len(_PER_PAIR)], tensors[len(_PER_PAIR) + 1 :]
+    own, faces, layers = tensors[: len(PER_PAIR)], tensors[len(PER_PAIR)], tensors[len(PER_PAIR) + 1 :]
     return PairBatch(
         layers=PosedLayers(**dict(zip(_LAYERS, layers, strict=True))),
         faces=faces,
         names=flat.names,
-        **dict(zip(_PER_PAIR, own, strict=True)),
+        **dict(zip(PER_PAIR, own, strict=True)),
     )
 
 
