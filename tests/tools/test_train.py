@@ -224,7 +224,7 @@ def test_clips_to_measure_on_may_be_others(footage, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({"recipe": "pwm/best"}, "pwm/official, pwm/paper, pwm/personal, pwm/residual, got 'pwm/best'"),
+        ({"recipe": "pwm/best"}, "sparse2dense/paper-adv, got 'pwm/best'"),
         ({"steps": None}, "--steps, --minutes: expected at least one"),
         ({"size": 100}, "--size: expected a multiple of 32 pixels, got 100"),
         ({"batch": 0}, "expected at least 1, 0 and 1"),
