@@ -83,7 +83,10 @@ def aligned_pose(
     found = align_surfaces(target, source, relief, start, weight=weight, config=config)
     share = ((_DOUBTED - found.cost) / (_DOUBTED - _BELIEVED)).clamp(0, 1)
     better = pose_of_surface(_on_the_way(start, found.motion, share), size)
-    return dataclasses.replace(pose, rotation=better.rotation, translation=better.translation * mean[:, 0, 0])
+    believed = (share > 0)[:, None]  # of what is not, the start may have been bounded: the guess is not
+    rotation = torch.where(believed, better.rotation, pose.rotation)
+    translation = torch.where(believed, better.translation, pose.translation)
+    return dataclasses.replace(pose, rotation=rotation, translation=translation * mean[:, 0, 0])
 
 
 def _on_the_way(start: SurfaceMotion, end: SurfaceMotion, share: Float[Tensor, " B"]) -> SurfaceMotion:

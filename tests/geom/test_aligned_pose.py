@@ -57,6 +57,9 @@ def test_pictures_of_different_things_leave_the_guess():
     found = aligned_pose(start, DEPTH, target=TARGET, source=texture(1))
     torch.testing.assert_close(found.rotation, start.rotation, rtol=0, atol=1e-4)
     torch.testing.assert_close(found.translation, start.translation, rtol=0, atol=1e-4)
+    wild = dataclasses.replace(start, translation=torch.tensor([[9.0, -9.0, -0.99]]))  # out of all bounds
+    left = aligned_pose(wild, DEPTH, target=TARGET, source=texture(1))
+    torch.testing.assert_close(left.translation, wild.translation, rtol=0, atol=1e-4)
 
 
 def test_one_target_serves_many_sources_each_by_itself():

@@ -16,9 +16,9 @@ from headwarp.warping.keypoint_network import KeypointNetwork, KeypointNetworkCo
 
 
 def depth_network(form: Literal["head", "pair"] = "head", principal: float = 0.1) -> DepthPoseNetwork:
-    """Pictures turn by different angles."""
+    """Pictures turn by different angles; the dome is flat enough that no pixel grazes it."""
     torch.manual_seed(0)
-    depth = DepthConfig(width=4, mapping="relief" if form == "head" else "inverse")
+    depth = DepthConfig(width=4, mapping="relief" if form == "head" else "inverse", dome=0.3)
     network = DepthPoseNetwork(
         DepthPoseConfig(depth, PoseConfig(width=4, form=form, principal=principal))
     ).eval()

@@ -117,7 +117,7 @@ class AlignedDepthConfig:
             principal point in the middle.
         frames: of a clip that are seen together, an odd number: the target and what it is compared with.
         accepted: largest cost of an alignment (`Aligned.cost`) that anything is learned from. From a dome and
-            no motion, synthetic heads align to 0.9 to 3 degrees below 0.35 and to 20 and more above 0.4:
+            no motion, synthetic heads align to 0.9 to 3.5 degrees below 0.35 and to 20 and more above 0.4:
             they turned too far, are hidden, or move by themselves.
         learning_rate, betas, weight_decay: of Adam.
         photometric: form and weight of [DaGAN] Eq. 5.
@@ -128,7 +128,7 @@ class AlignedDepthConfig:
             most; the others say it with noise alone.
         relief: deviation of the relief over the frame's middle, what lies about the head included, in frame
             widths, in the mean over heads: nothing in the pictures says it apart from the poses' angles. With
-            0.112 heads of many kinds and sizes in the frame deviate by 0.08 (synthetic ones by 0.092).
+            0.112 the log depth of synthetic heads deviates by 0.94 of the truth, true focal length given.
         relief_weight: of the squared logarithm of its ratio.
         smoothness: of disparity.
         poses: weights of the pose network's losses.
@@ -187,7 +187,7 @@ def sized(config: Config, size: str) -> Config:
 
 
 class _DepthTraining:
-    """What both recipes share: the networks, their optimizer and their checkpoint."""
+    """What both recipes share: networks, their optimizer, the forward pass and the checkpoint."""
 
     needs: Literal["frames"] = "frames"
     kind = KIND
@@ -207,6 +207,12 @@ class _DepthTraining:
         return torch.optim.AdamW(
             network.parameters(), config.learning_rate, config.betas, weight_decay=config.weight_decay
         )
+
+    def generate(self, networks: Mapping[str, nn.Module], batch: FrameBatch) -> Views:
+        """Disparity of the middle frame, and motion to the others."""
+        made = networks["depth"](batch.frames)
+        assert isinstance(made, Views)
+        return made
 
     def checkpoint(self, networks: Mapping[str, nn.Module]) -> tuple[str, Any, nn.Module]:
         """Both networks, of the kind ``depth``."""
@@ -246,26 +252,21 @@ class AlignedDepthRecipe(_DepthTraining):
             got = f"frames={config.frames}, accepted={config.accepted}"
             raise HeadwarpError(f"depth/own: expected an odd number of frames and accepted > 0, got {got}")
 
-    def generate(self, networks: Mapping[str, nn.Module], batch: FrameBatch) -> Views:
-        """Disparity of the target and poses in all frames."""
-        made = networks["depth"](batch.frames)
-        assert isinstance(made, Views)
-        return made
-
     def losses(
         self, turn: str, networks: Mapping[str, nn.Module], batch: FrameBatch, made: Views
     ) -> Mapping[str, Tensor]:
         """The photometric term and smoothness of depth, and what the poses are taught."""
         assert made.heads is not None
         config = self.config
-        target, others = _around(batch.frames)
+        target, others = _about_middle(batch.frames.unbind(1))
+        pictures = torch.cat(others)
         disparity = made.disparities[0]
         relief = disparity_to_relief(disparity, config.network.depth)
         weight = middle_window(relief)
-        found, perspective = self._aligned(target, others, relief, weight, made)
+        found, perspective = self._aligned(target, pictures, relief, weight, made)
         taken = (found.cost < config.accepted).to(relief)
         compared = [
-            self._error(target, others, relief, weight, found.motion, taken, reduction)
+            self._error(target, pictures, relief, weight, found.motion, taken, reduction)
             for reduction in config.reductions
         ]
         centred = relief - (relief * weight).sum((2, 3), keepdim=True)
@@ -285,9 +286,9 @@ class AlignedDepthRecipe(_DepthTraining):
     def pictures(self, networks: Mapping[str, nn.Module], batch: FrameBatch) -> Mapping[str, Tensor]:
         """A frame, the target, the frame warped to it with the motion that was found, and disparity."""
         made = self.generate(networks, batch)
-        target, others = _around(batch.frames)
+        target, others = _about_middle(batch.frames.unbind(1))
         relief = disparity_to_relief(made.disparities[0], self.config.network.depth)
-        found, _ = self._aligned(target, others, relief, middle_window(relief), made)
+        found, _ = self._aligned(target, torch.cat(others), relief, middle_window(relief), made)
         last = _rows(found.motion, slice(-len(target), None))
         return {
             "source": others[-1],
@@ -298,20 +299,20 @@ class AlignedDepthRecipe(_DepthTraining):
 
     @torch.no_grad()
     def _aligned(
-        self, target: Tensor, others: tuple[Tensor, ...], relief: Tensor, weight: Tensor, made: Views
+        self, target: Tensor, pictures: Tensor, relief: Tensor, weight: Tensor, made: Views
     ) -> tuple[Aligned, _Perspective]:
-        """Motions to all other frames, one frame after the other, and the perspective of every target as the
-        frame says it that turned most.
+        """Motions to all other frames (N B, 3, H, W), one frame after the other, and the perspective of every
+        target as the frame says it that turned most.
         """
-        config, count = self.config, len(others)
+        config, count = self.config, len(made.motions)
         guess = _joined([surface_of_pose(motion, int(target.shape[3])) for motion in made.motions])
-        pictures = torch.cat(others)
         pairs = (target.repeat(count, 1, 1, 1), pictures, relief.repeat(count, 1, 1, 1))
         starts = (guess, at_rest(guess.perspective))
         start = likeliest_start(*pairs, starts, weight=weight, config=config.alignment)
         found = align_surfaces(*pairs, start, weight=weight, config=config.alignment)
-        rest = at_rest(guess.perspective).rotation
-        angle = rotation_angle(found.motion.rotation, rest).masked_fill(found.cost >= config.accepted, -1.0)
+        angle = rotation_angle(found.motion.rotation, starts[1].rotation).masked_fill(
+            found.cost >= config.accepted, -1.0
+        )
         most, number = angle.unflatten(0, (count, -1)).max(0)
         row = number * len(target) + torch.arange(len(target), device=number.device)
         freed = align_surfaces(
@@ -332,7 +333,7 @@ class AlignedDepthRecipe(_DepthTraining):
     def _error(
         self,
         target: Tensor,
-        others: tuple[Tensor, ...],
+        pictures: Tensor,
         relief: Tensor,
         weight: Tensor,
         motion: SurfaceMotion,
@@ -344,9 +345,9 @@ class AlignedDepthRecipe(_DepthTraining):
 
         What frames show as they are teaches nothing, as in monodepth2: backgrounds rest.
         """
-        config, count = self.config, len(others)
+        config, count = self.config, len(pictures) // len(target)
         size = (target.shape[2] // reduction, target.shape[3] // reduction)
-        seen, frames = _reduced(target, size).repeat(count, 1, 1, 1), _reduced(torch.cat(others), size)
+        seen, frames = _reduced(target, size).repeat(count, 1, 1, 1), _reduced(pictures, size)
         view = sample(frames, seen_at(_reduced(relief, size).repeat(count, 1, 1, 1), motion))
         share = taken[:, None, None, None]
         moved, still = (
@@ -359,11 +360,10 @@ class AlignedDepthRecipe(_DepthTraining):
     def _taught(self, made: Views, motion: SurfaceMotion, taken: Tensor) -> dict[str, Tensor]:
         """Losses of the poses against the motions of the pairs that are taken."""
         assert made.heads is not None
-        middle = len(made.heads) // 2
-        others = (*made.heads[:middle], *made.heads[middle + 1 :])
-        target, source = _joined([made.heads[middle]] * len(others)), _joined(others)
+        middle, others = _about_middle(made.heads)
+        target, source = _joined([middle] * len(others)), _joined(others)
         targets = head_pose_targets(target, motion, pivot=self.config.network.pose.pivot)
-        centre = self.config.centre_weight * made.heads[middle].place.abs().mean()
+        centre = self.config.centre_weight * middle.place.abs().mean()
         return {
             **head_pose_losses(target, source, targets, self.config.poses, weight=taken),
             "centre": centre,
@@ -384,12 +384,6 @@ class DepthRecipe(_DepthTraining):
     def __init__(self, config: DepthRecipeConfig) -> None:
         super().__init__(config)
         self.name = f"depth/{config.mode}"
-
-    def generate(self, networks: Mapping[str, nn.Module], batch: FrameBatch) -> Views:
-        """Disparity and motion of every sample."""
-        made = networks["depth"](batch.frames)
-        assert isinstance(made, Views)
-        return made
 
     def losses(
         self, turn: str, networks: Mapping[str, nn.Module], batch: FrameBatch, made: Views
@@ -461,9 +455,12 @@ def _resized(picture: Tensor, size: tuple[int, ...]) -> Tensor:
     return F.interpolate(picture, size=size, mode="bilinear", align_corners=False, antialias=False)
 
 
-def _around(frames: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """The middle frame and the others in their order, each (B, 3, H, W)."""
-    middle, parts = frames.shape[1] // 2, frames.unbind(1)
+Part = TypeVar("Part", Tensor, HeadPose)
+
+
+def _about_middle(parts: tuple[Part, ...]) -> tuple[Part, tuple[Part, ...]]:
+    """What belongs to the middle frame, and to the others in their order."""
+    middle = len(parts) // 2
     return parts[middle], (*parts[:middle], *parts[middle + 1 :])
 
 

@@ -161,7 +161,7 @@ def test_our_own_has_the_least_error_at_the_true_relief_and_finds_true_motions()
     assert float(truth["rotation"]) < 0.02  # of 0.28 for the frame that turned most
     assert float(truth["place"]) < 0.01
     assert float(truth["perspective"]) < 0.1  # of 0.25
-    target, others = batch.frames[:, 2], tuple(batch.frames[:, n] for n in (0, 1, 3, 4))
+    target, others = batch.frames[:, 2], torch.cat([batch.frames[:, n] for n in (0, 1, 3, 4)])
     poses = HeadPoseNetwork(dataclasses.replace(pose, width=4))
     heads = [dataclasses.replace(head, rotation=0.7 * head.rotation) for head in made.heads]
     guess = tuple(poses.between(heads[2], other, (64, 64)) for other in (*heads[:2], *heads[3:]))
