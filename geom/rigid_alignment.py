@@ -204,8 +204,8 @@ def pose_of_surface(motion: SurfaceMotion, size: tuple[int, int]) -> RelativePos
 def surface_of_pose(pose: RelativePose, width: int) -> SurfaceMotion:
     """The motion of a camera with square pixels and its axis in the frame's middle; see `pose_of_surface`.
 
-    What such a motion would bring behind the camera, or far out of its frame, comes to stand just before it,
-    or just outside: it is a start that others are found from.
+    What such a motion would bring behind the camera, or far away, is held at 1/4.5 and 4.5 times its
+    distance, and shifts at two widths: it is a start that others are found from.
 
     Args:
         pose: its translation in the unit of the target's mean depth.
