@@ -455,7 +455,7 @@ def _resized(picture: Tensor, size: tuple[int, ...]) -> Tensor:
     return F.interpolate(picture, size=size, mode="bilinear", align_corners=False, antialias=False)
 
 
-Part = TypeVar("Part", Tensor, HeadPose)
+Part = TypeVar("Part")
 
 
 def _about_middle(parts: tuple[Part, ...]) -> tuple[Part, tuple[Part, ...]]:
