@@ -187,7 +187,7 @@ def run(config: Animate) -> dict[str, Any]:
     chosen = inference_of(compile=config.compile, precision=config.precision)
     animator = open_animator(config.animator, config.checkpoint, device=place, inference=chosen)
     guidance = settled(guidance_of(config), guided_by(animator), name=config.animator)
-    animator = guide_animator(animator, guidance, name=config.animator)
+    animator = guide_animator(animator, guidance, name=config.animator, device=place)
     check_window(animator, config.size, name=config.animator)
     stage, head = _open(config, animator, place)
     if config.output.suffix.lower() in PICTURES and stage.count != 1:

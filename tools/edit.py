@@ -190,7 +190,7 @@ def run(config: Edit) -> dict[str, Any]:
     animator = open_animator(config.animator, config.checkpoint, device=place)
     guidance = settled(guidance_of(config), guided_by(animator), name=config.animator)
     _check_whole(config, guidance.name)
-    animator = guide_animator(animator, guidance, name=config.animator)
+    animator = guide_animator(animator, guidance, name=config.animator, device=place)
     check_window(animator, config.size, name=config.animator)
     model = ready_head(config.head)
     poses = poses_of(config, model)

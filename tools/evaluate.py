@@ -14,6 +14,7 @@ from ..flame.residual import ResidualField
 from ..geom.errors import HeadwarpError, MediaError, NoFaceError, ShapeError
 from ..training.data.frames.clips import find_frame_clips
 from ..training.data.inputs import names_by_path
+from ..warping.guides import NETWORK_KINDS
 from .evaluation import report as tables
 from .evaluation.animators import load_animators, names_of
 from .evaluation.clips import clip_paths, parse_share, prepare_clip
@@ -23,16 +24,18 @@ from .evaluation.pair_options import ListFacts, PairOptions, labels, open_list
 from .evaluation.pairs import measure_pairs
 from .evaluation.pictures import picture_animators, prepare_pictures
 from .evaluation.report import check_against, progress, report_of, write_sheet_of
+from .evaluation.source_networks import checkpoint_rows, network_rows
+from .evaluation.source_rows import Row
 from .evaluation.sources import Errors, compared_sources, describe_sources, sources_report
-from .guidance import GuidanceName, guided_each
+from .guidance import SIDE, GuidanceName, guided_each
 from .heads import ready_head
 from .performance import Precision, check_device, check_window, inference_of
 
 __all__ = ["Evaluate", "describe", "evaluate", "run"]
 
 OF_PAIRS: tuple[str, ...] = ("root", "relative", "absolute", "same_person", "per_pair", "size")
-OF_CLIPS: tuple[str, ...] = ("stride", "frames", "faces", "sources")
-OF_FACES: tuple[str, ...] = ("head", "still_camera", "arcface", "sources")
+OF_CLIPS: tuple[str, ...] = ("stride", "frames", "faces", "sources", "source_checkpoint")
+OF_FACES: tuple[str, ...] = ("head", "still_camera", "arcface", "sources", "source_checkpoint")
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,9 @@ class Evaluate:
     sources: FlagCreatePairsOff[bool] = False
     """Of clips of headwarp synth: the geometry sources themselves beside each other, flow and head pose of
     each against the truth."""
+    source_checkpoint: tuple[Path, ...] = ()
+    """With --sources: trained networks beside the others, of headwarp train depth, fomm or dagan; where not
+    given, those that guide animators."""
     head: str = "builtin"
     """Built-in, or a head file."""
     stride: int = 1
@@ -132,18 +138,30 @@ def evaluate(
     stride: int = 1,
     frames: str = "0:1",
     checkpoint: str | Path | Sequence[str | Path] | None = None,
+    guides: Mapping[GuidanceName, str | Path | None] | None = None,
     still_camera: bool = False,
     faces: bool = True,
     sheet: str | Path | None = None,
 ) -> dict[str, Any]:
     """Measure animators and the baselines on clips; see `Evaluate` for the arguments and more, `run` for what
     is returned and raised.
+
+    Args:
+        guides: what guides those that take guidance, each measured, with the file of its network:
+            ``{"mesh": None, "depth": "depth.safetensors"}``; None: what each was trained with.
     """
+    guides = guides or {}
+    if odd := [name for name, file in guides.items() if file is not None and name not in NETWORK_KINDS]:
+        raise HeadwarpError(f"guides: expected no file for {odd[0]}, got {guides[odd[0]]}; give None")
+    depth, keypoints = guides.get("depth"), guides.get("keypoints")
     files = [] if checkpoint is None else [checkpoint] if isinstance(checkpoint, (str, Path)) else checkpoint
     config = Evaluate(
         clips=Path(clips),
         animator=(animator,) if isinstance(animator, str) else tuple(animator),
         checkpoint=tuple(Path(file) for file in files),
+        guidance=tuple(guides),
+        depth_checkpoint=None if depth is None else Path(depth),
+        keypoints_checkpoint=None if keypoints is None else Path(keypoints),
         stride=stride,
         frames=frames,
         still_camera=still_camera,
@@ -165,7 +183,8 @@ def _evaluated(config: Evaluate, head: str | Path | HeadModel) -> dict[str, Any]
     device = check_device(config.device)
     chosen = inference_of(compile=config.compile, precision=config.precision)
     animators = load_animators(names, config.checkpoint, device=device, inference=chosen)
-    animators = guided_each(animators, config)
+    guiding = replace(config, guide_side=None) if _sees_sources_alone(config) else config
+    animators = guided_each(animators, guiding, device=device)
     networks = load_networks(
         arcface=config.arcface, inception=config.inception, lpips=config.lpips, device=device
     )
@@ -193,6 +212,28 @@ def _check_unused(config: Evaluate) -> None:
             raise HeadwarpError(f"--{'no-' * (option == 'faces')}{option}: belongs to {other}; leave it out")
         if given and field.name in OF_FACES and not config.faces:
             raise HeadwarpError(f"--{option}: says nothing with --no-faces; leave it out")
+
+
+def _sees_sources_alone(config: Evaluate) -> bool:
+    """Whether the side of the pictures that networks see is that of the sources' and of no guide."""
+    guides = {"depth", "keypoints"}.intersection(config.guidance)
+    files = (config.depth_checkpoint, config.keypoints_checkpoint)
+    return bool(config.source_checkpoint) and not guides and files == (None, None)
+
+
+def _network_rows(config: Evaluate, setting: Setting) -> dict[str, Row]:
+    """The trained networks among the sources.
+
+    Raises:
+        HeadwarpError: files, and sources are not compared; or what `checkpoint_rows` raises.
+    """
+    if not config.sources:
+        if config.source_checkpoint:
+            raise HeadwarpError("--source-checkpoint: belongs to --sources; add that or leave it out")
+        return {}
+    if not config.source_checkpoint:
+        return network_rows(setting.animators)
+    return checkpoint_rows(config.source_checkpoint, side=config.guide_side or SIDE)
 
 
 def _pair_options(config: Evaluate) -> PairOptions:
@@ -233,6 +274,7 @@ def _evaluate_clips(config: Evaluate, setting: Setting) -> dict[str, Any]:
     failed: dict[str, str] = {}
     outcomes: dict[str, Outcome] = {}
     compared: dict[str, Errors] = {}
+    rows = _network_rows(config, setting)
     faceless = 0
     field: ResidualField | None = None  # the same for all clips: one head, one detector
     paths = clip_paths(Path(config.clips or "."))
@@ -249,7 +291,7 @@ def _evaluate_clips(config: Evaluate, setting: Setting) -> dict[str, Any]:
             field = clip.portrait.field
             outcomes[name] = measure(clip, setting)
             if config.sources:
-                compared[name] = compared_sources(path, clip, setting)
+                compared[name] = compared_sources(path, clip, setting.model, rows)
         except (NoFaceError, MediaError) as error:
             failed[name] = str(error)
             faceless += isinstance(error, NoFaceError)

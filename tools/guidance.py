@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ..geom.errors import HeadwarpError, ModelFileError
 from ..geom.nets.weights import sha256_of
 from ..warping.animators import Animator
 from ..warping.guide_record import SHOWN, GuideRecord, RecordKind, record_of
 from ..warping.guided import GuidedAnimator
 from ..warping.guides import GUIDE_KINDS, NETWORK_KINDS, GuideConfig, GuideKind, load_guide
-from .performance import warn
+from .performance import ready, warn
 
 GuidanceName = RecordKind
 SIDE = 256
@@ -147,13 +149,16 @@ def warn_of_mesh(animator: Animator) -> None:
         )
 
 
-def guide_animator(animator: Animator, options: GuidanceOptions, *, name: str) -> Animator:
+def guide_animator(
+    animator: Animator, options: GuidanceOptions, *, name: str, device: torch.device | str = "cpu"
+) -> Animator:
     """The animator, guided as asked for.
 
     Args:
         animator: loaded.
         options: of the command line, `settled`.
         name: of the animator, for messages.
+        device: where the animator is, and its guide goes.
 
     Raises:
         HeadwarpError: what `guide_of` raises, an animator that takes no guidance, or a network that was
@@ -166,7 +171,7 @@ def guide_animator(animator: Animator, options: GuidanceOptions, *, name: str) -
                 f"--guidance {guide.kind}: {name} takes none; expected geometry or pwm, or no --guidance"
             )
         loaded = load_guide(guide)
-        return GuidedAnimator(animator, loaded.source, loaded.observer)
+        return ready(GuidedAnimator(animator, loaded.source, loaded.observer), device)
     if options.name is not None:
         own = _own(animator)
         if own != options.name:
@@ -175,7 +180,9 @@ def guide_animator(animator: Animator, options: GuidanceOptions, *, name: str) -
     return animator
 
 
-def guided_each(animators: Mapping[str, Animator], config: Any) -> dict[str, Animator]:
+def guided_each(
+    animators: Mapping[str, Animator], config: Any, *, device: torch.device | str = "cpu"
+) -> dict[str, Animator]:
     """The animators of an evaluation, those that take guidance by each source that is asked for, or by what
     each was trained with.
 
@@ -185,13 +192,14 @@ def guided_each(animators: Mapping[str, Animator], config: Any) -> dict[str, Ani
     Args:
         animators: by the name that a report has for them.
         config: of a command with ``guidance`` (several names), the checkpoints and ``guide_side``.
+        device: where the animators are.
 
     Raises:
         HeadwarpError: what `guide_animator` raises, or no animator that takes guidance.
     """
     names, options = tuple(dict.fromkeys(config.guidance)), guidance_of(config)
     if not names:
-        return _as_trained(animators, dataclasses.replace(options, name=None))
+        return _as_trained(animators, dataclasses.replace(options, name=None), device)
     takers = [name for name, animator in animators.items() if hasattr(animator, "encode_guided")]
     if not takers:
         raise HeadwarpError("--guidance: expected an animator that takes it (geometry, pwm), got none")
@@ -202,12 +210,14 @@ def guided_each(animators: Mapping[str, Animator], config: Any) -> dict[str, Ani
         for name in names if label in takers else ():
             chosen = settled(_of_one(options, name, names), guided_by(animator), name=label)
             made[f"{label}+{name}" if name in GUIDE_KINDS else label] = guide_animator(
-                animator, chosen, name=label
+                animator, chosen, name=label, device=device
             )
     return made
 
 
-def _as_trained(animators: Mapping[str, Animator], options: GuidanceOptions) -> dict[str, Animator]:
+def _as_trained(
+    animators: Mapping[str, Animator], options: GuidanceOptions, device: torch.device | str
+) -> dict[str, Animator]:
     """Each animator with the guide of its training; what none of them asks for is refused."""
     chosen = {
         label: _only(settled(options, guided_by(animator), name=label))
@@ -218,7 +228,8 @@ def _as_trained(animators: Mapping[str, Animator], options: GuidanceOptions) -> 
     unused = dataclasses.replace(options, **left, side=None if left else options.side)
     guide_of(unused)
     return {
-        label: guide_animator(animator, chosen[label], name=label) for label, animator in animators.items()
+        label: guide_animator(animator, chosen[label], name=label, device=device)
+        for label, animator in animators.items()
     }
 
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from types import SimpleNamespace
+import shutil
 
 import pytest
 import torch
-from guide_files import guide_file
+from guide_files import depth_network, guide_file
 
 from headwarp.flame.io import load_head
+from headwarp.geom.depth_pose import DepthPoseNetwork
 from headwarp.geom.errors import HeadwarpError
+from headwarp.geom.guidance import Source
 from headwarp.geom.head_pose import pose_error
-from headwarp.tools.evaluation.source_rows import ROWS, Scene, network_rows
+from headwarp.tools.evaluate import Evaluate, evaluate, run
+from headwarp.tools.evaluation.source_networks import checkpoint_rows, depth_at, network_rows
+from headwarp.tools.evaluation.source_rows import ROWS, Scene
 from headwarp.tools.evaluation.sources import (
     compare_sources,
     compared_sources,
@@ -24,6 +29,8 @@ from headwarp.tools.guidance import GuidanceOptions, guide_animator
 from headwarp.training.data.synthetic import Recipe, synthesise
 from headwarp.training.data.synthetic.motions import true_pose, true_relative_pose
 from headwarp.warping.animators import load_animator
+from headwarp.warping.checkpoints import save_checkpoint
+from headwarp.warping.observers import DepthObserver
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +82,74 @@ def test_networks_that_guide_animators_have_rows(scene, tmp_path):
     assert math.isfinite(made["keypoints, network"]["flow_epe"])
 
 
+def test_checkpoints_have_rows_called_after_what_they_are(scene, tmp_path):
+    torch.manual_seed(0)
+    network = DepthPoseNetwork(depth_network(principal=0.0).config)  # its guesses are near rest, not wild
+    fomm = guide_file(tmp_path, "keypoints")
+    depth = save_checkpoint(
+        tmp_path / "d.safetensors", network, config=network.config, name="depth", kind="depth"
+    )
+    rows = checkpoint_rows([fomm, depth], side=None)
+    assert list(rows) == [
+        "keypoints, fomm",
+        "depth, network",
+        "depth, network unaligned",
+        "keypoints, fomm with depth",
+    ]
+    made = compare_sources(scene, [8], rows)
+    alone, deep = made["keypoints, fomm"], made["keypoints, fomm with depth"]
+    assert alone["flow_epe"] == deep["flow_epe"]
+    assert math.isnan(alone["pose_error_deg"])
+    assert math.isfinite(deep["pose_error_deg"])
+    aligned, said = made["depth, network"], made["depth, network unaligned"]
+    assert aligned["pose_error_deg"] < said["pose_error_deg"]
+    options = GuidanceOptions("depth", depth_checkpoint=depth)
+    guiding = network_rows({"geometry": guide_animator(load_animator("geometry"), options, name="geometry")})
+    assert compare_sources(scene, [8], guiding)["depth, network"] == aligned
+
+
+def test_several_checkpoints_of_one_name_are_told_apart_by_their_files(tmp_path):
+    first = guide_file(tmp_path, "keypoints")
+    second = shutil.copy(first, tmp_path / "other.safetensors")
+    assert list(checkpoint_rows([first, second], side=64)) == [
+        "keypoints, fomm:fomm",
+        "keypoints, fomm:other",
+    ]
+    with pytest.raises(HeadwarpError, match="another one is called keypoints, fomm:fomm too; rename one"):
+        checkpoint_rows([first, first], side=64)
+
+
+def test_depth_at_points_is_in_pixels(scene):
+    observer = DepthObserver(depth_network())
+    bare = Source(image=scene.source.image)
+    grid = torch.tensor([[[8.5, 20.5], [40.5, 31.5], [8.5, 20.5]]])
+    found = depth_at(observer, bare, grid)
+    depth = observer.source(bare).depth[0, 0]
+    true = torch.stack([depth[20, 8], depth[31, 40], depth[20, 8]])
+    focal = observer.camera(bare)[0, 0, 0]
+    torch.testing.assert_close(found, true * focal / true.mean())
+
+
+def test_files_of_sources_that_nothing_asks_for_are_refused(tmp_path):
+    file = guide_file(tmp_path, "depth")
+    alone = Evaluate(clips=tmp_path, source_checkpoint=(file,), guide_side=64)
+    with pytest.raises(HeadwarpError, match="--source-checkpoint: belongs to --sources; add that"):
+        run(alone)
+    with pytest.raises(HeadwarpError, match="--source-checkpoint: belongs to --clips"):
+        run(dataclasses.replace(alone, clips=None, pairs=tmp_path / "a.csv"))
+    with pytest.raises(HeadwarpError, match="--source-checkpoint: says nothing with --no-faces"):
+        run(dataclasses.replace(alone, faces=False))
+
+
+def test_the_function_takes_guides_with_their_files(tmp_path):
+    with pytest.raises(HeadwarpError, match="guides: expected no file for mesh, got a; give None"):
+        evaluate(tmp_path, guides={"mesh": "a"})
+    with pytest.raises(HeadwarpError, match="--guidance depth: expected --depth-checkpoint FILE, got none"):
+        evaluate(tmp_path, guides={"depth": None})
+    with pytest.raises(HeadwarpError, match="--clips: expected clips"):  # the guide was taken
+        evaluate(tmp_path, guides={"mesh": None, "depth": guide_file(tmp_path, "depth")})
+
+
 def test_the_report_holds_means_and_their_definitions(errors, tmp_path):
     report = sources_report({"a": errors, "b": errors, "not synthetic": {}})["sources"]
     assert report["clips"] == 2
@@ -85,8 +160,7 @@ def test_the_report_holds_means_and_their_definitions(errors, tmp_path):
     assert "depth, truth" in text
     assert " - " in text
     assert describe_sources(None) == []
-    elsewhere = SimpleNamespace(model=None)
-    assert compared_sources(tmp_path / "test" / "a.mp4", None, elsewhere) == {}
+    assert compared_sources(tmp_path / "test" / "a.mp4", None, None, {}) == {}
     with pytest.raises(HeadwarpError, match="--sources: expected clips of headwarp synth"):
         sources_report({"a": {}})
 

@@ -19,7 +19,7 @@ from ...flame.params import HeadFit
 from ...flame.posing import head_pose
 from ...flame.residual import ResidualField, field_of
 from ...geom.cameras import MODEL_TO_CAMERA
-from ...geom.guidance import Driving, GeometrySource, Guidance, Source, take
+from ...geom.guidance import Driving, Guidance, Source
 from ...geom.head_pose import (
     affine_of_jacobians,
     affine_of_keypoints,
@@ -46,9 +46,7 @@ from ...training.data.synthetic.motions import (
     true_pose,
     true_relative_pose,
 )
-from ...warping.animators import Animator, load_animator
-from ...warping.guided import GuidedAnimator, Observer
-from ...warping.observers import DepthObserver
+from ...warping.animators import load_animator
 
 KEYPOINTS = 15
 Row = Callable[["Scene", int], "Told"]
@@ -242,28 +240,3 @@ ROWS: Mapping[str, Row] = {
     "landmarks, tps": by_spline,
 }
 """The sources that need no network, by the name that a report has for them."""
-
-
-def network_rows(animators: Mapping[str, Animator]) -> dict[str, Row]:
-    """Rows of the trained networks that guide animators, each kind once."""
-    rows: dict[str, Row] = {}
-    for animator in animators.values():
-        if isinstance(animator, GuidedAnimator) and animator.observer is not None:
-            kind = "depth" if isinstance(animator.observer, DepthObserver) else "keypoints"
-            rows[f"{kind}, network"] = _by_network(animator.geometry_source, animator.observer)
-    return rows
-
-
-def _by_network(maker: GeometrySource, observer: Observer) -> Row:
-    def told(scene: Scene, frame: int) -> Told:
-        bare = dataclasses.replace(scene.source, depth=None, intrinsics=None)
-        seen = observer.source(bare)
-        moved = observer.driving(seen, Driving(image=to_image(scene.clip.picture(frame))))
-        made = maker.guide(maker.prepare(seen), moved)
-        if moved.relative_pose is not None:
-            return Told(made, pose_of_relative(moved.relative_pose, scene.start_deg))
-        here, there = take(seen, ("keypoints",), by="sources"), take(moved, ("keypoints",), by="sources")
-        motion = affine_of_keypoints(here[0], there[0])
-        return Told(made, pose_of_affine(motion, scene.start_deg))
-
-    return told

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ...flame.model import HeadModel
 from ...geom.errors import HeadwarpError
 from ...geom.head_pose import pose_error
 from ...training.data.synthetic import Material, true_flow, truth_of
@@ -17,8 +18,7 @@ from ...training.data.synthetic.motions import true_pose
 from ...training.metrics.motion import flow_epe
 from .clips import ClipTrial
 from .flows import known_clip
-from .measure import Setting
-from .source_rows import ROWS, Row, Scene, Told, network_rows
+from .source_rows import ROWS, Row, Scene, Told
 
 OF_HEAD = (Material.SKIN, Material.EYE, Material.MOUTH, Material.TEETH)
 Errors = Mapping[str, Mapping[str, float]]
@@ -80,13 +80,19 @@ def _mean(values: Sequence[float]) -> float:
     return float(np.mean(known)) if known else math.nan
 
 
-def compared_sources(path: Path, trial: ClipTrial, setting: Setting) -> Errors:
-    """The sources of an evaluated clip; nothing where it is no clip of `headwarp synth`."""
-    known = known_clip(path, setting.model)
+def compared_sources(path: Path, trial: ClipTrial, model: HeadModel, rows: Mapping[str, Row]) -> Errors:
+    """The sources of an evaluated clip; nothing where it is no clip of `headwarp synth`.
+
+    Args:
+        path: the clip.
+        trial: the same, with its fit.
+        model: the head.
+        rows: of trained networks, beside `ROWS`.
+    """
+    known = known_clip(path, model)
     if known is None:
         return {}
-    rows = {**ROWS, **network_rows(setting.animators)}
-    return compare_sources(Scene(known, trial.first, trial.fit), trial.measured, rows)
+    return compare_sources(Scene(known, trial.first, trial.fit), trial.measured, {**ROWS, **rows})
 
 
 def sources_report(compared: Mapping[str, Errors]) -> dict[str, Any]:
