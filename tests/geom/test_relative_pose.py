@@ -157,3 +157,20 @@ def test_a_network_of_reduced_pictures_sees_means_of_their_pixels(heads):
     smaller = torch.nn.functional.avg_pool2d(picture, 2)
     torch.testing.assert_close(halved.poses(picture).rotation, heads.poses(smaller).rotation)
     assert not torch.allclose(halved.poses(picture).rotation, heads.poses(picture).rotation)
+
+
+def test_one_focal_length_is_the_same_for_all_pictures_and_learns():
+    torch.manual_seed(0)
+    network = HeadPoseNetwork(PoseConfig(width=4, form="head", focal=2.0, one_focal=True))
+    pictures = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    assert network.poses(pictures).focal.tolist() == [0.0, 0.0]
+    optimizer = torch.optim.Adam(network.parameters(), 1e-2)
+    for _ in range(20):
+        optimizer.zero_grad()
+        (network.poses(pictures).focal - math.log(0.75)).abs().sum().backward()
+        optimizer.step()
+    first, second = network.poses(pictures).focal.tolist()
+    assert first == second
+    assert first == pytest.approx(math.log(0.75), abs=0.1)
+    with pytest.raises(HeadwarpError, match="one_focal: expected the head form, got 'pair'"):
+        PoseNetwork(PoseConfig(one_focal=True))
