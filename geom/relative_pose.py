@@ -32,7 +32,7 @@ MOTION_SCALE = 0.01
 _HEAD_SCALE = 0.3  # of place and size of a head in the frame
 _CELLS, _HIDDEN = 4, 128
 _REACH = math.log(5.0)  # most that a focal length may be off its start, as a logarithm
-_FOCAL_SCALE = 5.0  # of the one focal length's parameter: Adam moves all parameters alike, this one has far to go
+_FOCAL_SCALE = 5.0  # of the one focal length: Adam moves all parameters alike, and this one has far to go
 
 
 @dataclass(frozen=True)
