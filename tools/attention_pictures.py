@@ -25,6 +25,7 @@ from .draw import Picture
 FACE_POINTS = ((-0.26, -0.1), (0.26, -0.1), (0.0, 0.12), (0.0, 0.38))
 """Eyes, nose and mouth of a face that fills a crop as ``headwarp prepare`` cuts it, x and y in [-1, 1]."""
 RED = (235, 30, 30)
+_TILE = 128  # pixels at least: room for the titles
 
 
 def attention_picture(picture: Float[Tensor, "1 3 H W"], weights: Float[Tensor, "h w"]) -> Picture:
@@ -111,7 +112,7 @@ def attention_sheet(
         f"result: {names}",
         *(f"query {number + 1}" for number in range(len(places))),
     ]
-    return contact_sheet(rows, titles)
+    return contact_sheet(rows, titles, tile=max(_TILE, *source.shape[2:]))
 
 
 def _depth(network: KeypointNetwork, source: Tensor) -> Frame:

@@ -33,6 +33,7 @@ COMMANDS: dict[str, str] = {
     "train": "train:Train",
     "tune": "tune:Tune",
     "depth": "depth:Depth",
+    "attention": "attention:Attention",
     "convert head": "convert_head:ConvertHead",
     "convert landmarks": "convert_landmarks:ConvertLandmarks",
     "convert fit": "convert_fit:ConvertFit",

@@ -70,7 +70,7 @@ def run(config: Depth) -> dict[str, Any]:
     check_folder(config.output)
     picture = next(iter(as_frames(config.photo)))
     _check_photo(config.photo, picture)
-    window = _window(picture) if config.crop == "head" else None
+    window = head_window(picture) if config.crop == "head" else None
     image = seen_image(picture, config.size, window)
     scene = scene_of(config.checkpoint, image, focal=config.focal)
     files, points = write_scene(
@@ -198,8 +198,12 @@ def _write_numbers(path: Path, scene: Scene) -> None:
     )
 
 
-def _window(picture: Frame) -> Crop:
-    """Around the face.
+def head_window(picture: Frame, *, what: str = "photo") -> Crop:
+    """The window around the largest face, as training clips are framed.
+
+    Args:
+        picture: RGB.
+        what: it is, for the message.
 
     Raises:
         NoFaceError: there is none.
@@ -208,7 +212,7 @@ def _window(picture: Frame) -> Crop:
 
     found = detect_faces(picture)
     if not found:
-        raise NoFaceError("--crop head: no face was found in the photo; leave it out to take the whole")
+        raise NoFaceError(f"--crop head: no face was found in the {what}; leave it out to take the whole")
     points = torch.from_numpy(found[0].landmarks[:, :2]).float()
     return head_crop(points, size=(picture.shape[0], picture.shape[1]))
 
