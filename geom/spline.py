@@ -111,7 +111,6 @@ def spline_flow(
             f"{tuple(driving.shape)}; take both from one detector"
         )
     config = config or SplineConfig()
-    height, width = size
     half = max(size) / 2
     border = border_points(size, config.anchors).to(driving)
     rest = torch.zeros_like(border)
@@ -121,13 +120,73 @@ def spline_flow(
     at = torch.cat([driving, border]).double() / half
     away = torch.cat([source - driving, rest]).double() / half
     coefficients = thin_plate_spline(at, away, config.regularisation)
-    small = (max(2, height // config.step), max(2, width // config.step))
-    spacing = at.new_tensor([width / small[1], height / small[0]])
-    grid = pixel_grid(small, device=at.device, dtype=at.dtype)[0] * spacing[:, None, None] / half
-    flow = _on_grid(coefficients, at, grid) * half  # (2, h, w)
-    if small != size:
-        flow = F.interpolate(flow[None], size=size, mode="bilinear", align_corners=False)[0]
-    return flow[None].to(driving.dtype)
+    grid = _coarse_grid(size, config.step).to(at) / half
+    flow = (_on_grid(coefficients, at, grid) * half)[None]  # (1, 2, h, w)
+    if flow.shape[2:] != size:
+        flow = F.interpolate(flow, size=size, mode="bilinear", align_corners=False)
+    return flow.to(driving.dtype)
+
+
+def spline_flows(
+    source: Float[Tensor, "#B L 2"],
+    driving: Float[Tensor, "B L 2"],
+    size: tuple[int, int],
+    *,
+    config: SplineConfig | None = None,
+) -> Float[Tensor, "B 2 H W"]:
+    """`spline_flow` of a batch at once, for training: one solve, and memory for B L H W / step^2 numbers.
+
+    Args:
+        source, driving: points in pixels, finite; a source of batch 1 serves all.
+        size, config: as `spline_flow`.
+
+    Raises:
+        ShapeError: not as many points in both frames.
+    """
+    if source.shape[1:] != driving.shape[1:] or len(source) not in (1, len(driving)):
+        raise ShapeError(
+            f"landmarks: expected {tuple(driving.shape)} in the source as in the driving frames, or a batch "
+            f"of 1, got {tuple(source.shape)}"
+        )
+    config = config or SplineConfig()
+    half, batch = max(size) / 2, len(driving)
+    border = border_points(size, config.anchors).to(driving).expand(batch, -1, -1)
+    with torch.autocast(driving.device.type, enabled=False):
+        at = torch.cat([driving, border], dim=1).double() / half  # (B, N, 2)
+        away = torch.cat([source - driving, torch.zeros_like(border)], dim=1).double() / half
+        coefficients = _splines(at, away, config.regularisation)  # (B, N + 3, 2)
+        grid = _coarse_grid(size, config.step).to(at) / half  # (2, h, w)
+        across = (grid[0, 0, :, None] - at[:, None, :, 0]).square()  # (B, w, N)
+        down = (grid[1, :, 0, None] - at[:, None, :, 1]).square()  # (B, h, N)
+        kernel = thin_plate_kernel(down[:, :, None] + across[:, None])  # (B, h, w, N)
+        bent = torch.einsum("bhwn,bnk->bkhw", kernel, coefficients[:, :-3])
+        straight = torch.einsum("bik,ihw->bkhw", coefficients[:, -2:], grid)
+        flow = (bent + straight + coefficients[:, -3, :, None, None]) * half
+        if flow.shape[2:] != size:
+            flow = F.interpolate(flow, size=size, mode="bilinear", align_corners=False)
+    return flow.to(driving.dtype)
+
+
+def _splines(
+    points: Float[Tensor, "B N 2"], values: Float[Tensor, "B N 2"], regularisation: float
+) -> Float[Tensor, "B M 2"]:
+    """`thin_plate_spline` of each of a batch."""
+    batch, count = points.shape[:2]
+    kernel = thin_plate_kernel((points[:, :, None] - points[:, None]).square().sum(-1))
+    kernel = kernel + torch.eye(count).to(points) * (regularisation * count)
+    affine = torch.cat([torch.ones_like(points[..., :1]), points], dim=2)  # (B, N, 3)
+    upper = torch.cat([kernel, affine], dim=2)
+    lower = torch.cat([affine.mT, points.new_zeros(batch, 3, 3)], dim=2)
+    right = torch.cat([values, values.new_zeros(batch, 3, 2)], dim=1)
+    return torch.linalg.solve(torch.cat([upper, lower], dim=1), right)
+
+
+def _coarse_grid(size: tuple[int, int], step: int) -> Float[Tensor, "2 h w"]:
+    """Centres of blocks of ``step`` pixels a side, in pixels."""
+    height, width = size
+    small = (max(2, height // step), max(2, width // step))
+    spacing = torch.tensor([width / small[1], height / small[0]], dtype=torch.float64)
+    return pixel_grid(small, dtype=torch.float64)[0] * spacing[:, None, None]
 
 
 def _on_grid(

@@ -98,7 +98,8 @@ def recipe_of(
     config = with_changes(config, changes)
     if isinstance(config, Sparse2DenseRecipeConfig):
         _check_unguided(options, entry)
-        return Sparse2DenseRecipe(config, None if head is None else landmarks_of(head))
+        count = config.network.landmarks
+        return Sparse2DenseRecipe(config, None if head is None else landmarks_of(head, count))
     if not isinstance(config, PwmRecipeConfig) or head is None:
         return load_recipe(entry.name, config=config)
     points_of = landmarks_of(head)
@@ -120,14 +121,14 @@ def _check_unguided(options: RecipeOptions, entry: RecipeEntry) -> None:
             )
 
 
-def landmarks_of(head: HeadModel) -> Callable[[Tensor], Tensor | None]:
+def landmarks_of(head: HeadModel, count: int = 68) -> Callable[[Tensor], Tensor | None]:
     """What tells the landmarks of a batch's posed vertices, see `training.recipes._guides`."""
-    return functools.partial(_points_of, head)
+    return functools.partial(_points_of, head, count)
 
 
-def _points_of(head: HeadModel, verts: Tensor) -> Tensor | None:
+def _points_of(head: HeadModel, count: int, verts: Tensor) -> Tensor | None:
     """Those of the mouth's strips behind the head's vertices left out."""
-    return face_points(head, verts[:, : len(head.template)])
+    return face_points(head, verts[:, : len(head.template)], count)
 
 
 def _resized(entry: RecipeEntry, size: ModelSize) -> Any:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import cast
+from typing import Literal, cast
 
 import torch
 from jaxtyping import Float
@@ -22,12 +22,18 @@ from torch import Tensor, nn
 
 from ..geom.errors import HeadwarpError, ShapeError
 from ..geom.grids import GridConvention, pixel_flow
-from ..geom.keypoints import check_picture
+from ..geom.keypoints import check_picture, to_pixels
+from ..geom.spline import SplineConfig, spline_flows
 from .generators import EncodedSource, Generator, GeneratorConfig
 from .sparse2dense_motion import PART, WHOLE, MotionNetwork, MotionNetworkConfig, Patch, patch_about
 
 _LOCAL_MAPS = 3  # flow and a logit
 _CONVENTION = GridConvention()
+_SPLINE = SplineConfig(step=4)
+_AHEAD = 4.0
+"""Logit of what moves above the background's, where motion begins with a spline."""
+_SHOWN = 2.0
+"""Logit that the source shows what is needed, where the warped source is part of the picture."""
 
 REGIONS = {
     68: (
@@ -51,33 +57,43 @@ class Sparse2DenseConfig:
 
     Attributes:
         landmarks: how many; [S2D] does not say. Coordinates are shares of the frame, -1 and 1 its edges.
-        regions: landmarks of each local network, three in [S2D] sec. 1; `regions_of` has them for 68 and 478.
-            Empty: no local networks.
+        regions: landmarks of each local network, three in [S2D] sec. 1; None: those of `regions_of`, which
+            knows them for 68 and 478. Empty: no local networks.
         whole: of the network that sees the whole face ([S2D] sec. 1).
         part: of a local network ([S2D] sec. 1).
         patch: pixels a side that a local network sees: 64 ([S2D] sec. 1).
         patch_share: the patch's side as a share of the frame's shorter one. [S2D] cuts 64 px of 256 px.
         feather: width of a patch's soft edge in half sides; [S2D] does not say how parts are merged.
         generator: [S2D] sec. 1 takes that of [FOMM].
+        initial_flow: what the motions of face and regions begin from: ``zero``, the paper's (a region's from
+            the shift of its landmarks' mean), or ``thin_plate``: the spline through the landmarks
+            (`geom.spline`), so that an untrained network moves the picture as the animator `tps` does.
+        blended: the picture is the source warped by the flow where that shows what is needed, by the
+            occlusion, and the generator's elsewhere; False, the paper's: the generator's everywhere.
     """
 
     landmarks: int = 68
-    regions: tuple[tuple[int, ...], ...] = REGIONS[68]
+    regions: tuple[tuple[int, ...], ...] | None = None
     whole: MotionNetworkConfig = WHOLE
     part: MotionNetworkConfig = PART
     patch: int = 64
     patch_share: float = 0.25
     feather: float = 0.25
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
+    initial_flow: Literal["zero", "thin_plate"] = "zero"
+    blended: bool = False
 
     def __post_init__(self) -> None:
-        rows = [row for region in self.regions for row in region]
-        if self.landmarks < 1 or not all(self.regions) or not all(0 <= r < self.landmarks for r in rows):
+        parts = self.parts
+        rows = [row for region in parts for row in region]
+        if self.landmarks < 1 or not all(parts) or not all(0 <= r < self.landmarks for r in rows):
             raise HeadwarpError(
                 f"landmarks, regions: expected at least 1 landmark and regions of rows 0 to "
-                f"{self.landmarks - 1}, got {self.landmarks} and {self.regions}; regions_of has those of "
+                f"{self.landmarks - 1}, got {self.landmarks} and {parts}; regions_of has those of "
                 f"{' and '.join(map(str, REGIONS))} landmarks"
             )
+        if self.initial_flow not in ("zero", "thin_plate"):
+            raise HeadwarpError(f"initial_flow: expected 'zero' or 'thin_plate', got {self.initial_flow!r}")
         if self.patch < 1 or self.patch % self.part.multiple:
             raise HeadwarpError(
                 f"patch: expected a multiple of {self.part.multiple}, which the local networks' blocks halve "
@@ -88,6 +104,11 @@ class Sparse2DenseConfig:
                 "patch_share, feather: expected above 0 and at most 1, got "
                 f"{(self.patch_share, self.feather)}"
             )
+
+    @property
+    def parts(self) -> tuple[tuple[int, ...], ...]:
+        """Landmarks of each local network, ``regions`` or those that `regions_of` has."""
+        return regions_of(self.landmarks) if self.regions is None else self.regions
 
     @property
     def multiple(self) -> int:
@@ -122,7 +143,7 @@ def with_landmarks(
         count: of landmarks.
         regions: of the local networks; those of `regions_of` if None.
     """
-    return replace(config, landmarks=count, regions=regions_of(count) if regions is None else regions)
+    return replace(config, landmarks=count, regions=regions)
 
 
 def paper() -> Sparse2DenseConfig:
@@ -211,7 +232,8 @@ class Sparse2DenseOutput:
 class Sparse2DenseNetwork(nn.Module):
     """`encode` once a source, `decode` once a frame; `forward` is both.
 
-    Untrained, background and whole face stand still and a region is drawn along by its mean landmark.
+    Untrained, background and whole face stand still and a region is drawn along by its mean landmark; with
+    ``initial_flow="thin_plate"`` face and regions follow the spline through the landmarks.
 
     Args:
         config: of all parts.
@@ -223,7 +245,7 @@ class Sparse2DenseNetwork(nn.Module):
         # flow, the foreground's logit and the occlusion's
         self.whole = MotionNetwork(config.whole, told=2 * config.landmarks, outputs=4)
         self.parts = nn.ModuleList(
-            MotionNetwork(config.part, told=2 * len(region), outputs=_LOCAL_MAPS) for region in config.regions
+            MotionNetwork(config.part, told=2 * len(region), outputs=_LOCAL_MAPS) for region in config.parts
         )
         self.generator = Generator(config.generator)
 
@@ -256,8 +278,11 @@ class Sparse2DenseNetwork(nn.Module):
         """
         motion = self.motion(source, landmarks)
         made = self.generator.decode(source.encoded, motion)
+        image, shown = made.image, motion.occlusion
+        if self.config.blended:
+            image = torch.lerp(image, made.deformed.to(image), shown.to(image))
         flow = pixel_flow(motion.displacement, motion.convention)
-        return Sparse2DenseOutput(made.image, made.deformed, flow, motion)
+        return Sparse2DenseOutput(image, made.deformed, flow, motion)
 
     def forward(
         self,
@@ -274,24 +299,36 @@ class Sparse2DenseNetwork(nn.Module):
         self._check_landmarks(landmarks, len(own), "driving landmarks")
         landmarks = landmarks.to(own)
         maps = self.whole.decode(source.whole, own.flatten(1), landmarks.flatten(1))  # (B, 4, H, W)
-        still = torch.zeros_like(maps)
-        flows, logits = [still[:, :2], maps[:, :2]], [still[:, :1], maps[:, 2:3]]
+        still = torch.zeros_like(maps[:, :2])
+        begun = self._begun(source, landmarks).to(maps)  # (B, 2, H, W), or 0
+        ahead = 0.0 if self.config.initial_flow == "zero" else _AHEAD
+        flows, logits = [still, begun + maps[:, :2]], [still[:, :1], maps[:, 2:3] + ahead]
         for (region, network), hidden in zip(self._parts(), source.parts, strict=True):
             flow, logit = self._part(network, hidden, region, own, landmarks, source.encoded.image)
-            flows.append(flow)
-            logits.append(logit)
+            flows.append(begun + flow)
+            logits.append(logit + ahead)
         masks = torch.cat(logits, dim=1).softmax(dim=1)  # (B, 2 + R, H, W)
         sparse = torch.stack(flows, dim=1)  # (B, 2 + R, 2, H, W)
         merged = (masks[:, :, None] * sparse).sum(dim=1)
-        return LandmarkMotion(merged, torch.sigmoid(maps[:, 3:]), masks, sparse)
+        shown = torch.sigmoid(maps[:, 3:] + (_SHOWN if self.config.blended else 0.0))
+        return LandmarkMotion(merged, shown, masks, sparse)
 
     def check(self, image: Tensor) -> None:
         """Raises ShapeError for a picture that is none, or of sides that are no multiples."""
         check_picture(image, 3, self.config.multiple, "image")
 
     def _parts(self) -> Iterator[tuple[tuple[int, ...], MotionNetwork]]:
-        for region, network in zip(self.config.regions, self.parts, strict=True):
+        for region, network in zip(self.config.parts, self.parts, strict=True):
             yield region, cast(MotionNetwork, network)
+
+    def _begun(self, source: SourceParts, landmarks: Float[Tensor, "B L 2"]) -> Tensor:
+        """What motions begin with, normalised: the spline's flow, or 0."""
+        if self.config.initial_flow == "zero":
+            return landmarks.new_zeros(())
+        size = (source.encoded.image.shape[2], source.encoded.image.shape[3])
+        own, driving = (to_pixels(points, size) for points in (source.landmarks, landmarks))
+        flow = spline_flows(own, driving, size, config=_SPLINE)
+        return flow * 2 / flow.new_tensor([size[1], size[0]])[:, None, None]
 
     def _part(
         self,
@@ -302,12 +339,15 @@ class Sparse2DenseNetwork(nn.Module):
         driving: Tensor,
         image: Tensor,
     ) -> tuple[Float[Tensor, "B 2 H W"], Float[Tensor, "B 1 H W"]]:
-        """Flow of a region and its logit in the frame: minus infinity outside its patch."""
+        """Flow of a region, beyond the spline if there is one, and its logit: minus infinity outside its
+        patch.
+        """
         before, after = (self._patch(points, region, image) for points in (own, driving))
         maps = network.decode(hidden, _vector(before, own, region), _vector(after, driving, region))
         placed, window = after.placed(maps, (image.shape[2], image.shape[3]), feather=self.config.feather)
-        shift = (before.centre - after.centre)[:, :, None, None]  # the patch's own motion
-        flow = shift + placed[:, :2] * placed.new_tensor(after.half)[:, None, None]
+        flow = placed[:, :2] * placed.new_tensor(after.half)[:, None, None]
+        if self.config.initial_flow == "zero":
+            flow = flow + (before.centre - after.centre)[:, :, None, None]  # the patch's own motion
         return flow, placed[:, 2:] + window.log()
 
     def _patch(self, points: Tensor, region: tuple[int, ...], image: Tensor) -> Patch:

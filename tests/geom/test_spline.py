@@ -13,6 +13,7 @@ from headwarp.geom.spline import (
     border_points,
     evaluate_spline,
     spline_flow,
+    spline_flows,
     thin_plate_kernel,
     thin_plate_spline,
 )
@@ -103,6 +104,27 @@ def test_the_border_follows_a_motion():
         ShapeError, match=r"expected \(12, 2\) in the driving frame as in the source, got \(11"
     ):
         spline_flow(points, points[1:], SIZE)
+
+
+@pytest.mark.parametrize("step", [1, 4])
+def test_a_batch_at_once_is_each_alone_with_the_same_gradients(step):
+    config = SplineConfig(step=step)
+    here = landmarks(5).double().requires_grad_()
+    there = torch.cat([landmarks(5, seed) for seed in (1, 2)]).double().requires_grad_()
+    both = spline_flows(here, there, SIZE, config=config)
+    alone = torch.cat([spline_flow(here[0], points, SIZE, config=config) for points in there])
+    torch.testing.assert_close(both, alone, rtol=0, atol=1e-9)
+    weight = torch.rand(both.shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    one, other = (torch.autograd.grad((f * weight).sum(), (here, there)) for f in (both, alone))
+    for a, b in zip(one, other, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_a_batch_that_rests_has_no_flow_and_other_numbers_of_points_are_refused():
+    points = landmarks(9).expand(2, -1, -1)
+    assert not spline_flows(points, points, SIZE).any()
+    with pytest.raises(ShapeError, match=r"expected \(2, 9, 2\) in the source"):
+        spline_flows(points[:, :8], points, SIZE)
 
 
 @pytest.mark.parametrize("count", [1, 2, 4, 7])

@@ -14,6 +14,7 @@ from headwarp.flame.landmarks import MEDIAPIPE_68
 from headwarp.geom.errors import HeadwarpError, ShapeError
 from headwarp.geom.flow import pixel_grid
 from headwarp.geom.keypoints import to_normalised
+from headwarp.geom.spline import SplineConfig, spline_flow
 from headwarp.warping._config_json import config_from_json, config_to_json
 from headwarp.warping.inference import prepare_
 from headwarp.warping.sparse2dense import (
@@ -69,7 +70,7 @@ def test_the_paper_is_as_written():
     assert WHOLE.decoder == (1024, 1024, 512, 256, 128, 64, 32)
     assert (PART.encoder, PART.decoder) == ((16, 32, 64, 128, 256), (256, 128, 64, 32, 16))
     assert PART.adaptive == 3
-    assert (config.patch, len(config.regions), config.multiple) == (64, 3, 128)
+    assert (config.patch, len(config.parts), config.multiple) == (64, 3, 128)
     assert config.patch == config.patch_share * 256
     generator = config.generator  # one filtering block, two halvings, six residual blocks, and back
     assert (generator.down_blocks, generator.bottleneck, generator.decoder) == (2, 6, "johnson")
@@ -248,7 +249,7 @@ def test_a_part_counts_in_its_patch_alone():
     made = network()
     motion = made.motion(made.encode(picture(), OWN), moved(1))
     points, grid = moved(1), pixel_grid(SIZE)
-    for row, region in enumerate(made.config.regions):
+    for row, region in enumerate(made.config.parts):
         patch = patch_about(points, region, SIZE, share=made.config.patch_share)
         inner = patch.of_frame(to_normalised(grid.flatten(2).mT, SIZE)).abs().amax(-1).view(SIZE)
         share = motion.masks[0, 2 + row]
@@ -271,8 +272,28 @@ def test_untrained_parts_follow_their_landmarks_and_nothing_else_moves():
     torch.testing.assert_close(still.deformed, picture(), rtol=0, atol=0)
 
 
-def test_every_parameter_learns():
-    made, image, driving = network().train(), picture(2), moved(2)
+def test_from_a_spline_an_untrained_network_moves_the_picture_as_tps_does():
+    config = shallow(initial_flow="thin_plate", blended=True)
+    made, driving = Sparse2DenseNetwork(config).eval(), LANDMARKS + torch.linspace(-3, 3, 68)[:, None]
+    with torch.no_grad():
+        result = made.decode(made.encode(picture(), OWN), to_normalised(driving, SIZE))
+        still = made.decode(made.encode(picture(), OWN), OWN)
+    spline = spline_flow(LANDMARKS[0], driving[0], SIZE, config=SplineConfig(step=4))
+    torch.testing.assert_close(result.flow, spline, rtol=0, atol=0.02 * float(spline.abs().max()))
+    assert spline.abs().max() > 2
+    assert not still.flow.any()
+    assert (still.image - picture()).abs().mean() < 0.06  # 12 % of it is an untrained generator's
+    shown = result.motion.occlusion
+    made.config = dataclasses.replace(config, blended=False)
+    generated = made.decode(made.encode(picture(), OWN), to_normalised(driving, SIZE))
+    assert not torch.equal(result.image, generated.image)
+    assert (shown > 0.8).all()
+
+
+@pytest.mark.parametrize("initial", ["zero", "thin_plate"])
+def test_every_parameter_learns(initial):
+    config = shallow(initial_flow=initial, blended=initial == "thin_plate")
+    made, image, driving = shaken(Sparse2DenseNetwork(config)).train(), picture(2), moved(2)
     result = made(image, OWN.expand(2, -1, -1), driving)
     (result.image - image.flip(-1)).square().sum().backward()
     without = [name for name, p in made.named_parameters() if p.grad is None or not p.grad.any()]
@@ -288,7 +309,7 @@ def test_any_number_of_landmarks(count):
     points = torch.rand(2, count, 2) - 0.5
     result = made(picture(2), points, points + 0.1)
     assert result.image.shape == (2, 3, *SIZE)
-    assert result.motion.masks.shape[1] == 2 + len(config.regions)
+    assert result.motion.masks.shape[1] == 2 + len(config.parts)
 
 
 def test_prepared_pictures_are_the_same():
@@ -319,7 +340,11 @@ def test_flow_stays_in_single_precision():
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"landmarks": 20}, r"regions of rows 0 to 19, .* regions_of has those of 68 and 478 landmarks"),
+        ({"landmarks": 20}, r"landmarks: expected 68 or 478, got 20; name the regions of others"),
+        (
+            {"landmarks": 20, "regions": ((1, 20),)},
+            r"regions of rows 0 to 19, .* regions_of has those of 68 and 478 landmarks",
+        ),
         ({"regions": ((),)}, "landmarks, regions: expected at least 1"),
         ({"patch": 6}, "patch: expected a multiple of 4, .* got 6"),
         ({"patch_share": 0.0}, "patch_share, feather: expected above 0"),

@@ -22,6 +22,7 @@ from ...geom.crops import Crop, crop_image, head_crop
 from ...geom.guidance import Driving, Source
 
 Frame = NDArray[np.uint8]
+MESH = 478  # points of the face mesh with its irises
 
 
 def to_image(frame: Frame) -> Float[Tensor, "1 3 H W"]:
@@ -92,16 +93,21 @@ class Portrait:
         return open_mouth(self.head, self._posed, self.fit)
 
 
-def face_points(head: HeadModel, verts: Float[Tensor, "T V 3"]) -> Float[Tensor, "T 68 2"] | None:
-    """The 68 points on posed vertices; None if the head's landmarks do not hold them."""
-    if "ibug68" in head.landmarks:
+def face_points(
+    head: HeadModel, verts: Float[Tensor, "T V 3"], count: int = 68
+) -> Float[Tensor, "T L 2"] | None:
+    """The 68 points on posed vertices, or the face mesh's 478; None if the head's landmarks do not hold them,
+    or of another number.
+    """
+    if count == 68 and "ibug68" in head.landmarks:
         return landmark_points(head, verts, "ibug68")[..., :2]
-    if "mediapipe" not in head.landmarks:
+    rows = {68: MEDIAPIPE_68, MESH: range(MESH)}.get(count)
+    if "mediapipe" not in head.landmarks or rows is None:
         return None
     order = {index: row for row, index in enumerate(head.landmarks["mediapipe"].indices.tolist())}
-    if not all(index in order for index in MEDIAPIPE_68):
+    if not all(index in order for index in rows):
         return None
-    return landmark_points(head, verts, "mediapipe")[:, [order[index] for index in MEDIAPIPE_68], :2]
+    return landmark_points(head, verts, "mediapipe")[:, [order[index] for index in rows], :2]
 
 
 def portrait_of(

@@ -1,7 +1,8 @@
 """`sparse2dense`: face landmarks that move a picture [S2D], learned from pairs of frames of fitted clips.
 
 A source is moved to where the landmarks of another frame lie, and the picture made must be that frame. The
-landmarks are the fitted heads' 68, projected; no picture of the driver is looked at but by the losses.
+landmarks are the fitted heads' 68, projected, or the face mesh's 478 (``--set network.landmarks=478``, heads
+that have them); no picture of the driver is looked at but by the losses.
 
 Training has two phases ([S2D] sec. 2): ``MODE`` without a game, then ``MODE-adv``, which goes on from its
 checkpoint (``--set start=FILE``) with one, its discriminator learning a hundred times slower. Modes:
@@ -12,6 +13,9 @@ betas) it follows [FOMM]'s public code. ``own`` adds to it, each a field of its 
 |---|---|---|
 | the flow takes driving landmarks to the source's | ``landmark_weight`` | 0 |
 | colours count beside features | ``pixel_weight`` | 0 |
+| flow beyond the person is smooth: the landmarks say nothing of it | ``background_weight`` | 0 |
+| motion begins with the spline through the landmarks | ``network.initial_flow`` | ``zero`` |
+| what the source shows is the warped source itself | ``network.blended`` | off |
 
 The learning rate's drops after 60 and 80 epochs are not kept: the engine has constant and cosine.
 """
@@ -63,6 +67,7 @@ class Sparse2DenseRecipeConfig:
         betas: of Adam; [S2D] does not say.
         pixel_weight: of the mean absolute difference of pixels.
         landmark_weight: of `landmark_flow_error`.
+        background_weight: of `background_variation`.
         structure, structure_weight: of the loss that stands in.
         perceptual: [S2D]'s supplement names no loss of the first phase.
         adversarial: "the GAN loss" of the second phase, least squares here; None: the first phase.
@@ -71,7 +76,9 @@ class Sparse2DenseRecipeConfig:
     """
 
     mode: Literal["own", "own-adv", "paper", "paper-adv"] = "own"
-    network: Sparse2DenseConfig = field(default_factory=Sparse2DenseConfig)
+    network: Sparse2DenseConfig = field(
+        default_factory=lambda: Sparse2DenseConfig(initial_flow="thin_plate", blended=True)
+    )
     start: Path | None = None
     vgg: Path | None = None
     learning_rate: float = 2e-4
@@ -79,6 +86,7 @@ class Sparse2DenseRecipeConfig:
     betas: tuple[float, float] = (0.5, 0.999)
     pixel_weight: float = 10.0
     landmark_weight: float = 10.0
+    background_weight: float = 0.1
     structure: StructureConfig = field(default_factory=StructureConfig)
     structure_weight: float = 10.0
     perceptual: perceptual.PerceptualConfig = perceptual.OFFICIAL
@@ -94,7 +102,9 @@ def _second(
 
 
 _OWN = Sparse2DenseRecipeConfig()
-_PAPER = Sparse2DenseRecipeConfig(mode="paper", pixel_weight=0.0, landmark_weight=0.0)
+_PAPER = Sparse2DenseRecipeConfig(
+    mode="paper", network=Sparse2DenseConfig(), pixel_weight=0.0, landmark_weight=0.0, background_weight=0.0
+)
 MODES = {
     "own": _OWN,
     "own-adv": _second(_OWN, "own-adv"),
@@ -139,6 +149,21 @@ def landmark_flow_error(
     inside = ((driving >= 0) & (driving < size)).all(-1, keepdim=True).to(flow)
     error = ((there - (own - driving)) / size * 2).abs() * inside
     return error.sum() / (2 * inside.sum()).clamp_min(1)
+
+
+def background_variation(
+    flow: Float[Tensor, "B 2 H W"], person: Float[Tensor, "B 1 H W"]
+) -> Float[Tensor, ""]:
+    """Total variation of the flow beyond the person: how much it changes from pixel to pixel, in pixels, a
+    mean over the frame.
+
+    Args:
+        flow: backward, pixels.
+        person: probability in the driving frame.
+    """
+    beyond = 1 - person
+    across = (flow.diff(dim=3).abs() * beyond[..., 1:]).sum(1).mean()
+    return across + (flow.diff(dim=2).abs() * beyond[:, :, 1:]).sum(1).mean()
 
 
 class Sparse2DenseTraining(nn.Module):
@@ -233,6 +258,9 @@ class Sparse2DenseRecipe:
         if config.landmark_weight:
             error = landmark_flow_error(made.output.flow, made.own, made.driving)
             terms["landmarks"] = config.landmark_weight * error
+        if config.background_weight:
+            varied = background_variation(made.output.flow, batch.driving_mask)
+            terms["background"] = config.background_weight * varied
         if game is not None:
             judge, matched = networks["discriminator"], config.matching
             terms |= played(judge, batch.driving, image, game=game, matching=matched)
@@ -257,7 +285,7 @@ class Sparse2DenseRecipe:
         points = None if self._points_of is None else self._points_of(verts)
         if points is None:
             raise HeadwarpError(
-                f"{self.name}: expected the 68 landmarks of a head, got none; take a head whose landmarks "
-                "hold them, such as builtin"
+                f"{self.name}: expected the {self.config.network.landmarks} landmarks of a head, got none; "
+                "take a head whose landmarks hold them, such as builtin, which has 68 and 478"
             )
         return points

@@ -12,16 +12,24 @@ from toy_scene import FACES, LANDMARKS, SIZE, driving, source
 
 import headwarp.flame.detect
 import headwarp.tools.recipes
+from headwarp.flame.io import load_head
 from headwarp.geom.errors import HeadwarpError, ShapeError
 from headwarp.geom.guidance import Driving, Source
+from headwarp.tools.recipes import landmarks_of, with_changes
 from headwarp.tools.train import Train, run
 from headwarp.training.data.pairs.batch import PairBatch
 from headwarp.training.plain_discriminator import PlainDiscriminatorConfig
 from headwarp.training.recipes import load_recipe, recipe_entry
-from headwarp.training.recipes.sparse2dense import Sparse2DenseRecipe, landmark_flow_error, sized
+from headwarp.training.recipes.sparse2dense import (
+    Sparse2DenseRecipe,
+    background_variation,
+    landmark_flow_error,
+    sized,
+)
 from headwarp.warping.animators import load_animator
 from headwarp.warping.animators.geometry import GeometryAnimator, GeometryConfig
 from headwarp.warping.checkpoints import save_checkpoint
+from headwarp.warping.sparse2dense import REGIONS
 
 SHIFTS = torch.tensor([[3.0, -1], [-5, 2]])
 MODES = ("own", "own-adv", "paper", "paper-adv")
@@ -71,7 +79,7 @@ def test_a_mode_has_its_terms_and_each_turn_teaches_its_network(mode, pairs):
     torch.manual_seed(0)
     networks = recipe.networks()
     made = recipe.generate(networks, pairs)
-    expected = {"structure"} | ({"pixel", "landmarks"} if mode.startswith("own") else set())
+    expected = {"structure"} | ({"pixel", "landmarks", "background"} if mode.startswith("own") else set())
     for turn in recipe.turns:
         terms = recipe.losses(turn, networks, pairs, made)
         assert all(term.ndim == 0 and torch.isfinite(term) for term in terms.values())
@@ -159,6 +167,28 @@ def test_landmarks_beyond_the_frame_do_not_count():
     assert torch.isfinite(still.grad).all()
 
 
+def test_flow_varies_beyond_the_person_alone():
+    flow = torch.zeros(1, 2, 4, 6)
+    flow[:, :, :, 3:] = 2.0  # a step of 2 px in x and y along one column
+    assert background_variation(flow, torch.ones(1, 1, 4, 6)) == 0
+    assert background_variation(flow, torch.zeros(1, 1, 4, 6)) == pytest.approx(4 * 4 / (4 * 5))
+    half = torch.zeros(1, 1, 4, 6)
+    half[:, :, :2] = 1
+    assert background_variation(flow, half) == pytest.approx(2 * 4 / (4 * 5))
+
+
+def test_478_landmarks_by_name_take_the_regions_of_the_face_mesh():
+    config = with_changes(sized(recipe_entry("sparse2dense").config, "tiny"), ["network.landmarks=478"])
+    assert config.network.parts == REGIONS[478]
+    head = load_head()
+    recipe = Sparse2DenseRecipe(config, landmarks_of(head, 478))
+    points = recipe._points(head.template[None].float())
+    assert points.shape == (1, 478, 2)
+    torch.testing.assert_close(
+        points[:, 1], landmarks_of(head)(head.template[None].float())[:, 30], rtol=0, atol=0.02
+    )
+
+
 # What is refused
 
 
@@ -204,7 +234,7 @@ def test_clips_become_an_animator(footage, tmp_path, monkeypatch):
         run(asked(footage, tmp_path / "none"))
     assert not (tmp_path / "none").exists()
     some = torch.arange(68)
-    chosen = lambda _, verts: verts[:, some % verts.shape[1], :2]  # noqa: E731
+    chosen = lambda _, verts, _count: verts[:, some % verts.shape[1], :2]  # noqa: E731
     monkeypatch.setattr(headwarp.tools.recipes, "face_points", chosen)
     report = run(asked(footage, tmp_path))
     assert (report["ok"], report["steps"]) == (True, 2)
