@@ -46,6 +46,7 @@ class RecipeOptions:
         weights_dir: folder of weights to look in before those of ``$HEADWARP_WEIGHTS``.
         codes: where they guide: one a vertex of the head, or one a texel of its texture; None: a vertex.
         guide: what is behind ``depth``, ``keypoints`` or ``landmarks``, see `guidance.guide_of`.
+        side: of the frames in pixels, which a network that makes pictures of one size follows; None: its own.
     """
 
     name: str
@@ -55,6 +56,7 @@ class RecipeOptions:
     weights_dir: Path | None = None
     codes: CodesKind | None = None
     guide: GuideConfig | None = None
+    side: int | None = None
 
     @property
     def network_guidance(self) -> Literal["displacement", "codes", "both"]:
@@ -94,6 +96,9 @@ def recipe_of(
         config = dataclasses.replace(config, guide=options.guide)
     elif options.model_size is not None:
         config = _resized(entry, options.model_size)
+    framed = getattr(sys.modules[entry.build.__module__], "framed", None)
+    if framed is not None and options.side is not None:
+        config = framed(config, options.side)
     config = _with_options(config, entry, vgg=vgg_of(options), learning_rate=learning_rate)
     config = with_changes(config, changes)
     if isinstance(config, Sparse2DenseRecipeConfig):

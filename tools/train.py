@@ -44,8 +44,8 @@ class Train:
     """
 
     recipe: Positional[str]
-    """pwm, sparse2dense, fomm, dagan or depth; or one of their modes, such as pwm/personal (one person's
-    clips), pwm/paper or pwm/official."""
+    """pwm, sparse2dense, heser_aligner, fomm, dagan or depth; or one of their modes, such as pwm/personal
+    (one person's clips), pwm/paper or pwm/official."""
     data: tuple[Path, ...]
     """Clips, folders of them, a VoxCeleb tree, a .csv list; or folders of packs."""
     output: Path
@@ -241,6 +241,7 @@ def plan(config: Train) -> Planned:
         weights_dir=config.weights_dir,
         codes=config.codes,
         guide=guide_of(guidance),
+        side=config.size,
     )
     recipe = recipe_of(choice, head, changes=changes_of(config, entry), learning_rate=config.learning_rate)
     if begun is not None:

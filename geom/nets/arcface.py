@@ -7,6 +7,7 @@ reduce by their second one.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 import torch
@@ -127,8 +128,24 @@ class IrSe50(nn.Module):
         Raises:
             ShapeError: not (B, 3, 112, 112).
         """
-        values = self.body(self.input_layer(face_normalized(_checked(image))))
-        return F.normalize(self.output_layer(values), dim=1)
+        return self.embedded(self.stages(image)[-1])
+
+    def stages(self, image: Float[Tensor, "B 3 112 112"]) -> tuple[Float[Tensor, "B C h w"], ...]:
+        """Features after each of the four stages, 56 px to 7 px, for losses that match them.
+
+        Raises:
+            ShapeError: not (B, 3, 112, 112).
+        """
+        values, features = self.input_layer(face_normalized(_checked(image))), []
+        ends = itertools.accumulate(IRESNET_BLOCKS[50])
+        for first, end in itertools.pairwise((0, *ends)):
+            values = self.body[first:end](values)
+            features.append(values)
+        return tuple(features)
+
+    def embedded(self, last: Float[Tensor, "B 512 7 7"]) -> Float[Tensor, "B 512"]:
+        """Embeddings of the last stage's features."""
+        return F.normalize(self.output_layer(last), dim=1)
 
 
 def _ir_se_blocks() -> Iterator[_SqueezedBlock]:

@@ -59,7 +59,7 @@ class ResNet(nn.Module):
             raise HeadwarpError(f"ResNet: expected 18 or 50 layers, channels and width above 0, got {got}")
         self.conv1 = nn.Conv2d(config.channels, config.width, 7, 2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(config.width)
-        block = _Basic if config.layers == 18 else _Bottleneck
+        block = _Basic if config.layers == 18 else Bottleneck
         inputs = config.width
         for stage, count in enumerate(BLOCKS[config.layers]):
             inner = config.width * 2**stage
@@ -76,7 +76,7 @@ class ResNet(nn.Module):
     def outputs(self) -> tuple[int, ...]:
         """Channels of the five feature maps, largest map first."""
         config = self.config
-        expansion = 1 if config.layers == 18 else _Bottleneck.expansion
+        expansion = 1 if config.layers == 18 else Bottleneck.expansion
         return (config.width, *(config.width * 2**stage * expansion for stage in range(4)))
 
     def forward(self, image: Float[Tensor, "B C H W"]) -> tuple[Float[Tensor, "B D h w"], ...]:
@@ -139,23 +139,34 @@ class _Basic(nn.Module):
         return F.relu(inner + (values if self.downsample is None else self.downsample(values)))
 
 
-class _Bottleneck(nn.Module):
-    """1 x 1, 3 x 3 and 1 x 1 convolutions beside the input, four times as wide at the end."""
+class Bottleneck(nn.Module):
+    """1 x 1, 3 x 3 and 1 x 1 convolutions beside the input; the residual block of ResNet-50 and ResNeXt-50.
+
+    Args:
+        inputs: channels.
+        inner: a quarter of the channels that come out.
+        stride: of the 3 x 3 convolution.
+        groups: of the 3 x 3 convolution [ResNeXt].
+        width: channels of the 3 x 3 convolution, ``inner`` if None.
+    """
 
     expansion = 4
 
-    def __init__(self, inputs: int, inner: int, *, stride: int) -> None:
+    def __init__(
+        self, inputs: int, inner: int, *, stride: int, groups: int = 1, width: int | None = None
+    ) -> None:
         super().__init__()
-        outputs = inner * self.expansion
+        outputs, inner = inner * self.expansion, inner if width is None else width
         self.conv1 = nn.Conv2d(inputs, inner, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(inner)
-        self.conv2 = nn.Conv2d(inner, inner, 3, stride, padding=1, bias=False)
+        self.conv2 = nn.Conv2d(inner, inner, 3, stride, padding=1, groups=groups, bias=False)
         self.bn2 = nn.BatchNorm2d(inner)
         self.conv3 = nn.Conv2d(inner, outputs, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(outputs)
         self.downsample = _shortcut(inputs, outputs, stride)
 
-    def forward(self, values: Tensor) -> Tensor:
+    def forward(self, values: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D h w"]:
+        """``(B, inputs, H, W)`` to ``(B, 4 inner, H / stride, W / stride)``."""
         inner = F.relu(self.bn1(self.conv1(values)))
         inner = F.relu(self.bn2(self.conv2(inner)))
         inner = self.bn3(self.conv3(inner))

@@ -10,8 +10,12 @@ from torch import nn
 
 from headwarp.geom.keypoints import KeypointConfig
 from headwarp.geom.nets.hourglass import HourglassConfig
+from headwarp.geom.nets.mobilenet import MobileNetConfig
+from headwarp.geom.nets.resnext import ResNextConfig
 from headwarp.warping.animators import Animator, animator_names, frame_multiple, load_animator, registration
 from headwarp.warping.generators import GeneratorConfig
+from headwarp.warping.heser_aligner import HeserAlignerConfig
+from headwarp.warping.heser_generator import GeneratorSize
 from headwarp.warping.keypoint_network import KeypointNetworkConfig, fomm, tiny, with_attention
 from headwarp.warping.sparse2dense import Sparse2DenseConfig
 from headwarp.warping.sparse2dense_motion import MotionNetworkConfig
@@ -30,6 +34,15 @@ SPARSE = Sparse2DenseConfig(
     generator=GeneratorConfig(width=4, max_channels=16, bottleneck=1),
 )
 """Few channels and blocks: 68 landmarks, any multiple of 8 pixels."""
+
+ALIGNER = HeserAlignerConfig(
+    portrait=ResNextConfig((1, 1, 1, 1), width=8, groups=2, group_width=32, outputs=12),
+    identity="trained",
+    identity_outputs=10,
+    pose=MobileNetConfig(0.2, outputs=6, dropout=0.0),
+    generator=GeneratorSize(32, channels=4, most_channels=8, blocks=1, hidden=16, gain="unit"),
+)
+"""HeSer's of 32 pixels with few channels; frames of any size."""
 
 
 def shallow(config: KeypointNetworkConfig) -> KeypointNetworkConfig:
@@ -50,6 +63,8 @@ def loaded(name: str) -> Animator:
     torch.manual_seed(0)
     if name == "sparse2dense":
         return shaken(load_animator(name, config=SPARSE), by=0.03)
+    if name == "heser":
+        return shaken(load_animator(name, config=ALIGNER))
     return load_animator(name, config=shallow(NETWORKS[name]()))
 
 
@@ -62,4 +77,14 @@ def shaken(network: Network, *, by: float = 0.1) -> Network:
     return network.eval()
 
 
-__all__ = ["LEARNED", "NETWORKS", "SPARSE", "KeypointConfig", "frame_multiple", "loaded", "shaken", "shallow"]
+__all__ = [
+    "ALIGNER",
+    "LEARNED",
+    "NETWORKS",
+    "SPARSE",
+    "KeypointConfig",
+    "frame_multiple",
+    "loaded",
+    "shaken",
+    "shallow",
+]

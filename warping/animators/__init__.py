@@ -121,9 +121,11 @@ def load_animator(
 
         return load_checkpoint(checkpoint, name=name, kind=ANIMATOR).build(entry)
     if config is None and getattr(entry.build, "needs_weights", False):
+        recipe = getattr(entry.build, "trained_by", name)
         raise HeadwarpError(
             f"{name}: expected a checkpoint, got none: it shows nothing before it has learned; train one "
-            f"with `headwarp train {name}`, or bring a published one over with `headwarp convert checkpoint`"
+            f"with `headwarp train {recipe}`, or bring a published one over with `headwarp convert "
+            "checkpoint`"
         )
     chosen = entry.config() if config is None else config
     if not isinstance(chosen, entry.config):
