@@ -243,3 +243,9 @@ class _EluConv(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         return F.elu(self.conv(values), inplace=True)
+
+
+def stretched(disparity: Float[Tensor, "B 1 H W"]) -> Float[Tensor, "B 1 H W"]:
+    """For the eye: from 0 at each map's least to 1 at its largest value; a constant one is 0."""
+    least, most = disparity.amin((2, 3), keepdim=True), disparity.amax((2, 3), keepdim=True)
+    return (disparity - least) / (most - least).clamp_min(torch.finfo(disparity.dtype).eps)

@@ -34,6 +34,19 @@ class DepthPoseConfig:
 
 
 @dataclass(frozen=True)
+class OtherView:
+    """One of the frames beside the target.
+
+    Attributes:
+        number: of its motion in `Views.motions`.
+        disparity: of it, the finest, ``(B, 1, H, W)``.
+    """
+
+    number: int
+    disparity: Float[Tensor, "B 1 H W"]
+
+
+@dataclass(frozen=True)
 class Views:
     """What the networks say of an odd number of frames of a clip.
 
@@ -42,11 +55,13 @@ class Views:
         motions: of points from the target to every other frame, in the order of the frames.
         heads: poses of the head in all frames, which share one focal length, from a network of heads' poses;
             None from one of pairs.
+        other: depth of one more frame, where it was asked for.
     """
 
     disparities: tuple[Float[Tensor, "B 1 h w"], ...]
     motions: tuple[RelativePose, ...]
     heads: tuple[HeadPose, ...] | None = None
+    other: OtherView | None = None
 
 
 @dataclass(frozen=True)
@@ -80,8 +95,10 @@ class DepthPoseNetwork(nn.Module):
         self.depth = DepthNetwork(config.depth)
         self.pose = build_pose(config.pose)
 
-    def forward(self, frames: Float[Tensor, "B N 3 H W"]) -> Views:
+    def forward(self, frames: Float[Tensor, "B N 3 H W"], *, other: int | None = None) -> Views:
         """Disparity of the middle frame, and the motion to the others; RGB in [0, 1].
+
+        With ``other`` disparity of one more frame is told, by its number among the others.
 
         A network of pairs takes three frames and sees both pairs in the order of time; the motion to the
         previous frame is the inverse of what it says. Heads' poses share one focal length, the mean of the
@@ -97,16 +114,28 @@ class DepthPoseNetwork(nn.Module):
             got = tuple(frames.shape)
             raise ShapeError(f"frames: expected (B, N, 3, H, W), {number} of a clip, got {got}")
         middle = frames.shape[1] // 2
-        disparities = self.depth(frames[:, middle])
+        disparities, second = self._disparities(frames, other)
         if isinstance(self.pose, HeadPoseNetwork):
             heads = _each(self.pose.poses(frames.flatten(0, 1)), len(frames))
             size = (int(frames.shape[3]), int(frames.shape[4]))
             others = (*heads[:middle], *heads[middle + 1 :])
             motions = tuple(self.pose.between(heads[middle], other, size) for other in others)
-            return Views(disparities, motions, heads)
+            return Views(disparities, motions, heads, second)
         pairs = torch.cat([frames[:, 0:2], frames[:, 1:3]]).flatten(1, 2)  # (2 B, 6, H, W)
         before, after = _split(self.pose(pairs), len(frames))
-        return Views(disparities, (inverse(before), after))
+        return Views(disparities, (inverse(before), after), other=second)
+
+    def _disparities(self, frames: Tensor, other: int | None) -> tuple[tuple[Tensor, ...], OtherView | None]:
+        """Of the middle frame, and of the other one that is asked for, in one pass."""
+        middle = frames.shape[1] // 2
+        if other is None:
+            return self.depth(frames[:, middle]), None
+        if not 0 <= other < frames.shape[1] - 1:
+            raise ShapeError(f"other: expected a number below {frames.shape[1] - 1}, got {other}")
+        second = other + (other >= middle)
+        both = self.depth(torch.cat([frames[:, middle], frames[:, second]]))
+        told = both[0][len(frames) :]
+        return tuple(one[: len(frames)] for one in both), OtherView(other, told)
 
     def scene(self, image: Float[Tensor, "B 3 H W"], *, focal: Float[Tensor, " B"] | None = None) -> Scene:
         """Depth and intrinsics of single pictures; the pose network sees each as its own neighbour.

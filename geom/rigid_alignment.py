@@ -187,6 +187,16 @@ def seen_at(relief: Float[Tensor, "B 1 H W"], motion: SurfaceMotion) -> Float[Te
     return (moved.place * width + middle).unflatten(2, (height, width))
 
 
+def relief_after(relief: Float[Tensor, "B 1 H W"], motion: SurfaceMotion) -> Float[Tensor, "B 1 H W"]:
+    """Relief of the target's pixels in the source picture, where `seen_at` puts them; differentiable.
+
+    It counts from where the target's mean surface has come, in widths there; from the source's own mean
+    surface it differs by a constant, to first order.
+    """
+    moved = _moved(relief.flatten(2)[:, 0], _middled(relief), motion)
+    return (moved.turned[:, 2] / motion.distance.exp()[:, None]).view_as(relief)
+
+
 def pose_of_surface(motion: SurfaceMotion, size: tuple[int, int]) -> RelativePose:
     """The motion as a camera's, in the unit of the target's mean depth; K is for frames of (H, W).
 
@@ -361,7 +371,8 @@ def _step(
     diagonal = normal.diagonal(dim1=1, dim2=2)
     floor = _FLOOR * diagonal.mean(1, keepdim=True) + torch.finfo(normal.dtype).eps
     damped = normal + torch.diag_embed(diagonal * damping[:, None] + floor)
-    return -torch.linalg.solve(damped, slope)
+    step, _ = torch.linalg.solve_ex(damped, slope[:, :, None])  # unchecked: what it makes worse is not taken
+    return -step[:, :, 0]
 
 
 def _stepped(motion: SurfaceMotion, step: Tensor) -> SurfaceMotion:

@@ -15,14 +15,13 @@ from torch import Tensor
 from tyro.conf import Positional
 
 from ..geom.crops import Crop, crop_image, head_crop
-from ..geom.depth import STRIDE, point_cloud
+from ..geom.depth import STRIDE, point_cloud, stretched
 from ..geom.depth_pose import Scene
 from ..geom.errors import HeadwarpError, NoFaceError
 from ..training.data.atomic import atomic_path
 from ..training.data.media import write_image
 from ..training.data.portrait import Frame, to_frame, to_image
 from ..training.data.sheets import write_sheet
-from ..training.recipes.depth import stretched
 from .clouds import VIEWS, views_of, write_ply
 from .inputs import check_folder
 from .portrait import as_frames

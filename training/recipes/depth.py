@@ -18,20 +18,19 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ...geom.depth import DepthConfig, disparity_to_relief, middle_window, tiny
-from ...geom.depth_pose import DepthPoseConfig, DepthPoseNetwork, Views, depth_of
+from ...geom.depth import DepthConfig, disparity_to_relief, middle_window, stretched, tiny
+from ...geom.depth_pose import DepthPoseConfig, DepthPoseNetwork, OtherView, Views, depth_of
 from ...geom.errors import HeadwarpError
 from ...geom.flow import sample
-from ...geom.relative_pose import HeadPose, PoseConfig, RelativePose
+from ...geom.relative_pose import PoseConfig, RelativePose
 from ...geom.rigid_alignment import (
     Aligned,
     AlignmentConfig,
@@ -55,8 +54,10 @@ from ..losses.photometric import (
     photometric_error,
     weighted_mean,
 )
+from ..losses.relief_consistency import relief_disagreement
 from ..losses.smoothness import smoothness_loss
 from . import GENERATED, register
+from ._depth_frames import about_middle, joined, reduced, resized, rows
 
 WIDTHS = {"tiny": 16, "small": 32, "paper": 64}
 """Of both networks, by the size that the command line names."""
@@ -130,6 +131,8 @@ class AlignedDepthConfig:
             widths, in the mean over heads: nothing in the pictures says it apart from the poses' angles. With
             0.112 the log depth of synthetic heads deviates by 0.94 of the truth, true focal length given.
         relief_weight: of the squared logarithm of its ratio.
+        consistency: weight of `relief_disagreement` of the target and one of the others; 0: depth of the
+            target alone is told.
         smoothness: of disparity.
         poses: weights of the pose network's losses.
         perspective_weight: of the absolute difference of one over the focal length in widths. Alignment
@@ -156,6 +159,7 @@ class AlignedDepthConfig:
     perspective_steps: int = 4
     relief: float = 0.112
     relief_weight: float = 0.3
+    consistency: float = 1.0
     smoothness: float = 1e-3
     poses: HeadPoseLossConfig = field(default_factory=HeadPoseLossConfig)
     perspective_weight: float = 0.5
@@ -252,13 +256,20 @@ class AlignedDepthRecipe(_DepthTraining):
             got = f"frames={config.frames}, accepted={config.accepted}"
             raise HeadwarpError(f"depth/own: expected an odd number of frames and accepted > 0, got {got}")
 
+    def generate(self, networks: Mapping[str, nn.Module], batch: FrameBatch) -> Views:
+        """Disparity of the middle frame and of one of the others, drawn by lot, and motion to all of them."""
+        other = int(torch.randint(self.frames - 1, ())) if self.config.consistency else None
+        made = networks["depth"](batch.frames, other=other)
+        assert isinstance(made, Views)
+        return made
+
     def losses(
         self, turn: str, networks: Mapping[str, nn.Module], batch: FrameBatch, made: Views
     ) -> Mapping[str, Tensor]:
-        """The photometric term and smoothness of depth, and what the poses are taught."""
+        """The photometric term, consistency and smoothness of depth, and what the poses are taught."""
         assert made.heads is not None
         config = self.config
-        target, others = _about_middle(batch.frames.unbind(1))
+        target, others = about_middle(batch.frames.unbind(1))
         pictures = torch.cat(others)
         disparity = made.disparities[0]
         relief = disparity_to_relief(disparity, config.network.depth)
@@ -272,24 +283,38 @@ class AlignedDepthRecipe(_DepthTraining):
         centred = relief - (relief * weight).sum((2, 3), keepdim=True)
         deviation = (centred.square() * weight).sum((1, 2, 3)).clamp_min(torch.finfo(relief.dtype).eps).sqrt()
         terms = {
-            "photometric": torch.stack(compared).mean(),
+            "photometric": torch.stack([error for error, _ in compared]).mean(),
             "relief": config.relief_weight * (deviation.log().mean() - math.log(config.relief)).square(),
             **self._taught(made, found.motion, taken),
         }
         said = torch.exp(-made.heads[0].focal) / config.network.pose.focal
         off = (said - perspective.value).abs() * perspective.known
         terms["perspective"] = config.perspective_weight * off.sum() / perspective.known.sum().clamp_min(1)
+        if made.other is not None:
+            moving = weight * resized(compared[0][1].to(weight), weight.shape[2:])
+            terms["consistency"] = config.consistency * self._disagreement(
+                made.other, relief, moving, found.motion, taken
+            )
         if config.smoothness:
             terms["smoothness"] = config.smoothness * smoothness_loss(disparity, target)
         return terms
 
+    def _disagreement(
+        self, other: OtherView, relief: Tensor, weight: Tensor, motion: SurfaceMotion, taken: Tensor
+    ) -> Float[Tensor, ""]:
+        """Mean `relief_disagreement` of the targets and one of the others, over the pairs that are taken."""
+        pairs = slice(other.number * len(relief), (other.number + 1) * len(relief))
+        second = disparity_to_relief(other.disparity, self.config.network.depth)
+        off = relief_disagreement(relief, second, rows(motion, pairs), weight)
+        return (off * taken[pairs]).mean()
+
     def pictures(self, networks: Mapping[str, nn.Module], batch: FrameBatch) -> Mapping[str, Tensor]:
         """A frame, the target, the frame warped to it with the motion that was found, and disparity."""
         made = self.generate(networks, batch)
-        target, others = _about_middle(batch.frames.unbind(1))
+        target, others = about_middle(batch.frames.unbind(1))
         relief = disparity_to_relief(made.disparities[0], self.config.network.depth)
         found, _ = self._aligned(target, torch.cat(others), relief, middle_window(relief), made)
-        last = _rows(found.motion, slice(-len(target), None))
+        last = rows(found.motion, slice(-len(target), None))
         return {
             "source": others[-1],
             "driving": target,
@@ -305,7 +330,7 @@ class AlignedDepthRecipe(_DepthTraining):
         target as the frame says it that turned most.
         """
         config, count = self.config, len(made.motions)
-        guess = _joined([surface_of_pose(motion, int(target.shape[3])) for motion in made.motions])
+        guess = joined([surface_of_pose(motion, int(target.shape[3])) for motion in made.motions])
         pairs = (target.repeat(count, 1, 1, 1), pictures, relief.repeat(count, 1, 1, 1))
         starts = (guess, at_rest(guess.perspective))
         start = likeliest_start(*pairs, starts, weight=weight, config=config.alignment)
@@ -319,7 +344,7 @@ class AlignedDepthRecipe(_DepthTraining):
             target,
             pictures[row],
             relief,
-            _rows(found.motion, row),
+            rows(found.motion, row),
             weight=weight,
             config=dataclasses.replace(
                 config.alignment,
@@ -339,29 +364,30 @@ class AlignedDepthRecipe(_DepthTraining):
         motion: SurfaceMotion,
         taken: Tensor,
         reduction: int,
-    ) -> Float[Tensor, ""]:
+    ) -> tuple[Float[Tensor, ""], Tensor]:
         """Weighted photometric error of one size over the pairs that are taken, (N B,), one frame after the
-        other.
+        other; and where the target moved.
 
         What frames show as they are teaches nothing, as in monodepth2: backgrounds rest.
         """
         config, count = self.config, len(pictures) // len(target)
         size = (target.shape[2] // reduction, target.shape[3] // reduction)
-        seen, frames = _reduced(target, size).repeat(count, 1, 1, 1), _reduced(pictures, size)
-        view = sample(frames, seen_at(_reduced(relief, size).repeat(count, 1, 1, 1), motion))
+        seen, frames = reduced(target, size).repeat(count, 1, 1, 1), reduced(pictures, size)
+        view = sample(frames, seen_at(reduced(relief, size).repeat(count, 1, 1, 1), motion))
         share = taken[:, None, None, None]
         moved, still = (
             (share * photometric_error(shown, seen, config.photometric)).unflatten(0, (count, -1)).sum(0)
             for shown in (view, frames)
         )
         pairs = share.unflatten(0, (count, -1)).sum(0).clamp_min(1)  # (B, 1, 1, 1)
-        return weighted_mean(least_error([moved / pairs], [still / pairs]).error, _reduced(weight, size))
+        least = least_error([moved / pairs], [still / pairs])
+        return weighted_mean(least.error, reduced(weight, size)), least.moving
 
     def _taught(self, made: Views, motion: SurfaceMotion, taken: Tensor) -> dict[str, Tensor]:
         """Losses of the poses against the motions of the pairs that are taken."""
         assert made.heads is not None
-        middle, others = _about_middle(made.heads)
-        target, source = _joined([middle] * len(others)), _joined(others)
+        middle, others = about_middle(made.heads)
+        target, source = joined([middle] * len(others)), joined(others)
         targets = head_pose_targets(target, motion, pivot=self.config.network.pose.pivot)
         centre = self.config.centre_weight * middle.place.abs().mean()
         return {
@@ -394,9 +420,9 @@ class DepthRecipe(_DepthTraining):
         photometric, smooth = [], []
         for scale in range(config.scales):
             disparity = made.disparities[scale]
-            finer = disparity if scale == 0 else _resized(disparity, size)
+            finer = disparity if scale == 0 else resized(disparity, size)
             photometric.append(self._errors(batch, made, finer).error.mean())
-            picture = target if scale == 0 else _resized(target, disparity.shape[2:])
+            picture = target if scale == 0 else resized(target, disparity.shape[2:])
             smooth.append(smoothness_loss(disparity, picture) / 2**scale)
         terms = {"photometric": torch.stack(photometric).mean()}
         if config.smoothness:
@@ -438,40 +464,3 @@ class DepthRecipe(_DepthTraining):
         depth = depth_of(self.config.network, disparity, pose.intrinsics)
         rotation = axis_angle_to_matrix(pose.rotation)
         return synthesise_view(source, depth, rotation, pose.translation, pose.intrinsics)
-
-
-def stretched(disparity: Float[Tensor, "B 1 H W"]) -> Float[Tensor, "B 1 H W"]:
-    """For the eye: from 0 at each map's least to 1 at its largest value; a constant one is 0."""
-    least, most = disparity.amin((2, 3), keepdim=True), disparity.amax((2, 3), keepdim=True)
-    return (disparity - least) / (most - least).clamp_min(torch.finfo(disparity.dtype).eps)
-
-
-def _reduced(picture: Tensor, size: tuple[int, int]) -> Tensor:
-    """Means of whole pixels."""
-    return picture if tuple(picture.shape[2:]) == size else F.interpolate(picture, size=size, mode="area")
-
-
-def _resized(picture: Tensor, size: tuple[int, ...]) -> Tensor:
-    return F.interpolate(picture, size=size, mode="bilinear", align_corners=False, antialias=False)
-
-
-Part = TypeVar("Part")
-
-
-def _about_middle(parts: tuple[Part, ...]) -> tuple[Part, tuple[Part, ...]]:
-    """What belongs to the middle frame, and to the others in their order."""
-    middle = len(parts) // 2
-    return parts[middle], (*parts[:middle], *parts[middle + 1 :])
-
-
-Parts = TypeVar("Parts", SurfaceMotion, HeadPose)
-
-
-def _rows(parts: Parts, rows: Tensor | slice) -> Parts:
-    return type(parts)(*(getattr(parts, part.name)[rows] for part in dataclasses.fields(parts)))
-
-
-def _joined(parts: Sequence[Parts]) -> Parts:
-    """One after the other along the batch."""
-    names = [part.name for part in dataclasses.fields(parts[0])]
-    return type(parts[0])(*(torch.cat([getattr(one, name) for one in parts]) for name in names))

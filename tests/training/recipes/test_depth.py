@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 import torch
 
-from headwarp.geom.depth import DepthConfig, disparity_to_relief, middle_window
+from headwarp.geom.depth import DepthConfig, disparity_to_relief, middle_window, stretched
 from headwarp.geom.depth_pose import DepthPoseConfig, Views
 from headwarp.geom.errors import HeadwarpError
 from headwarp.geom.flow import pixel_grid, sample
@@ -19,7 +19,7 @@ from headwarp.training.data.frames.batch import FrameBatch
 from headwarp.training.engine.config import EngineConfig
 from headwarp.training.engine.loop import train
 from headwarp.training.recipes import GENERATED, load_recipe, recipe_names
-from headwarp.training.recipes.depth import MODES, OWN, stretched
+from headwarp.training.recipes.depth import MODES, OWN
 from headwarp.warping.observers import load_depth_observer
 
 SIZE = 32
