@@ -1,4 +1,4 @@
-"""``headwarp animate``: a photo driven by a video, another photo, a fit, or a pose track."""
+"""``headwarp animate``: a photo driven by a video, another photo, a fit, a pose track, or landmarks."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from ..geom.errors import HeadwarpError
 from ..training.data.portrait import Frame, to_frame
 from ..warping.animators import Animator
 from ..warping.guided import GuidedAnimator
-from . import head_motion, picture_motion
-from .drivers import open_clip, open_driver
+from ..warping.landmark_motion import SmoothingConfig
+from . import head_motion, landmark_motion, picture_motion
+from .drivers import DEFAULT_FPS, open_clip, open_driver
 from .guidance import GuidanceName, guidance_of, guide_animator, guided_by, settled, warn_of_mesh
 from .heads import ready_head
 from .panels import panels
@@ -56,7 +57,8 @@ class Animate:
     source: Annotated[tuple[Path, ...], arg(aliases=["--source-image"])]
     """The photo; several of one person for animators that fuse them."""
     driving: Annotated[Path, arg(aliases=["--driving-video"])]
-    """Video, photo, folder of pictures, fit (.npz), or pose track (.csv, .json)."""
+    """Video, photo, folder of pictures, fit (.npz), or pose track (.csv, .json); for sparse2dense and tps a
+    file of landmarks too (.npz, .npy, .csv)."""
     output: Annotated[Path, arg(aliases=["--result-video"])]
     """Clip to write (.mp4); a picture (.png, .jpg) where the driver is one frame."""
     relative: FlagCreatePairsOff[bool] = False
@@ -69,6 +71,8 @@ class Animate:
     """Relative to the driving frame that is nearest to the photo in pose and expression."""
     best_frame: int | None = None
     """Relative to this driving frame, from 0; the first one with a face where not given."""
+    smooth: bool = False
+    """Of a file of landmarks: a One Euro filter takes its jitter away."""
     panels: bool = False
     """Source, driver and result side by side; with fomm and dagan how the result came about too."""
     window: Window | None = None
@@ -128,8 +132,8 @@ def animate(
 
     Args:
         source: a path, PIL, numpy or torch picture; a list of them for animators that fuse several.
-        driving: a clip, photo, folder, fit file or pose track (paths), a `HeadFit`, poses, or frames; frames
-            are read once, and a second time only for an animator that looks at the driver.
+        driving: a clip, photo, folder, fit file, pose track or file of landmarks (paths), a `HeadFit`, poses,
+            or frames; frames are read once, and a second time only for an animator that looks at the driver.
         animator: a registered name, or one from ``load_animator(name, checkpoint)``; `prepare_animator_` of
             `warping.inference` makes that one quicker.
         transfer: relative or absolute motion, reference frame; see `Transfer`.
@@ -154,7 +158,19 @@ def animate(
     warn_of_mesh(maker)
     name = animator if isinstance(animator, str) else type(maker).__name__
     check_window(maker, size, name=name)
-    if _window(window, maker, name=name) == "whole":
+    if landmark_motion.is_landmark_file(driving):
+        landmark_motion.check_landmark_driven(maker, name=name)
+        stage = landmark_motion.stage(
+            source,
+            driving,
+            maker,
+            model=ready_head(head),
+            size=size,
+            transfer=transfer or Transfer(),
+            face=face,
+            device=place,
+        )
+    elif _window(window, maker, name=name) == "whole":
         motion = picture_motion.open_pictures(source, open_clip(driving), size=size, transfer=transfer)
         stage = picture_motion.stage(motion, maker, device=place)
     else:
@@ -269,6 +285,12 @@ def _check_whole(config: Animate) -> None:
 def _open(config: Animate, animator: Animator, place: torch.device) -> tuple[Stage, str | None]:
     """Source and driver together, and the head model's id where one was fitted."""
     transfer = _transfer(config)
+    if landmark_motion.is_landmark_file(config.driving):
+        return _open_landmarks(config, animator, transfer, place)
+    if config.smooth:
+        raise HeadwarpError(
+            "--smooth: belongs to a file of landmarks; fits are smoothed already: leave it out"
+        )
     if _window(config.window, animator, name=config.animator) == "whole":
         _check_whole(config)
         motion = picture_motion.open_pictures(
@@ -289,6 +311,32 @@ def _open(config: Animate, animator: Animator, place: torch.device) -> tuple[Sta
         landmarks=config.landmarks,
     )
     return head_motion.stage(performance, animator, device=place), model.model_id
+
+
+def _open_landmarks(
+    config: Animate, animator: Animator, transfer: Transfer, place: torch.device
+) -> tuple[Stage, str]:
+    """A source driven by a file of landmarks, and the id of the head that its own are of."""
+    landmark_motion.check_landmark_driven(animator, name=config.animator)
+    if config.window == "whole" or config.driving_face is not None:
+        option = "--window whole" if config.window == "whole" else "--driving-face"
+        raise HeadwarpError(f"{option}: a file of landmarks has one face and moves a head; leave it out")
+    fps = float(config.fps or DEFAULT_FPS)
+    model = ready_head(config.head)
+    stage = landmark_motion.stage(
+        list(config.source),
+        config.driving,
+        animator,
+        model=model,
+        size=config.size,
+        transfer=transfer,
+        smoothing=SmoothingConfig(fps=fps) if config.smooth else None,
+        fps=fps,
+        face=config.face,
+        detector=config.landmarks,
+        device=place,
+    )
+    return stage, model.model_id
 
 
 def _frames(config: Animate, stage: Stage, animator: Animator) -> Iterator[Frame]:

@@ -23,6 +23,7 @@ from ..training.data.portrait import Frame, Portrait, to_image
 from ..warping.animators import Animator
 from ..warping.guided import Referring, refers
 from .drivers import Driver
+from .landmark_motion import with_landmarks_of
 from .performance import drivings, encoded, full_frames, on_device
 from .portrait import as_frames, open_portrait
 from .posed_drivings import posed_drivings
@@ -90,12 +91,13 @@ def prepare(
 
 def stage(performance: Performance, animator: Animator, *, device: torch.device | str = "cpu") -> Stage:
     """A performance with the sources encoded."""
-    cache = encoded(performance.portraits, animator, device=device)
+    portraits = tuple(with_landmarks_of(each, animator) for each in performance.portraits)
+    cache = encoded(portraits, animator, device=device)
     driven = performance.driven
     if refers(animator) and driven is not None and driven.relative:
         cache = _referred(performance, driven, animator, cache, device=device)
     looks = "image" in animator.needs_driving
-    portrait = performance.portraits[0]
+    portrait = portraits[0]
 
     def each() -> Iterator[Driving]:
         images = driver_windows(performance) if looks else None

@@ -47,6 +47,7 @@ class Portrait:
         mask: person probability, ``(1, 1, S, S)``.
         field: spreads landmark residuals over the mesh.
         crop: where the window lies in the original picture; None if the picture was used whole.
+        landmarks: how many the tensors hold, see `face_points`.
     """
 
     head: HeadModel
@@ -55,6 +56,7 @@ class Portrait:
     mask: Float[Tensor, "1 1 H W"]
     field: ResidualField
     crop: Crop | None = None
+    landmarks: int = 68
 
     def source(self) -> Source:
         """The tensors an animator takes."""
@@ -63,7 +65,7 @@ class Portrait:
         return Source(
             image=self.image,
             mask=self.mask,
-            landmarks=face_points(self.head, verts),
+            landmarks=face_points(self.head, verts, self.landmarks),
             posed_vertices=with_mouth(self.head, mouth, verts, self.fit),
             faces=self.head.faces if mouth is None else mouth.faces,
             skull=F.pad(skull_vertices(self.head), (0, extra)),
@@ -78,7 +80,7 @@ class Portrait:
         verts = corrected(posed_vertices(self.head, fit, body=self.fit), fit, self.field)
         return Driving(
             image=image,
-            landmarks=face_points(self.head, verts),
+            landmarks=face_points(self.head, verts, self.landmarks),
             posed_vertices=with_mouth(self.head, self._mouth, verts, fit),
             camera_motion=camera_motion,
             body_motion=body_motion(self.head, self.fit, fit),
