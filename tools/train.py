@@ -12,6 +12,7 @@ from typing import Any, Literal, cast
 
 from tyro.conf import Positional
 
+from ..flame.model import HeadModel
 from ..geom.errors import HeadwarpError
 from ..training.engine.config import EngineConfig, check_config, fingerprint
 from ..training.engine.dry_run import DryRun, check_memory, dry_run
@@ -30,22 +31,30 @@ from .heads import ready_head
 from .inputs import check_folder
 from .recipes import CodesKind, Guides, ModelSize, RecipeOptions, recipe_of
 from .supply import Supply
-from .train_options import batch_of, changes_of, check_options, frame_supply, pair_supply, published
+from .train_options import (
+    batch_of,
+    blend_supply,
+    changes_of,
+    check_options,
+    frame_supply,
+    pair_supply,
+    published,
+)
 
 
 @dataclass(frozen=True)
 class Train:
     """Train a recipe on clips; run again, it goes on from its last checkpoint.
 
-    Clips are packed once into --cache; for pwm and sparse2dense they are fitted where no fit is at hand, the
-    other recipes need no face. OUTPUT holds checkpoints, log.jsonl, pictures of held-out pairs, report.json
-    and animator.safetensors, which --checkpoint of other commands takes. Several processes: torchrun
-    --nproc-per-node N -m headwarp.tools.cli train ...
+    Clips are packed once into --cache; for pwm, sparse2dense and HeSer's two they are fitted where no fit is
+    at hand, the other recipes need no face. OUTPUT holds checkpoints, log.jsonl, pictures of held-out pairs,
+    report.json and animator.safetensors, which --checkpoint of other commands takes. Several processes:
+    torchrun --nproc-per-node N -m headwarp.tools.cli train ...
     """
 
     recipe: Positional[str]
-    """pwm, sparse2dense, heser_aligner, fomm, dagan or depth; or one of their modes, such as pwm/personal
-    (one person's clips), pwm/paper or pwm/official."""
+    """pwm, sparse2dense, heser_aligner, heser_blender, fomm, dagan or depth; or one of their modes, such as
+    pwm/personal (one person's clips), pwm/paper or pwm/official."""
     data: tuple[Path, ...]
     """Clips, folders of them, a VoxCeleb tree, a .csv list; or folders of packs."""
     output: Path
@@ -230,7 +239,7 @@ def plan(config: Train) -> Planned:
         raise HeadwarpError("--batch, --workers, --held-out-pairs: expected at least 1, 0 and 1")
     entry = recipe_entry(config.recipe)
     check_options(config, entry)
-    head = ready_head(config.head) if entry.needs == "geometry" else None
+    head = None if entry.needs == "frames" else ready_head(config.head)
     begun = _begun(config)
     guidance = _guidance(config, begun)
     choice = RecipeOptions(
@@ -247,8 +256,7 @@ def plan(config: Train) -> Planned:
     if begun is not None:
         _check_run(begun, recipe, engine)
     goes_on = begun is not None
-    supply: Supply
-    supply = frame_supply(config, recipe, share) if head is None else pair_supply(config, head, share)
+    supply = _supply(config, recipe, head, share)
     data = supply.planned()
     alone = int(os.environ.get("WORLD_SIZE", "1")) == 1
     found = None if (goes_on and not config.check) or not alone else _trial(recipe, supply, engine, config)
@@ -327,6 +335,15 @@ def _guidance(config: Train, begun: Begun | None) -> GuidanceOptions:
     record = config_from_json(GuideRecord, recorded)
     chosen = settled(options, record, name=f"the run in {config.output}", fixed=True)
     return chosen if record.kind == "mesh" else dataclasses.replace(chosen, name=record.kind)
+
+
+def _supply(config: Train, recipe: Recipe, head: HeadModel | None, share: tuple[float, float]) -> Supply:
+    """The data that the recipe needs."""
+    if head is None:
+        return frame_supply(config, recipe, share)
+    if recipe.needs == "regions":
+        return blend_supply(config, recipe, head, share)
+    return pair_supply(config, head, share)
 
 
 def _check_run(begun: Begun, recipe: Recipe, engine: EngineConfig) -> None:

@@ -16,6 +16,7 @@ from ..training.data.pairs.augment import AugmentConfig
 from ..training.data.pairs.pack import PackConfig
 from ..training.data.pairs.sampler import PairConfig
 from ..training.recipes import Recipe, RecipeEntry
+from .blend_supply import BlendOptions, BlendSupply
 from .frame_packs import FrameDataConfig
 from .frame_supply import FrameOptions, FrameSupply
 from .pack import DataConfig
@@ -39,20 +40,23 @@ GEOMETRY = (
     "guide_side",
 )
 FRAMES = ("preset", "frame_step", "frame_step_most", "time_flip", "shape")
+UNGUIDED = ("reuse", "still_camera", "guidance", "codes", *GEOMETRY[-3:], "augment", "flip")
 _COLOURS: dict[str, Any] = {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "hue": 0.0}
 _PUBLIC = FramePreset()
 
 
 def check_options(config: Train, entry: RecipeEntry) -> None:
     """Raise HeadwarpError for an option that the recipe has no use for."""
-    foreign, kind = (
-        (FRAMES, "needs geometry") if entry.needs == "geometry" else (GEOMETRY, "needs no geometry")
-    )
-    other = "recipes that train on frames alone, such as fomm" if foreign is FRAMES else "pwm"
+    foreign, kind = {
+        "geometry": (FRAMES, "needs geometry"),
+        "frames": (GEOMETRY, "needs no geometry"),
+        "regions": ((*FRAMES, *UNGUIDED), "is guided by the regions of two pictures"),
+    }[entry.needs]
     defaults = {field.name: field.default for field in dataclasses.fields(config)}
     for name in foreign:
         if getattr(config, name) != defaults[name]:
             option = name.replace("_", "-")
+            other = "recipes that train on frames alone, such as fomm" if name in FRAMES else "pwm"
             raise HeadwarpError(f"--{option}: belongs to {other}; {entry.name} {kind}: leave it out")
     if config.frame_step_most is not None and config.frame_step_most < config.frame_step:
         raise HeadwarpError(
@@ -87,6 +91,20 @@ def pair_supply(config: Train, head: HeadModel, share: tuple[float, float]) -> P
         device=config.device,
     )
     return PairSupply(head, asked, other, options, config.reuse == "auto", config.held_out_pairs)
+
+
+def blend_supply(config: Train, recipe: Recipe, head: HeadModel, share: tuple[float, float]) -> BlendSupply:
+    """Heads to be blended as the command line and the recipe's ``changes`` ask for them."""
+    pairs = pair_supply(config, head, share)
+    options = BlendOptions(
+        batch=batch_of(config),
+        workers=config.workers,
+        seed=config.seed,
+        pairs=pairs.options.pairs,
+        changes=recipe.config.changes,
+        device=config.device,
+    )
+    return BlendSupply(head, pairs.asked, pairs.held_out, options, config.held_out_pairs)
 
 
 def frame_supply(config: Train, recipe: Recipe, share: tuple[float, float]) -> FrameSupply:

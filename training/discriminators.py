@@ -52,17 +52,25 @@ class Judgement:
 
 
 class PatchDiscriminator(nn.Module):
-    """One scale; 695,201 parameters with the default channels."""
+    """One scale; 695,201 parameters with the default channels.
 
-    def __init__(self, channels: tuple[int, ...] = PAPER.channels, *, spectral_norm: bool = True) -> None:
+    Args:
+        channels: of the blocks.
+        spectral_norm: of their convolutions.
+        inputs: channels of what is judged: a picture, or one with masks beside it.
+    """
+
+    def __init__(
+        self, channels: tuple[int, ...] = PAPER.channels, *, spectral_norm: bool = True, inputs: int = 3
+    ) -> None:
         super().__init__()
-        pairs = zip((3, *channels[:-1]), channels, strict=True)
+        pairs = zip((inputs, *channels[:-1]), channels, strict=True)
         self.layers = nn.ModuleList(
             DownBlock(inputs, outputs, 4, padding=2, spectral_norm=spectral_norm) for inputs, outputs in pairs
         )
         self.out_convs = nn.ModuleList([nn.Conv2d(channels[-1], 1, 4, padding=2)])
 
-    def forward(self, image: Float[Tensor, "B 3 H W"]) -> tuple[tuple[Tensor, ...], Tensor]:
+    def forward(self, image: Float[Tensor, "B C H W"]) -> tuple[tuple[Tensor, ...], Tensor]:
         """Features of every block, and the logits."""
         features = []
         for layer in self.layers:

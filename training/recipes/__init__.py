@@ -19,7 +19,7 @@ from torch.optim import Optimizer
 from ...geom.errors import HeadwarpError
 
 GENERATED = "generated"
-Needs = Literal["geometry", "frames"]
+Needs = Literal["geometry", "frames", "regions"]
 
 
 class Recipe(Protocol):
@@ -35,8 +35,9 @@ class Recipe(Protocol):
         stand_ins: a sentence for each such thing; empty where nothing stands in.
         turns: the networks that are stepped, in order, such as ``("generator", "discriminator")``. Of the
             first an exponential moving average is kept.
-        needs: what its batches are: ``geometry``, a `PairBatch` with posed meshes and layers; or ``frames``,
-            a `FrameBatch` of clips without faces or fits.
+        needs: what its batches are: ``geometry``, a `PairBatch` with posed meshes and layers; ``frames``, a
+            `FrameBatch` of clips without faces or fits; or ``regions``, a `BlendBatch` of recoloured heads
+            with the regions of their fits.
         frames: of a sample: 2, source and driving; or 3, the previous, the target and the next.
 
     A recipe that trains no animator says of what kind its checkpoint is, such as ``kind = "depth"``; the

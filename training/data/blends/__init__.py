@@ -1,0 +1,1 @@
+"""Frames of fitted clips with their regions, and heads in other colours: what blending is trained on."""
