@@ -300,10 +300,9 @@ def _prepare_folder(path: Path) -> None:
     """Fail before the work rather than after it."""
     if path.is_dir():
         raise HeadwarpError(f"--json: expected a file, got the folder {path}; name a file in it")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise HeadwarpError(f"--json: cannot make the folder of {path}: {error.strerror}") from error
+    from .inputs import check_folder
+
+    check_folder(path.parent, option="--json")
 
 
 def _say(text: str) -> int:

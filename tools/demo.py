@@ -23,6 +23,7 @@ from ._memory import peak_memory_mb
 from .draw import blend, shaded, view_of
 from .guidance import warn_of_mesh
 from .heads import ready_head
+from .inputs import check_folder
 from .performance import open_animator, perform, progress, provenance_facts, provenance_of, windows
 from .portrait import as_frames, open_portrait
 
@@ -238,8 +239,7 @@ def _check(config: Demo) -> None:
         raise HeadwarpError(f"--size: expected 16 pixels or more, got {config.size}")
     if not 0 < config.seconds <= 600:
         raise HeadwarpError(f"--seconds: expected more than 0 and at most 600, got {config.seconds}")
-    if config.output.exists() and not config.output.is_dir():
-        raise HeadwarpError(f"--output: expected a folder, got the file {config.output}")
+    check_folder(config.output)
 
 
 class _Clock:

@@ -33,12 +33,14 @@ class GuidanceOptions:
         keypoints_checkpoint: of ``fomm`` or ``dagan``, for ``keypoints``.
         side: longer side of the pictures that the network sees; None: what it saw in the animator's training,
             else `SIDE`.
+        aligned: whether depth's motion is made better by the pictures; None: it is.
     """
 
     name: str | None = None
     depth_checkpoint: Path | None = None
     keypoints_checkpoint: Path | None = None
     side: int | None = None
+    aligned: bool | None = None
 
     def file(self, kind: str) -> Path | None:
         """The file of the network of a kind of guidance."""
@@ -75,7 +77,8 @@ def guide_of(options: GuidanceOptions) -> GuideConfig | None:
             f"--guidance {kind}: expected --{kind}-checkpoint FILE, got none; `{made}` makes one, and an "
             "untrained network guides nowhere"
         )
-    return GuideConfig(kind, file, SIDE if options.side is None else options.side)
+    side, aligned = SIDE if options.side is None else options.side, options.aligned is not False
+    return GuideConfig(kind, file, side, aligned)
 
 
 def settled(
@@ -105,7 +108,8 @@ def settled(
     if record.kind in NETWORK_KINDS:
         _check_file(options, record, name=name, fixed=fixed)
     side = record.side if options.side is None else options.side
-    return dataclasses.replace(options, name=record.kind, side=side)
+    aligned = record.aligned if options.aligned is None else options.aligned
+    return dataclasses.replace(options, name=record.kind, side=side, aligned=aligned)
 
 
 def _check_file(options: GuidanceOptions, record: GuideRecord, *, name: str, fixed: bool) -> None:

@@ -17,19 +17,19 @@ def expand(inputs: Iterable[Path]) -> list[Path]:
     return [Path(found.path) for found in list_inputs(inputs) if found.member is None]
 
 
-def check_folder(folder: Path) -> None:
-    """Make the output folder, or say why it cannot be.
+def check_folder(folder: Path, *, option: str = "--output") -> None:
+    """Say why the output folder cannot be made or written to, if so; it is not made: what writes the first
+    file does that, so that a command that is refused leaves nothing behind.
 
     Raises:
-        HeadwarpError: a file of that name, or no permission.
+        HeadwarpError: a file of that name or on the way to it, or no permission.
     """
-    if folder.exists() and not folder.is_dir():
-        raise HeadwarpError(f"--output: expected a folder, got the file {folder}; name another one")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise HeadwarpError(
-            f"--output: cannot make the folder {folder} ({error.strerror or error})"
-        ) from error
-    if not os.access(folder, os.W_OK):
-        raise HeadwarpError(f"--output: the folder {folder} cannot be written to; name another one")
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise HeadwarpError(f"{option}: expected a folder, got the file {folder}; name another one")
+    there = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
+    writable = there.is_dir() and os.access(there, os.W_OK | os.X_OK)
+    if there == folder and not writable:
+        raise HeadwarpError(f"{option}: the folder {folder} cannot be written to; name another one")
+    if not writable:
+        reason = f"{there} cannot be written to" if there.is_dir() else f"{there} is a file"
+        raise HeadwarpError(f"{option}: cannot make the folder {folder} ({reason}); name another one")

@@ -22,9 +22,8 @@ from ..training.engine.pictures import HeldOut
 from ..training.engine.state import RunRecord, identity_of
 from ..training.engine.store import check_same, newest
 from ..training.recipes import Recipe, recipe_entry
-from ..warping._config_json import config_from_json
 from ..warping.checkpoints import Checkpoint
-from ..warping.guide_record import GuideRecord
+from ..warping.guide_record import record_from_json
 from .evaluation.clips import parse_share
 from .guidance import GuidanceOptions, guidance_of, guide_of, settled
 from .heads import ready_head
@@ -332,7 +331,7 @@ def _guidance(config: Train, begun: Begun | None) -> GuidanceOptions:
     recorded = None if begun is None else begun[1].identity.get("guide")
     if options.name is not None or recorded is None:
         return options
-    record = config_from_json(GuideRecord, recorded)
+    record = record_from_json(recorded)
     chosen = settled(options, record, name=f"the run in {config.output}", fixed=True)
     return chosen if record.kind == "mesh" else dataclasses.replace(chosen, name=record.kind)
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from ..geom.errors import HeadwarpError, ModelFileError
 from ._config_json import config_from_json, config_to_json
 from ._stored_tensors import StoredTensors
-from .guide_record import GuideRecord
+from .guide_record import GuideRecord, record_from_json
 
 if TYPE_CHECKING:
     from .animators import Animator, Registration
@@ -164,7 +164,10 @@ def load_checkpoint(path: str | Path, name: str | None = None, *, kind: str | No
     if kind is not None:
         _check_kind(path, header["kind"], kind)
     if name is not None and header["name"] != name:
-        raise ModelFileError(f"{path}: expected a checkpoint of name {name!r}, got {header['name']!r}")
+        raise ModelFileError(
+            f"{path}: expected a checkpoint of name {name!r}, got {header['name']!r}; give a file that a "
+            f"training of {name} wrote"
+        )
     own = {key: header[key] for key in ("kind", "name", "config", "step")}
     version, guide = header["headwarp_version"], _guide(path, header.get("guide"))
     return Checkpoint(path=path, version=version, tensors=tensors, guide=guide, **own)
@@ -276,7 +279,7 @@ def _guide(path: Path, plain: Any) -> GuideRecord | None:
     if plain is None:
         return None
     try:
-        return config_from_json(GuideRecord, plain)
+        return record_from_json(plain)
     except HeadwarpError as error:
         raise ModelFileError(f"{path}: header guide: {error}") from error
 

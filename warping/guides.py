@@ -10,14 +10,16 @@ from typing import Any, Literal, TypeVar, get_args
 import torch
 from torch import Tensor, nn
 
+from ..geom.aligned_pose import ALIGNMENT
 from ..geom.errors import HeadwarpError
 from ..geom.guidance import Driving, GeometrySource, Guidance, Source
 from ..geom.sources.keypoints import KeypointsSource
+from .guide_record import OF_NETWORKS
 from .guided import Observer
 
 GuideKind = Literal["depth", "keypoints", "landmarks"]
 GUIDE_KINDS: tuple[str, ...] = get_args(GuideKind)
-NETWORK_KINDS: tuple[str, ...] = ("depth", "keypoints")
+NETWORK_KINDS: tuple[str, ...] = OF_NETWORKS
 """Those whose network has to be given; landmarks come with the fit of a head."""
 Kept = TypeVar("Kept")
 
@@ -32,11 +34,14 @@ class GuideConfig:
             ``landmarks``, which need none.
         side: longer side in pixels of the pictures that it sees at most, best that of its training; None: as
             they are. Says nothing for ``landmarks``.
+        aligned: whether what a depth network says of a motion is made better by the pictures
+            (`geom.aligned_pose`); networks of the published forms are taken at their word all the same.
     """
 
     kind: GuideKind = "depth"
     checkpoint: Path | None = None
     side: int | None = 256
+    aligned: bool = True
 
     def __post_init__(self) -> None:
         if self.kind not in GUIDE_KINDS:
@@ -52,6 +57,10 @@ class GuideConfig:
             )
         if self.side is not None and self.side < 32:
             raise HeadwarpError(f"side: expected 32 pixels or more, got {self.side}")
+        if not self.aligned and self.kind != "depth":
+            raise HeadwarpError(
+                f"aligned: expected True for {self.kind}, whose motion nothing aligns, got False"
+            )
 
 
 class Guide(nn.Module):
@@ -104,7 +113,9 @@ def load_guide(config: GuideConfig) -> Guide:
     if config.kind == "depth":
         from ..geom.sources.depth import DepthSource
 
-        return Guide(DepthSource(), load_depth_observer(config.checkpoint, side=config.side))
+        alignment = ALIGNMENT if config.aligned else None
+        observed = load_depth_observer(config.checkpoint, side=config.side, alignment=alignment)
+        return Guide(DepthSource(), observed)
     observer = load_keypoints_observer(config.checkpoint, side=config.side)
     return Guide(KeypointsSource(dense_motion=observer.dense_motion), observer)
 

@@ -200,4 +200,9 @@ def test_json_that_cannot_be_written_stops_before_the_work(toy, tmp_path, capsys
     assert "expected a file, got the folder" in capsys.readouterr().err
     (tmp_path / "file").write_text("")
     assert cli.main(["toy", "a", "--json", str(tmp_path / "file" / "r.json")]) == 1
-    assert "cannot make the folder" in capsys.readouterr().err
+    assert "--json: expected a folder, got the file" in capsys.readouterr().err
+    assert cli.main(["toy", "a", "--json", str(tmp_path / "file" / "deeper" / "r.json")]) == 1
+    assert f"({tmp_path / 'file'} is a file); name another one" in capsys.readouterr().err
+    assert cli.main(["toy", "a", "--json", str(tmp_path / "new" / "r.json")]) == 1
+    assert "the work was begun" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()  # whatever ends the work early leaves no folder

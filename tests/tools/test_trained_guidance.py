@@ -26,6 +26,7 @@ from headwarp.tools.evaluate import Evaluate
 from headwarp.tools.guidance import (
     GuidanceOptions,
     guide_animator,
+    guide_of,
     guided_by,
     guided_each,
     settled,
@@ -39,7 +40,7 @@ from headwarp.training.data.portrait import Portrait, to_image
 from headwarp.training.engine.state import run_differences
 from headwarp.warping.animators import load_animator
 from headwarp.warping.checkpoints import load_checkpoint, save_checkpoint
-from headwarp.warping.guide_record import GuideRecord, record_of
+from headwarp.warping.guide_record import GuideRecord, record_from_json, record_of
 from headwarp.warping.guided import GuidedAnimator
 from headwarp.warping.guides import GUIDE_KINDS, NETWORK_KINDS, GuideConfig
 from headwarp.warping.pwm import PwmConfig
@@ -138,7 +139,9 @@ def test_trained_with_each_guide_it_animates_by_it_without_being_told(files, tra
 def test_the_checkpoint_says_what_guided(files, trained, kind, capsys):
     found = load_checkpoint(trained / kind / "animator.safetensors").guide
     file = network(files, kind).get(f"{kind}_checkpoint")
-    expected = GuideRecord(kind) if file is None else GuideRecord(kind, file.name, sha256_of(file), 256)
+    aligned = True if kind == "depth" else None
+    own = () if file is None else (file.name, sha256_of(file), 256, aligned)
+    expected = GuideRecord(kind, *own)
     assert found == expected
     assert str(files) not in json.dumps(dataclasses.asdict(found))  # a name, no place
     assert cli.main(["info", str(trained / kind / "animator.safetensors")]) == 0
@@ -165,7 +168,7 @@ def test_a_missing_or_other_network_is_refused_unless_it_is_asked_for(files, tra
     )
     assert capsys.readouterr().err == ""
     chosen = settled(GuidanceOptions(kind, **other), record, name="pwm")
-    assert chosen == GuidanceOptions(kind, **other, side=256)
+    assert chosen == GuidanceOptions(kind, **other, side=256, aligned=record.aligned)
     assert f"warning: pwm was trained with {own.name}" in capsys.readouterr().err
     assert settled(GuidanceOptions("landmarks"), record, name="pwm") == GuidanceOptions("landmarks")
     said = capsys.readouterr().err
@@ -215,6 +218,10 @@ def test_files_without_a_record_are_of_the_mesh(trained, tmp_path, capsys):
             {"kind": "mesh"},
             "header guide: config: expected the fields of GuideRecord; missing file, sha256, side",
         ),
+        (
+            {"kind": "depth", "file": "a.safetensors", "sha256": None, "side": None},
+            "header guide: guide depth: expected the name and the SHA-256 of the network's file, got 'a.safe",
+        ),
         ("mesh", "header guide: config: expected the fields of GuideRecord, got 'mesh'"),
     ],
 )
@@ -228,6 +235,13 @@ def test_a_record_that_does_not_read_is_named(tmp_path, guide, text):
         HeadwarpError, match="kind: expected one of mesh, codes, both, depth, keypoints, landm"
     ):
         GuideRecord("stars")
+    for digest in (None, "", "A" * 64, "a" * 63):
+        with pytest.raises(HeadwarpError, match="guide keypoints: expected the name and the SHA-256"):
+            GuideRecord("keypoints", "fomm.safetensors", digest)
+    with pytest.raises(HeadwarpError, match="guide mesh: expected no file of a network, got 'a'"):
+        GuideRecord("mesh", "a")
+    with pytest.raises(HeadwarpError, match="guide landmarks: aligned: expected None, got True"):
+        GuideRecord("landmarks", aligned=True)
 
 
 def test_a_bare_animator_whose_guide_is_left_out_is_said(trained, capsys):
@@ -375,6 +389,14 @@ def test_a_record_of_each_guide(files):
     assert guided_by(load_animator("pwm", config=PwmConfig())) == GuideRecord("mesh")
     file = files / "depth.safetensors"
     made = record_of(GuideConfig("depth", file, 128))
-    assert made == GuideRecord("depth", "depth.safetensors", sha256_of(file), 128)
+    assert made == GuideRecord("depth", "depth.safetensors", sha256_of(file), 128, True)
+    as_it_says = record_of(GuideConfig("depth", file, 128, aligned=False))
+    assert as_it_says == dataclasses.replace(made, aligned=False)
+    assert settled(GuidanceOptions(depth_checkpoint=file), as_it_says, name="pwm").aligned is False
+    old = {key: value for key, value in dataclasses.asdict(made).items() if key != "aligned"}
+    assert record_from_json(old) == dataclasses.replace(made, aligned=None)
+    assert guide_of(settled(GuidanceOptions(depth_checkpoint=file), as_it_says, name="pwm")) == GuideConfig(
+        "depth", file, 128, aligned=False
+    )
     with pytest.raises(ModelFileError, match="cannot be read"):
         record_of(GuideConfig("depth", files / "gone"))

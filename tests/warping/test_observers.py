@@ -243,11 +243,20 @@ def test_depth_networks_are_loaded_from_their_trainings_checkpoint(tmp_path):
     assert observer.alignment is None
     for key, value in network.state_dict().items():
         assert torch.equal(observer.network.state_dict()[key], value)
-    with pytest.raises(ModelFileError, match="expected a checkpoint of name 'depth', got 'copy'"):
+    told = "expected a checkpoint of name 'depth', got 'copy'; give a file that a training of depth wrote"
+    with pytest.raises(ModelFileError, match=told):
         load_depth_observer(save_copy(tmp_path))
 
 
 # Guides of training
+
+
+def test_a_guide_of_depth_is_aligned_or_not(tmp_path):
+    network = depth_network(principal=0.0)
+    path = tmp_path / "depth.safetensors"
+    file = save_checkpoint(path, network, config=network.config, name="depth", kind="depth")
+    assert load_guide(GuideConfig("depth", file)).observer.alignment == ALIGNMENT
+    assert load_guide(GuideConfig("depth", file, aligned=False)).observer.alignment is None
 
 
 @pytest.mark.parametrize("kind", ["depth", "keypoints"])
@@ -273,6 +282,8 @@ def test_a_guide_that_makes_no_sense_is_refused():
         GuideConfig()
     with pytest.raises(HeadwarpError, match="checkpoint: expected none for landmarks, got a; leave it out"):
         GuideConfig("landmarks", Path("a"))
+    with pytest.raises(HeadwarpError, match="aligned: expected True for keypoints"):
+        GuideConfig("keypoints", Path("a"), aligned=False)
     with pytest.raises(ModelFileError, match="no such checkpoint"):
         load_guide(GuideConfig(checkpoint=Path("gone.safetensors")))
 

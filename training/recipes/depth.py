@@ -368,7 +368,10 @@ class AlignedDepthRecipe(_DepthTraining):
         """Weighted photometric error of one size over the pairs that are taken, (N B,), one frame after the
         other; and where the target moved.
 
-        What frames show as they are teaches nothing, as in monodepth2: backgrounds rest.
+        What frames show as they are teaches nothing, as in monodepth2: backgrounds rest. A target of which no
+        pair is taken counts as 0 in the mean over the batch, and is not left out of it: a target has the same
+        say whatever it stands beside, where else a single one of a batch that hardly aligned would have that
+        of a whole batch.
         """
         config, count = self.config, len(pictures) // len(target)
         size = (target.shape[2] // reduction, target.shape[3] // reduction)

@@ -14,7 +14,7 @@ from headwarp.geom.errors import HeadwarpError, ModelFileError
 from headwarp.training.data.pairs import records
 from headwarp.training.data.pairs.guidance import MakerConfig, PairMaker
 from headwarp.training.data.pairs.loader import LoaderConfig, PairLoader
-from headwarp.training.data.pairs.records import KeptPose, read_pose, stored_pose, write_pose
+from headwarp.training.data.pairs.records import KeptPose, read_pose, stored_pose, stored_source, write_pose
 from headwarp.training.data.pairs.sampler import PairConfig, PairIndex, PairSampler
 from headwarp.training.data.pairs.thin import thinned
 from headwarp.warping.animators.geometry import GeometryAnimator, GeometryConfig
@@ -224,6 +224,34 @@ def test_a_motion_is_kept_exactly():
 def test_a_block_of_another_layout_is_told(block):
     with pytest.raises(ModelFileError, match="guidance: expected a block of this layout"):
         read_pose_of(block)
+
+
+@pytest.mark.parametrize("array", [torch.zeros(3), torch.zeros(7, 1), torch.zeros(7).to(torch.int16)])
+def test_a_pose_whose_last_array_is_another_is_told(array):
+    ones = torch.ones(1, 1, 4, 4)
+    block = write_pose(pose(torch.ones(1, 2, 4, 4), ones, ones))
+    arrays = records._arrays(block, records._POSE)
+    other = records._block([(part, 0) for part in [*arrays[:-1], array.numpy()]])
+    with pytest.raises(ModelFileError, match=r"motion and step: expected <f4 of shape .7,., got"):
+        stored_pose(other)
+
+
+@pytest.mark.parametrize(
+    ("place", "array", "told"),
+    [
+        (4, torch.zeros(3), "dark, reach and torso_line: expected <f4 of shape .5,., got <f4 of .3,."),
+        (3, torch.zeros(6, 2), "verts: expected <f4 of shape .'*', 3., got <f4 of .6, 2."),
+        (1, torch.zeros(1, 1, 4, 4).to(torch.uint8), "colours: expected u1 of shape"),
+    ],
+)
+def test_a_source_with_another_array_is_told(place, array, told):
+    byte = torch.zeros(1, 3, 4, 4).to(torch.uint8)
+    parts = [byte[:, :1], byte, byte, torch.zeros(6, 3), torch.arange(5.0)]
+    block = records._block([(part.numpy(), 0) for part in parts])
+    assert stored_source(block).torso_line.flatten().tolist() == [4.0]
+    parts[place] = array
+    with pytest.raises(ModelFileError, match=told.replace("*", "[*]")):
+        stored_source(records._block([(part.numpy(), 0) for part in parts]))
 
 
 def test_a_block_that_would_fill_the_memory_is_told():

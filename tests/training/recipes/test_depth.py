@@ -186,6 +186,23 @@ def test_nothing_is_learned_from_pictures_that_do_not_align():
     assert float(with_noise) < 1.5 * float(without)
 
 
+def test_a_target_has_the_same_say_whatever_it_stands_beside():
+    batch, made, relief = turning()
+    recipe, weight = load_recipe("depth/own"), middle_window(relief)
+    target, others = batch.frames[:, 2], torch.cat([batch.frames[:, n] for n in (0, 1, 3, 4)])
+    found, _ = recipe._aligned(target, others, relief, weight, made)
+    slopes = []
+    for second in (1.0, 0.0):  # the second target's pairs are taken, or none of them
+        leaf = relief.clone().requires_grad_()
+        taken = torch.tensor([1.0, second]).repeat(4)
+        recipe._error(target, others, leaf, weight, found.motion, taken, 2).backward()
+        slopes.append(leaf.grad)
+    assert slopes[0][0].abs().max() > 0
+    assert slopes[0][1].abs().max() > 0
+    torch.testing.assert_close(slopes[0][0], slopes[1][0])
+    assert not slopes[1][1].any()
+
+
 def test_the_relief_is_held_at_its_mean():
     batch, made, relief = turning()
     recipe = load_recipe("depth/own")

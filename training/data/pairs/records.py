@@ -32,6 +32,23 @@ STEPS = 32767
 LARGEST = 1 << 28  # bytes of an array
 _TYPES = ("u1", "<i2", "<f4")
 _PACKED, _PLAIN = 1, 0
+_SOURCE = (
+    ("matte", "u1", (1, 1, None, None)),
+    ("colours", "u1", (1, 3, None, None)),
+    ("background", "u1", (1, 3, None, None)),
+    ("verts", "<f4", (None, 3)),
+    ("dark, reach and torso_line", "<f4", (5,)),
+)
+_POSE = (
+    ("flow", "<i2", (2, None, None)),
+    ("mesh_only", "<i2", (2, None)),
+    ("covered", "u1", (None,)),
+    ("known", "u1", (None,)),
+    ("person", "u1", (1, 1, None, None)),
+    ("hollow", "u1", (1, 1, None, None)),
+    ("verts", "<f4", (None, 3)),
+    ("motion and step", "<f4", (7,)),
+)
 
 
 @dataclass(frozen=True)
@@ -149,8 +166,8 @@ def stored_source(block: bytes) -> StoredSource:
     Raises:
         ModelFileError: it is something else.
     """
-    *parts, verts, numbers = (torch.from_numpy(array) for array in _arrays(block, 5))
-    matte, colours, background = parts
+    arrays = _arrays(block, _SOURCE)
+    matte, colours, background, verts, numbers = (torch.from_numpy(array) for array in arrays)
     return StoredSource(
         matte=matte,
         colours=colours,
@@ -198,7 +215,7 @@ def stored_pose(block: bytes) -> StoredPose:
     Raises:
         ModelFileError: it is something else.
     """
-    parts = [torch.from_numpy(array) for array in _arrays(block, 8)]
+    parts = [torch.from_numpy(array) for array in _arrays(block, _POSE)]
     flow, mesh_only, covered, known, person, hollow, verts, numbers = parts
     return StoredPose(
         flow=flow[None],
@@ -264,7 +281,10 @@ def _block(parts: Sequence[tuple[np.ndarray, int]]) -> bytes:
     return b"".join(pieces)
 
 
-def _arrays(block: bytes, count: int) -> list[np.ndarray]:
+_Layout = Sequence[tuple[str, str, tuple[int | None, ...]]]  # of a block: name, type, sides; None: any
+
+
+def _arrays(block: bytes, layout: _Layout) -> list[np.ndarray]:
     try:
         found, at = [], 0
         while at < len(block):
@@ -276,8 +296,17 @@ def _arrays(block: bytes, count: int) -> list[np.ndarray]:
                 data = _inflated(data, math.prod(shape) * np.dtype(_TYPES[kind]).itemsize)
             found.append(np.frombuffer(bytearray(data), _TYPES[kind]).reshape(shape))
             at += length
-        if len(found) != count:
-            raise ValueError(f"expected {count} arrays, got {len(found)}")
+        if len(found) != len(layout):
+            raise ValueError(f"expected {len(layout)} arrays, got {len(found)}")
+        for (name, kind, sides), array in zip(layout, found, strict=True):
+            fits = len(sides) == array.ndim and all(
+                side in (None, length) for side, length in zip(sides, array.shape, strict=True)
+            )
+            if array.dtype != np.dtype(kind) or not fits:
+                shape = tuple("*" if side is None else side for side in sides)
+                raise ValueError(
+                    f"{name}: expected {kind} of shape {shape}, got {array.dtype.str} of {array.shape}"
+                )
     except (struct.error, zlib.error, ValueError, IndexError) as error:
         raise ModelFileError(f"guidance: expected a block of this layout ({error}); remove it") from error
     return found
