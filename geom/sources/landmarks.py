@@ -1,4 +1,7 @@
-"""`landmarks`: guidance from how sparse landmarks moved, made dense by a thin-plate spline; nothing learned.
+"""`landmarks`: guidance from how sparse landmarks moved, made dense by a thin-plate spline or a network.
+
+With a trained network of dense motion (`warping.landmark_guide`) its flow and occlusion are the guidance.
+Without one nothing is learned:
 
 Landmarks are a detector's, those of a file, or a fitted head's, projected. The spline (`geom.spline`) takes
 each of them from where the driver has it to where the source has it and keeps the frame's border at rest;
@@ -21,6 +24,7 @@ from ..first_order import keypoint_spacing
 from ..flow import in_frame, pixel_grid
 from ..guidance import Driving, Guidance, Source, take
 from ..spline import SplineConfig, spline_flow
+from .keypoints import DenseMotionOf
 
 _NOWHERE = 1e9  # pixels: a landmark that is not there
 
@@ -52,11 +56,13 @@ class LandmarksState:
         landmarks: in pixels, ``(1, L, 2)``.
         size: (H, W) of the picture.
         mask: person probability, or None.
+        source: of which all of that is.
     """
 
     landmarks: Float[Tensor, "1 L 2"]
     size: tuple[int, int]
     mask: Float[Tensor, "1 1 H W"] | None
+    source: Source
 
 
 class LandmarksSource:
@@ -67,8 +73,12 @@ class LandmarksSource:
     needs_source: tuple[str, ...] = ("image", "landmarks")
     needs_driving: tuple[str, ...] = ("landmarks",)
 
-    def __init__(self, config: LandmarksSourceConfig | None = None) -> None:
+    def __init__(
+        self, config: LandmarksSourceConfig | None = None, dense_motion: DenseMotionOf | None = None
+    ) -> None:
+        """``dense_motion`` is a trained network's, which wants all landmarks; without it the spline."""
         self.config = config or LandmarksSourceConfig()
+        self.dense_motion = dense_motion
 
     def prepare(self, source: Source) -> LandmarksState:
         """The landmarks of the source.
@@ -81,10 +91,11 @@ class LandmarksSource:
             raise ShapeError(
                 f"landmarks: expected (1, L, 2) with at least one of the source, got {tuple(points.shape)}"
             )
-        return LandmarksState(points, (image.shape[2], image.shape[3]), source.mask)
+        return LandmarksState(points, (image.shape[2], image.shape[3]), source.mask, source)
 
     def guide(self, state: LandmarksState, driving: Driving) -> Guidance:
-        """The spline's flow everywhere, known about the landmarks.
+        """The network's flow, known where the source shows it; or the spline's everywhere, known about the
+        landmarks.
 
         Raises:
             ShapeError: not as many landmarks as the source has.
@@ -96,6 +107,11 @@ class LandmarksSource:
                 f"landmarks: expected {tuple(here.shape[1:])} in the driving frame as in the source, got "
                 f"{tuple(there.shape[1:])}; take both from one detector"
             )
+        if self.dense_motion is not None:
+            made = self.dense_motion(state.source, driving)
+            seen = in_frame(made.flow)
+            known = seen if made.occlusion is None else seen * made.occlusion
+            return Guidance(flow=made.flow, known=known, visible=known)
         here = here.to(there).expand_as(there)
         found = (torch.isfinite(here) & torch.isfinite(there)).all(-1)  # (B, L)
         flow = self._flows(state, here, driving, found)
