@@ -39,6 +39,7 @@ _EXPORTS: dict[str, str] = {
     "pose": ".tools.posed",
     "refine": ".tools.refine",
     "render": ".tools.render",
+    "swap": ".tools.swap",
 }
 __all__ = sorted(_EXPORTS)
 
@@ -70,6 +71,7 @@ if TYPE_CHECKING:  # the same names for editors and type checkers
     from .tools.posed import pose as pose
     from .tools.refine import refine as refine
     from .tools.render import render as render
+    from .tools.swap import swap as swap
     from .warping.animators import load_animator as load_animator
 
 

@@ -16,6 +16,7 @@ from ..flame.driving import Transfer
 from ..flame.model import HeadModel
 from ..geom.errors import HeadwarpError
 from ..training.data.portrait import Frame, to_frame
+from ..training.data.visible_mark import marked_frames
 from ..warping.animators import Animator
 from ..warping.guided import GuidedAnimator
 from ..warping.landmark_motion import SmoothingConfig
@@ -112,6 +113,8 @@ class Animate:
     """torch.compile the animator's network: a minute at the first frame, quicker frames from then on."""
     precision: Precision = "32"
     """Of a compiled network: bf16 is quicker where the device computes in it."""
+    mark: bool = False
+    """Draw a visible mark into every frame: that it is altered."""
     provenance: bool = True
     """Say in the file, and in a JSON beside it, how it was made."""
 
@@ -187,7 +190,7 @@ def run(config: Animate) -> dict[str, Any]:
     Returns:
         ``output``, ``frames``, ``fps``, ``width``, ``height``, ``relative``, ``reference_frame``, ``driver``
         (frames ``detected``, ``interpolated``, ``missing``; None where no head was looked for), ``window``,
-        ``animator``, ``guidance``, ``audio``, ``provenance``, ``seconds``.
+        ``animator``, ``guidance``, ``audio``, ``mark``, ``provenance``, ``seconds``.
 
     Raises:
         HeadwarpError: contradictory options, or what `animate` raises.
@@ -210,7 +213,7 @@ def run(config: Animate) -> dict[str, Any]:
         many = "several" if stage.count is None else str(stage.count)
         raise HeadwarpError(f"--output: expected a clip (.mp4) for {many} frames, got {config.output.name}")
     prepared = time.perf_counter()
-    frames = _frames(config, stage, animator)
+    frames = marked_frames(_frames(config, stage, animator), config.mark)
     provenance = (
         provenance_of(config.animator, inputs=[*config.source, config.driving]) if config.provenance else None
     )
@@ -228,6 +231,7 @@ def run(config: Animate) -> dict[str, Any]:
         "guidance": guidance.name,
         "head": head,
         "audio": driver.audio_from is not None and config.output.suffix.lower() in CLIPS,
+        "mark": config.mark,
         "provenance": provenance_facts(provenance),
         "seconds": {**seconds, "per_frame": seconds["animate"] / count},
     }

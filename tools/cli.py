@@ -26,6 +26,7 @@ COMMANDS: dict[str, str] = {
     "render": "render:Render",
     "edit": "edit:Edit",
     "animate": "animate:Animate",
+    "swap": "swap:Swap",
     "evaluate": "evaluate:Evaluate",
     "prepare": "prepare:Prepare",
     "synth": "synth:Synth",

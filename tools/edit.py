@@ -16,6 +16,7 @@ from ..flame.pose_track import absolute, read_pose_track
 from ..flame.posing import apply_pose, head_pose
 from ..geom.errors import HeadwarpError
 from ..training.data.portrait import Frame, Portrait
+from ..training.data.visible_mark import marked_frames
 from ..warping.animators import Animation, Animator
 from .guidance import GuidanceName, guidance_of, guide_animator, guided_by, settled, warn_of_mesh
 from .heads import ready_head
@@ -95,6 +96,8 @@ class Edit:
     """Which face, by rank; the largest where not given."""
     device: str = "cpu"
     """Where the animator works: cpu, cuda."""
+    mark: bool = False
+    """Draw a visible mark into every frame: that it is altered."""
     provenance: bool = True
     """Say in the file, and in a JSON beside it, how it was made."""
 
@@ -178,8 +181,8 @@ def run(config: Edit) -> dict[str, Any]:
 
     Returns:
         ``output``, ``frames``, ``width``, ``height``, ``animator``, ``guidance``, ``head_pose`` (``photo``,
-        ``first`` and ``last``: yaw, pitch, roll in degrees), ``reprojection_percent_iod``, ``provenance``,
-        ``seconds``.
+        ``first`` and ``last``: yaw, pitch, roll in degrees), ``reprojection_percent_iod``, ``mark``,
+        ``provenance``, ``seconds``.
 
     Raises:
         HeadwarpError: contradictory options, or what `edit` raises.
@@ -202,6 +205,7 @@ def run(config: Edit) -> dict[str, Any]:
     prepared = time.perf_counter()
     animations = perform([portrait], fit, animator, device=place)
     frames = shown(picture, portrait, animations, full_frame=config.full_frame)
+    frames = marked_frames(frames, config.mark)
     provenance = None
     if config.provenance:
         provenance = provenance_of(
@@ -221,6 +225,7 @@ def run(config: Edit) -> dict[str, Any]:
         "head": model.model_id,
         "head_pose": {**angles, "last": head_pose(fit.params)[-1]},
         "reprojection_percent_iod": portrait.fit.report["reprojection_percent_iod"],
+        "mark": config.mark,
         "provenance": provenance_facts(provenance),
         "seconds": {"prepare": prepared - began, "animate": time.perf_counter() - prepared},
     }

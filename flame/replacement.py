@@ -1,0 +1,105 @@
+"""One head in another's place: the source's shape, the target's pose, expression and gaze, equally large."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..geom.cameras import WeakPerspective
+from ..geom.errors import HeadwarpError
+from .model import HeadModel, LandmarkModel, pose_vertices, restrict
+from .params import HeadFit, HeadParams, check_model
+from .posing import camera_rotation, pixels_per_metre, project_head
+
+
+def replaced_head(model: HeadModel, source: HeadFit, target: HeadFit) -> HeadFit:
+    """The source's head where the target's is, in every frame of the target.
+
+    Shape is the source's; rotation, neck, jaw, expression, gaze and lids are the target's. The scale is the
+    one at which the face landmarks of both shapes at rest lie nearest to each other, one for the whole clip;
+    in every frame the landmarks' centre is where the target's own is. What the source's shape leaves of its
+    landmarks (its residual) is taken for a part of the person: it turns with the head.
+
+    Args:
+        model: the head of both.
+        source: one frame.
+        target: T frames, in pixels of the frames into which the head is put.
+
+    Returns:
+        T frames in the target's pixels; landmarks, status and confidence are the target's.
+
+    Raises:
+        ModelFileError: the fits belong to different head models.
+        HeadwarpError: a source of several frames, or a perspective camera.
+    """
+    check_model(source, model.model_id)
+    check_model(target, model.model_id)
+    if source.frames != 1:
+        raise HeadwarpError(
+            f"source: expected a fit of one frame, got {source.frames}; choose one with fit.select([t])"
+        )
+    if not isinstance(target.camera, WeakPerspective) or not isinstance(source.camera, WeakPerspective):
+        raise HeadwarpError(
+            "replaced_head: expected weak-perspective fits, got a perspective one; fit without --focal"
+        )
+    face = restrict(model, _family(model, target))
+    params = dataclasses.replace(target.params, shape=source.params.shape)
+    size = size_ratio(face, source.params.shape, target.params.shape)
+    camera = WeakPerspective(target.camera.scale * size, target.camera.center)
+    shift = _centre(face, target.params, target.camera) - _centre(face, params, camera)
+    camera = WeakPerspective(camera.scale, camera.center + shift)
+    replaced = dataclasses.replace(
+        target,
+        params=params,
+        camera=camera,
+        landmark_indices=source.landmark_indices,
+        landmarks=target.landmarks
+        if torch.equal(source.landmark_indices, target.landmark_indices)
+        else torch.full((target.frames, len(source.landmark_indices), 2), torch.nan),
+    )
+    return dataclasses.replace(replaced, residual=turned_residual(source, replaced))
+
+
+def size_ratio(face: LandmarkModel, shape: Float[Tensor, "S"], other: Float[Tensor, "S"]) -> float:
+    """By how much the first shape must grow so that its landmarks at rest lie nearest to the other's.
+
+    Least squares about both centres.
+    """
+    first, second = (_at_rest(face, each) for each in (shape, other))
+    return float((first * second).sum() / first.square().sum().clamp(min=1e-12))
+
+
+def _at_rest(face: LandmarkModel, shape: Tensor) -> Float[Tensor, "L 3"]:
+    rest = HeadParams.neutral(len(shape), face.expression_basis.shape[2])
+    points = pose_vertices(face, shape, rest.expression)[0]
+    return points - points.mean(0)
+
+
+def turned_residual(source: HeadFit, driven: HeadFit) -> Float[Tensor, "T L 2"]:
+    """The source's landmark residual as displacements in the picture's plane that turn with the head.
+
+    Args:
+        source: one frame.
+        driven: the same head in T frames.
+    """
+    scale = pixels_per_metre(source.params, source.camera)[0]
+    plane = torch.nn.functional.pad(source.residual[0], (0, 1)) / scale  # (L, 3), camera axes, metres
+    turn = camera_rotation(driven.params) @ camera_rotation(source.params).mT  # (T, 3, 3)
+    there = plane @ turn.mT  # (T, L, 3)
+    return there[..., :2] * pixels_per_metre(driven.params, driven.camera)[:, None, None]
+
+
+def _family(model: HeadModel, fit: HeadFit) -> str:
+    named = str(fit.report.get("family", "mediapipe"))
+    if named in model.landmarks:
+        return named
+    if not model.landmarks:
+        raise HeadwarpError(f"head {model.model_id}: expected landmarks, it has none; convert some for it")
+    return next(iter(model.landmarks))
+
+
+def _centre(face: LandmarkModel, params: HeadParams, camera: WeakPerspective) -> Float[Tensor, "T 2"]:
+    return project_head(face, params, camera)[..., :2].mean(1)

@@ -1,0 +1,144 @@
+"""``headwarp swap``: the head changes, the rest keeps its bits, bad input is a sentence and no file."""
+
+from __future__ import annotations
+
+import json
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+from face_pictures import blank, frames_of, needs_mediapipe, portrait, read_photo, sway
+from media_files import write_clip, write_photo
+from PIL import Image
+
+import headwarp
+from headwarp.flame.io import load_head
+from headwarp.geom.errors import HeadwarpError, NoFaceError
+from headwarp.tools import cli
+from headwarp.tools.faces import fit_frames
+from headwarp.tools.swap import Swap, describe, run, swap
+from headwarp.tools.swap_windows import head_windows
+from headwarp.training.data.provenance import COMPOSITE_WITH_TRAINED, read_provenance
+
+SIZE = 128
+
+
+def other() -> np.ndarray:
+    """The same head in another picture: mirrored, and of another skin."""
+    return np.ascontiguousarray((portrait()[:, ::-1] * [0.9, 0.7, 0.6]).astype(np.uint8))
+
+
+@pytest.fixture(scope="module")
+def head():
+    return load_head("builtin")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("swap")
+    write_photo(path / "source.png", other())
+    write_photo(path / "target.png", portrait())
+    write_photo(path / "grey.png", blank(96, 96))
+    return path
+
+
+@needs_mediapipe
+def test_a_photo_keeps_all_but_the_head(head):
+    (made,) = swap(other(), portrait(), head=head, size=SIZE)
+    own = portrait()
+    assert made.shape == own.shape
+    changed = (made != own).any(-1)
+    assert 0.05 < changed.mean() < 0.6
+    assert not changed[-20:].any()
+    assert not changed[:, :5].any()
+    assert changed[80:140, 110:170].mean() > 0.9  # the face
+
+
+@needs_mediapipe
+def test_one_frame_a_frame_and_those_without_a_head_stay(head):
+    frames = [*sway(3), blank(300, 300)]
+    made = list(headwarp.swap(other(), frames, head=head, size=SIZE))
+    assert len(made) == 4
+    assert (made[0] != frames[0]).any()
+    assert (made[3] == frames[3]).all()
+
+
+@needs_mediapipe
+def test_the_window_follows_the_head_and_may_leave_the_frame(head):
+    fit = fit_frames([portrait()], head)
+    (crop,) = head_windows(head, fit)
+    face = fit.landmarks[0]
+    assert crop.x < face[:, 0].min()
+    assert crop.x + crop.side > face[:, 0].max()
+    close = np.ascontiguousarray(portrait()[70:190, 95:215])  # larger than the frame
+    (made,) = swap(other(), close, head=head, size=SIZE)
+    assert made.shape == close.shape
+
+
+@needs_mediapipe
+def test_the_command_writes_a_clip_with_sound_and_a_report(folder, tmp_path, capsys):
+    clip = write_clip(tmp_path / "t.mp4", sway(3), fps=Fraction(25), audio_seconds=0.12)
+    report = tmp_path / "r.json"
+    words = ["swap", "--source", folder / "source.png", folder / "source.png", "--target", clip]
+    words += ["--output", tmp_path / "o.mp4", "--size", SIZE, "--mark", "--json", report]
+    assert cli.main([str(word) for word in words]) == 0
+    told = json.loads(report.read_text())
+    assert (told["frames"], told["audio"], told["mark"], told["engine"]) == (3, True, True, "geometry")
+    assert told["target"] == {"missing": 0, "interpolated": 0, "detected": 3}
+    assert told["sources"]["views"] == 2
+    assert told["sources"]["apart_mm"] == pytest.approx([0, 0], abs=1e-3)
+    frames = frames_of(tmp_path / "o.mp4")
+    assert len(frames) == 3
+    assert frames[0][-4:, :40].mean() < 90  # the mark's bar
+    record = read_provenance(tmp_path / "o.mp4")
+    assert record is not None
+    assert (record.animator, record.digital_source_type) == ("geometry", COMPOSITE_WITH_TRAINED)
+    assert "3 frame(s)" in capsys.readouterr().out
+
+
+@needs_mediapipe
+def test_two_persons_as_one_source_are_told(folder, tmp_path, head):
+    narrow = Image.fromarray(portrait()).resize((190, 300))
+    write_photo(tmp_path / "n.png", np.asarray(narrow))
+    sources = (folder / "source.png", tmp_path / "n.png")
+    report = run(Swap(source=sources, target=folder / "target.png", output=tmp_path / "o.png", size=SIZE))
+    assert report["notes"]
+    assert "of one person" in describe(report)
+    assert read_photo(tmp_path / "o.png").shape == portrait().shape
+
+
+@needs_mediapipe
+@pytest.mark.parametrize(
+    ("changes", "error", "text"),
+    [
+        ({"source": "grey.png"}, NoFaceError, r"--source: .*grey.png: fit: expected a face, found none"),
+        ({"target": "grey.png"}, NoFaceError, r"expected a face, found none"),
+        ({"face": 3}, NoFaceError, r"--face 3"),
+        ({"size": 32}, HeadwarpError, r"--size: expected 64 pixels or more"),
+        ({"output": "o.txt"}, HeadwarpError, r"--output: expected a name in"),
+        ({"checkpoint": "x"}, HeadwarpError, r"has no weights"),
+        ({"target": "fit.npz"}, HeadwarpError, r"expected pictures"),
+    ],
+)
+def test_bad_input_is_a_sentence_and_leaves_no_file(folder, tmp_path, changes, error, text):
+    values = {"source": "source.png", "target": "target.png", "size": SIZE} | changes
+    output = tmp_path / values.pop("output", "o.png")
+    source, place = (folder / values.pop("source"),), folder / values.pop("target")
+    with pytest.raises(error, match=text):
+        run(Swap(source=source, target=place, output=output, **values))
+    assert not list(tmp_path.iterdir())
+
+
+@needs_mediapipe
+def test_grey_pictures_work(head):
+    grey = np.repeat(portrait().mean(-1, keepdims=True).astype(np.uint8), 3, axis=2)
+    (made,) = swap(other(), grey, head=head, size=SIZE)
+    spread = made.astype(int).max(-1) - made.astype(int).min(-1)
+    assert np.median(spread[80:140, 110:170]) < 30  # a coloured head in a grey picture turns grey
+
+
+def test_frames_are_made_when_asked_for():
+    assert torch.is_grad_enabled()
+    with pytest.raises(HeadwarpError, match="--device"):
+        swap(portrait(), portrait(), device="nowhere")

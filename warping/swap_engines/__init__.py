@@ -1,0 +1,189 @@
+"""Head swap engines: a source head once, then its picture in place of the target's head in every frame.
+
+One file an engine. A file registers a frozen config dataclass and its class with `register`; the name is the
+file's. An engine that has learned weights says so (``needs_checkpoint``) and reads them from a checkpoint of
+`warping.checkpoints` of the kind `ENGINE_KIND`. What an engine is given and returns are windows of equal
+size, so that the tools need not know which one works.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import pkgutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from ...geom.colour_transfer import ColourStatistics
+from ...geom.errors import HeadwarpError
+from ...geom.guidance import Driving, Source
+
+NAMES = ("geometry", "heser", "aligner")
+"""Every engine that ``headwarp swap`` offers, here or not."""
+
+
+@dataclass(frozen=True)
+class SwapSource:
+    """One picture of the head that is put in.
+
+    Attributes:
+        source: the window, with ``mask`` (person), ``posed_vertices``, ``faces``, ``skull``, ``body`` and
+            ``cavity``; ``region_map`` for engines that read labels.
+        head: the head alone, hair included, neck left out, soft in [0, 1], ``(1, 1, H, W)``.
+        skin: True for vertices on skin whose colour counts, ``(V,)``.
+        surface: 1 for vertices of the head, falling to 0 down the neck, ``(V,)``.
+        mouth: True for vertices between the lips, ``(V,)``.
+    """
+
+    source: Source
+    head: Float[Tensor, "1 1 H W"]
+    skin: Bool[Tensor, "V"]
+    surface: Float[Tensor, "V"]
+    mouth: Bool[Tensor, "V"]
+
+
+@dataclass(frozen=True)
+class SwapTarget:
+    """One frame of the picture or clip whose head is replaced.
+
+    Attributes:
+        image: the window, RGB in [0, 1], ``(1, 3, H, W)``.
+        head: the head that goes, hair included, soft in [0, 1], ``(1, 1, H, W)``.
+        posed_vertices: its own mesh, with the topology of the source's, ``(1, V, 3)``.
+        driving: the source's head in this frame's pose, in the same window; ``image`` and ``region_map``
+            where known.
+        person: where a person is, soft in [0, 1]; None where it is not known.
+        colours: of its skin, smoothed in time; None: taken from this frame.
+    """
+
+    image: Float[Tensor, "1 3 H W"]
+    head: Float[Tensor, "1 1 H W"]
+    posed_vertices: Float[Tensor, "1 V 3"]
+    driving: Driving
+    person: Float[Tensor, "1 1 H W"] | None = None
+    colours: ColourStatistics | None = None
+
+
+@dataclass(frozen=True)
+class Swapped:
+    """What an engine makes of one frame; all ``(1, C, H, W)``.
+
+    Attributes:
+        image: RGB in [0, 1].
+        changed: where the window may differ from the target's, soft in [0, 1]; 0 means equal.
+        head: opacity of the new head.
+    """
+
+    image: Float[Tensor, "1 3 H W"]
+    changed: Float[Tensor, "1 1 H W"]
+    head: Float[Tensor, "1 1 H W"]
+
+
+class SwapEngine(Protocol):
+    """``window_multiple``: sides of the windows are multiples of it."""
+
+    needs_checkpoint: bool
+    window_multiple: int
+
+    def encode(self, sources: Sequence[SwapSource]) -> Any:
+        """Everything that depends on the sources alone; called once. The first source is the main one."""
+
+    def swap(self, cache: Any, target: SwapTarget) -> Swapped:
+        """The source's head in place of the target's."""
+
+
+@dataclass(frozen=True)
+class Registration:
+    """A registered engine: its config class and how to build it from a config."""
+
+    config: type
+    build: Callable[[Any], SwapEngine]
+
+
+_REGISTERED: dict[str, Registration] = {}
+Built = TypeVar("Built", bound=type)
+
+
+def register(config: type) -> Callable[[Built], Built]:
+    """Class decorator: register an engine under its file's name with its frozen config dataclass."""
+    if not dataclasses.is_dataclass(config):
+        raise TypeError(f"register: expected a config dataclass, got {config!r}")
+
+    def decorate(cls: Built) -> Built:
+        _REGISTERED[cls.__module__.rpartition(".")[2]] = Registration(config, cls)
+        return cls
+
+    return decorate
+
+
+def engine_names() -> tuple[str, ...]:
+    """Engines that are here: the files of this folder."""
+    return tuple(sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_")))
+
+
+def engine_registration(name: str) -> Registration:
+    """The registration behind a name; imports its file.
+
+    Raises:
+        HeadwarpError: an unknown name, or an engine that this version has not got.
+    """
+    if name not in NAMES:
+        raise HeadwarpError(f"--engine: expected one of {', '.join(NAMES)}, got {name!r}")
+    if name not in engine_names():
+        raise HeadwarpError(
+            f"--engine {name}: this version has no such network yet; take --engine geometry, which needs no "
+            "weights"
+        )
+    importlib.import_module(f"{__name__}.{name}")
+    return _REGISTERED[name]
+
+
+def load_engine(
+    name: str = "geometry", checkpoint: str | Path | None = None, *, config: Any = None
+) -> SwapEngine:
+    """An engine by name, ready to `encode`.
+
+    Args:
+        name: one of `NAMES`.
+        checkpoint: the weights and config of an engine that has learned.
+        config: an instance of the engine's config class; its defaults otherwise.
+
+    Raises:
+        HeadwarpError: an unknown name, a checkpoint that is missing or not wanted, or a foreign config.
+
+    Example:
+        >>> load_engine("geometry").needs_checkpoint
+        False
+    """
+    entry = engine_registration(name)
+    wants = bool(getattr(entry.build, "needs_checkpoint", False))
+    if wants and checkpoint is None and config is None:
+        raise HeadwarpError(
+            f"--engine {name}: expected --checkpoint FILE, got none: it shows nothing before it has learned; "
+            "take --engine geometry, which needs no weights"
+        )
+    if not wants and checkpoint is not None:
+        raise HeadwarpError(f"--checkpoint: --engine {name} has no weights; leave it out")
+    if checkpoint is not None:
+        return _from_checkpoint(checkpoint, entry, name)
+    chosen = entry.config() if config is None else config
+    if not isinstance(chosen, entry.config):
+        raise HeadwarpError(
+            f"engine {name!r}: expected a config of class {entry.config.__name__}, got "
+            f"{type(chosen).__name__}"
+        )
+    return entry.build(chosen)
+
+
+def _from_checkpoint(checkpoint: str | Path, entry: Registration, name: str) -> SwapEngine:
+    """An engine reads its own file (``open_checkpoint``): one may put two networks together."""
+    opener = getattr(entry.build, "open_checkpoint", None)
+    if opener is None:
+        raise HeadwarpError(f"--engine {name}: expected a class with open_checkpoint(path); it has none")
+    engine: SwapEngine = opener(checkpoint)
+    return engine
