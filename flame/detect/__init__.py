@@ -28,16 +28,22 @@ if TYPE_CHECKING:  # resolved on first use, see __getattr__
     from .mediapipe import instability as instability
     from .mediapipe import landmarks_in_roi as landmarks_in_roi
     from .mediapipe import redetect as redetect
+    from .regions import RegionMap as RegionMap
+    from .regions import RegionSegmenter as RegionSegmenter
+    from .regions import load_segmenter as load_segmenter
     from .segmentation import segment_person as segment_person
     from .tracking import FaceTracker as FaceTracker
     from .tracking import TrackerConfig as TrackerConfig
 
 _LAZY = {
     "FaceTracker": ".tracking",
+    "RegionMap": ".regions",
+    "RegionSegmenter": ".regions",
     "TrackerConfig": ".tracking",
     "landmarks_in_roi": ".mediapipe",
     "redetect": ".mediapipe",
     "instability": ".mediapipe",
+    "load_segmenter": ".regions",
     "segment_person": ".segmentation",
     "read_landmarks": ".arrays",
 }

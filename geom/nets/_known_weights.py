@@ -13,6 +13,7 @@ from torch import nn
 
 from ..errors import HeadwarpError
 from .arcface import IResNet, IrSe50
+from .bisenet import BiSeNet
 from .inception import Inception
 from .vgg import Vgg19
 
@@ -151,6 +152,18 @@ KNOWN: tuple[KnownWeights, ...] = (
         origin="torchvision",
         unused=("AuxLogits.",),
     ),
+    KnownWeights(
+        name="bisenet",
+        network="bisenet",
+        file="79999_iter.pth",
+        url="https://github.com/xinntao/facexlib/releases/download/v0.2.0/parsing_bisenet.pth",
+        sha256="468e13ca13a9b43cc0881a9f99083a430e9c0a38abd935431d1c28ee94b26567",
+        size=53_289_463,
+        licence="MIT (face-parsing.PyTorch); trained on CelebAMask-HQ, non-commercial research",
+        origin="face-parsing.PyTorch; the address is a copy of the same bytes",
+        aliases=("parsing_bisenet.pth",),
+        unused=("conv_out16.", "conv_out32."),
+    ),
 )
 
 
@@ -169,6 +182,7 @@ def build(network: str) -> nn.Module:
         "iresnet100": lambda: IResNet(100),
         "inception_fid": lambda: Inception("fid"),
         "inception_torchvision": lambda: Inception("torchvision"),
+        "bisenet": BiSeNet,
     }
     if network not in builders:
         raise HeadwarpError(f"network: expected one of {', '.join(builders)}, got {network!r}")

@@ -88,7 +88,11 @@ class ResNet(nn.Module):
         if image.ndim != 4 or image.shape[1] != self.config.channels:
             got = tuple(image.shape)
             raise ShapeError(f"image: expected (B, {self.config.channels}, H, W), got {got}")
-        stem = F.relu(self.bn1(self.conv1((image - MEAN) / DEVIATION)))
+        return self.stages((image - MEAN) / DEVIATION)
+
+    def stages(self, values: Float[Tensor, "B C H W"]) -> tuple[Float[Tensor, "B D h w"], ...]:
+        """`forward` of pictures that a network's own mean and deviation were taken from already."""
+        stem = F.relu(self.bn1(self.conv1(values)))
         features = [stem]
         values = F.max_pool2d(stem, 3, 2, padding=1)
         for number in range(1, 5):
