@@ -11,13 +11,14 @@ from tyro.conf import FlagCreatePairsOff
 
 from ..flame.model import HeadModel
 from ..flame.residual import ResidualField
-from ..geom.errors import HeadwarpError, MediaError, NoFaceError, ShapeError
+from ..geom.errors import HeadwarpError, MediaError, ModelFileError, NoFaceError, ShapeError
 from ..training.data.frames.clips import find_frame_clips
 from ..training.data.inputs import names_by_path
 from ..warping.guides import NETWORK_KINDS
 from .evaluation import report as tables
 from .evaluation.animators import load_animators, names_of
-from .evaluation.clips import clip_paths, parse_share, prepare_clip
+from .evaluation.clips import parse_share, prepare_clip
+from .evaluation.footage import clip_paths, footage, pack_paths
 from .evaluation.measure import SHOWN, Outcome, Setting, measure
 from .evaluation.networks import load_networks
 from .evaluation.pair_options import ListFacts, PairOptions, labels, open_list
@@ -46,7 +47,8 @@ class Evaluate:
     """
 
     clips: Path | None = None
-    """A clip, or a folder of clips: the clip's frames are the truth."""
+    """A clip, or a folder of clips: the clip's frames are the truth. Files, folders of numbered frames, and
+    packs of a training."""
     pairs: Path | None = None
     """A list (.csv) of source and driving, columns source, driving and frame as wanted."""
     root: Path | None = None
@@ -281,18 +283,19 @@ def _evaluate_clips(config: Evaluate, setting: Setting) -> dict[str, Any]:
     for path, name in progress(names_by_path(paths).items(), "clip"):
         try:
             clip = prepare_clip(
-                path,
+                footage(path),
                 setting.model,
                 field,
                 stride=config.stride,
                 share=share,
                 still_camera=config.still_camera,
+                name=path.name,
             )
             field = clip.portrait.field
             outcomes[name] = measure(clip, setting)
             if config.sources:
                 compared[name] = compared_sources(path, clip, setting.model, rows)
-        except (NoFaceError, MediaError) as error:
+        except (NoFaceError, MediaError, ModelFileError) as error:
             failed[name] = str(error)
             faceless += isinstance(error, NoFaceError)
         except ShapeError as error:  # a network that takes no frames of this size
@@ -313,14 +316,21 @@ def _evaluate_pictures(config: Evaluate, setting: Setting) -> dict[str, Any]:
     share = parse_share(config.frames)
     failed: dict[str, str] = {}
     outcomes: dict[str, Outcome] = {}
-    for clip in progress(find_frame_clips(config.clips or Path(".")), "clip"):
+    for name, path in progress(_picture_clips(config.clips or Path(".")).items(), "clip"):
         try:
-            trial = prepare_pictures(clip.path, size=config.size, stride=config.stride, share=share)
-            outcomes[clip.name] = measure(trial, setting)
-        except (MediaError, ShapeError) as error:
-            failed[clip.name] = f"{clip.name}: {str(error).removeprefix(f'{clip.name}: ')}"
+            trial = prepare_pictures(path, size=config.size, stride=config.stride, share=share)
+            outcomes[name] = measure(trial, setting)
+        except (MediaError, ModelFileError, ShapeError) as error:
+            failed[name] = f"{name}: {str(error).removeprefix(f'{name}: ')}"
     facts = {"source": "first frame", "head": None, "faces": False, "size": config.size}
     return _clips_report(config, setting, outcomes, failed, facts)
+
+
+def _picture_clips(place: Path) -> dict[str, Path]:
+    """Clips in which no face is sought by name: packs where there are some, else what training takes."""
+    if packs := pack_paths(place):
+        return {name: path for path, name in names_by_path(packs).items()}
+    return {clip.name: clip.path for clip in find_frame_clips(place)}
 
 
 def _need_no_faces(config: Evaluate, setting: Setting) -> bool:

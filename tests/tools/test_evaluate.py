@@ -9,15 +9,19 @@ import pytest
 from face_pictures import blank, moved, needs_mediapipe, portrait
 from PIL import Image
 
+from headwarp.flame.io import load_head
 from headwarp.geom.errors import HeadwarpError, ModelFileError, NoFaceError
 from headwarp.tools import cli
 from headwarp.tools.evaluate import Evaluate, describe, evaluate, run
 from headwarp.tools.evaluation.animators import BASELINES, load_animators, names_of
-from headwarp.tools.evaluation.clips import clip_paths, parse_share, prepare_clip
+from headwarp.tools.evaluation.clips import parse_share, prepare_clip
+from headwarp.tools.evaluation.footage import clip_paths, footage
 from headwarp.tools.evaluation.measure import _Comparison
 from headwarp.tools.evaluation.sights import Sight
 from headwarp.tools.sheets import HEADER
-from headwarp.training.data.media import VideoReader, VideoWriter
+from headwarp.training.data.frames.pack import FramePackConfig, pack_frames
+from headwarp.training.data.media import VideoReader, VideoWriter, write_image
+from headwarp.training.data.pairs.pack import ClipLabel
 from headwarp.training.metrics.definitions import DEFINITIONS
 from headwarp.warping.animators.tps import TpsConfig
 from headwarp.warping.checkpoints import save_checkpoint
@@ -266,6 +270,41 @@ def test_clip_paths_are_the_clips_sorted(tmp_path):
         (tmp_path / name).touch()
     assert [path.name for path in clip_paths(tmp_path)] == ["a.MOV", "b.mp4", "c.webm"]
     assert clip_paths(tmp_path / "notes.txt") == [tmp_path / "notes.txt"]  # a file that is named is tried
+
+
+def test_folders_of_frames_and_packs_are_clips(tmp_path):
+    frames = [blank(32, 32)] * 8
+    for number, frame in enumerate(frames):
+        write_image(tmp_path / "numbered" / f"{number:03d}.png", frame, provenance=None)
+    pack = pack_frames(frames, folder=tmp_path, label=ClipLabel("ann", "packed"), config=FramePackConfig(32))
+    (tmp_path / "other").mkdir()
+    (tmp_path / "a.mp4").touch()
+    assert [path.name for path in clip_paths(tmp_path)] == ["a.mp4", "numbered", "packed"]
+    for alone in ("numbered", "packed"):
+        assert clip_paths(tmp_path / alone) == [tmp_path / alone]
+    assert footage(tmp_path / "numbered") == tmp_path / "numbered"
+    assert footage(pack.folder).pack == pack
+    with pytest.raises(HeadwarpError, match=r"folders of numbered frames or packs in .*, found none"):
+        clip_paths(tmp_path / "other")
+
+
+@needs_mediapipe
+def test_a_pack_is_measured_as_its_clip(tmp_path):
+    frames = shifted(5)
+    config = FramePackConfig(frames[0].shape[0])
+    whole = pack_frames(frames, folder=tmp_path, label=ClipLabel("ann", "whole"), config=config)
+    model = load_head("builtin")
+    options = {"stride": 1, "share": (0.4, 1.0)}
+    known = prepare_clip(frames, model, None, **options)
+    found = prepare_clip(footage(whole.folder), model, known.portrait.field, name="whole", **options)
+    assert found.measured == known.measured == (2, 3, 4)
+    assert found.times is None
+    assert (found.points == known.points).all()
+    thin = dataclasses.replace(footage(whole.folder), pack=whole.thinned([0, 1, 3]))
+    part = prepare_clip(thin, model, known.portrait.field, name="thin", **options)
+    assert part.measured == (2,)  # frame 3 of the clip: 1 is before the share
+    assert part.times == (0, 1, 3)
+    assert [step.time for step in part.steps()] == [3]
 
 
 @pytest.mark.parametrize(

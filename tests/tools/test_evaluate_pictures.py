@@ -1,16 +1,21 @@
 """`headwarp evaluate` on clips without faces: what pictures alone tell, and why the rest is absent."""
 
+import dataclasses
 import sys
 
 import numpy as np
 import pytest
 from toy_frames import moving_frames
+from toy_head import toy_head
+from toy_packs import toy_pack
 
 from headwarp.geom.errors import HeadwarpError, NoFaceError
 from headwarp.tools import evaluate as tool
 from headwarp.tools.evaluate import Evaluate, describe, run
 from headwarp.tools.evaluation.pictures import OF_FACES
+from headwarp.training.data.frames.pack import FramePackConfig, pack_frames
 from headwarp.training.data.media import write_image
+from headwarp.training.data.pairs.pack import ClipLabel
 from headwarp.warping.checkpoints import save_checkpoint
 from headwarp.warping.keypoint_network import KeypointNetwork, fomm, tiny
 
@@ -48,6 +53,25 @@ def test_pictures_are_measured_without_a_detector(clips, weights, monkeypatch):
     assert all(report["absent"][name] == "no face is sought in these clips" for name in OF_FACES)
     assert (report["protocol"]["faces"], report["protocol"]["source"]) == (False, "first frame")
     assert "no akd: no face is sought in these clips" in describe(report)
+
+
+def test_packs_are_measured_as_their_clips(clips, tmp_path):
+    config = Evaluate(animator=("copy",), faces=False, frames="0.5:1", size=64)
+    packs = tmp_path / "packs"
+    frames = moving_frames(8, size=(64, 64))
+    pack = pack_frames(frames, folder=packs, label=ClipLabel("a", "walk"), config=FramePackConfig(64))
+    toy_pack(packs, toy_head(), "toy", frames=4)
+    report = run(dataclasses.replace(config, clips=packs))
+    assert set(report["clips"]) == {"toy", "walk"}
+    own = run(dataclasses.replace(config, clips=clips / "walk"))["clips"]["walk"]
+    assert (
+        report["clips"]["walk"] == own == run(dataclasses.replace(config, clips=pack.folder))["clips"]["walk"]
+    )
+    assert own["copy"]["frames"] == 4
+    (pack.folder / "frames.npy").unlink()
+    damaged = run(dataclasses.replace(config, clips=packs))
+    assert not damaged["ok"]
+    assert "frames.npy" in damaged["failed"]["walk"]
 
 
 def test_rows_of_frames_are_clips(clips):

@@ -28,7 +28,7 @@ from ...geom.displacement import DisplacementConfig, source_visibility
 from ...geom.errors import NoFaceError
 from ...geom.guidance import Source, take
 from ...training.data.portrait import Frame, to_image
-from ..evaluation.clips import clip_paths
+from ..evaluation.footage import clip_paths, footage
 from ..evaluation.measure import HEADS
 from ..portrait import as_frames
 
@@ -122,7 +122,7 @@ def run(config: DepthClipsBench) -> dict[str, Any]:
     failed: dict[str, str] = {}
     for path in clip_paths(config.clips):
         try:
-            faces = faces_of(islice(as_frames(path), 0, None, config.stride), head, name=path.name)
+            faces = faces_of(islice(as_frames(footage(path)), 0, None, config.stride), head, name=path.name)
         except NoFaceError as error:
             failed[path.stem] = str(error)
             continue

@@ -18,11 +18,11 @@ from ...flame.residual import ResidualField
 from ...geom.errors import HeadwarpError, NoFaceError
 from ...geom.guidance import Driving
 from ...training.data.camera_motion import CameraMotion
-from ...training.data.inputs import CLIPS
 from ...training.data.portrait import Portrait, portrait_of, to_image
 from ...training.data.shares import frames_of_share
 from ..portrait import as_frames
 from .flows import TrueMotion, true_motion
+from .footage import PackFrames
 from .measure import HEADS
 from .trials import Place, Step
 
@@ -112,22 +112,6 @@ def parse_share(text: str) -> tuple[float, float]:
     return start, end
 
 
-def clip_paths(path: Path) -> list[Path]:
-    """The clips of a folder, sorted, or the one clip.
-
-    Raises:
-        HeadwarpError: nothing there.
-    """
-    if path.is_file():
-        return [path]
-    if not path.is_dir():
-        raise HeadwarpError(f"--clips: expected a clip or a folder, found nothing at {path}")
-    found = sorted(p for p in path.iterdir() if p.suffix.lower() in CLIPS and not p.name.startswith("."))
-    if not found:
-        raise HeadwarpError(f"--clips: expected clips ({', '.join(sorted(CLIPS))}) in {path}, found none")
-    return found
-
-
 def prepare_clip(
     frames: Any,
     model: HeadModel,
@@ -142,7 +126,7 @@ def prepare_clip(
     """Detect and fit the whole clip; its first frame with the face becomes the source.
 
     Args:
-        frames: the clip: a path, or pictures in a list.
+        frames: the clip: a path, pictures in a list, or those of a pack, whose part is that of its clip.
         model: the head.
         field: spreads landmark residuals; of an earlier clip, None to make it.
         stride: every how many frames are measured.
@@ -159,6 +143,8 @@ def prepare_clip(
     from ...flame.detect import track_clip
 
     name = name or (frames.name if isinstance(frames, Path) else "clip")
+    packed = frames if isinstance(frames, PackFrames) else None
+    times = packed.times if packed is not None and times is None else times
     tracks = track_clip(as_frames(frames))
     if not tracks:
         raise NoFaceError(f"{name}: no face found")
@@ -169,7 +155,7 @@ def prepare_clip(
     )
     seen = np.flatnonzero((fit.status == DETECTED).numpy())
     first = int(seen[0])
-    part = frames_of_share(share, fit.frames)
+    part = frames_of_share(share, fit.frames) if packed is None else packed.of_share(share)
     asked = [t for t in range(first + stride, fit.frames, stride) if t in part]
     detected = set(seen.tolist())
     measured = tuple(t for t in asked if t in detected)

@@ -14,9 +14,10 @@ from ...geom.errors import HeadwarpError, MediaError
 from ...geom.guidance import Driving, Source
 from ...training.data.frames.clips import clip_pictures
 from ...training.data.frames.pack import FramePackConfig, squared
-from ...training.data.portrait import to_image
+from ...training.data.portrait import Frame, to_image
 from ...training.data.shares import frames_of_share
 from ...warping.animators import Animator
+from .footage import PackFrames, footage
 from .trials import Step
 
 OF_FACES = (
@@ -48,7 +49,7 @@ class PictureTrial:
     """One clip ready to measure.
 
     Attributes:
-        clip: a video, a folder of frames, or a picture of them side by side.
+        clip: a video, a folder of frames, a pack, or a picture of frames side by side.
         portrait: the first frame.
         measured: the frames that are measured.
         size: side of the frames' middle square as it is drawn.
@@ -77,7 +78,7 @@ class PictureTrial:
     def steps(self) -> Iterator[Step]:
         """The measured frames, read as they are asked for."""
         wanted = set(self.measured)
-        for time, whole in enumerate(clip_pictures(self.clip)):
+        for time, whole in enumerate(_pictures(self.clip)):
             if time in wanted:
                 frame = squared(whole, FramePackConfig(self.size))
                 yield Step(time, Driving(image=to_image(frame)), frame, None, ())
@@ -95,10 +96,11 @@ def prepare_pictures(clip: Path, *, size: int, stride: int, share: tuple[float, 
         MediaError: the clip cannot be read, or none of its frames is measured.
     """
     count, first = 0, None
-    for frame in clip_pictures(clip):
+    for frame in _pictures(clip):
         first = frame if first is None else first
         count += 1
-    part = frames_of_share(share, count)
+    source = footage(clip)
+    part = source.of_share(share) if isinstance(source, PackFrames) else frames_of_share(share, count)
     measured = tuple(t for t in range(stride, count, stride) if t in part)
     if first is None or not measured:
         raise MediaError(
@@ -107,6 +109,11 @@ def prepare_pictures(clip: Path, *, size: int, stride: int, share: tuple[float, 
         )
     picture = Picture(to_image(squared(first, FramePackConfig(size))))
     return PictureTrial(clip, picture, measured, size)
+
+
+def _pictures(clip: Path) -> Iterator[Frame]:
+    source = footage(clip)
+    return iter(source) if isinstance(source, PackFrames) else clip_pictures(clip)
 
 
 def picture_animators(animators: Mapping[str, Animator], asked: tuple[str, ...]) -> dict[str, Animator]:
