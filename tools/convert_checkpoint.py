@@ -18,8 +18,9 @@ class ConvertCheckpoint:
 
     FOMM (vox-cpk.pth.tar and the like), DaGAN (its checkpoint with encoder.pth and depth.pth of its depth
     network, which become one file), that depth network alone (with pose_encoder.pth and pose.pth),
-    progressive warping (GDPW's PWM_*.pth). Strict: every weight is loaded, or left out for a reason that is
-    shown; otherwise nothing is written. Nothing inside the files is run.
+    progressive warping (GDPW's PWM_*.pth), the aligner of HeSer's public code. Strict: every weight is
+    loaded, or left out for a reason that is shown; otherwise nothing is written. Nothing inside the files is
+    run.
     """
 
     input: Positional[tuple[Path, ...]]
@@ -110,6 +111,9 @@ def _size(name: str, config: Mapping[str, Any]) -> str:
     """What a network is, in a few words."""
     if name == "pwm":
         return f"guidance {config['guidance']}, {config['levels']} levels from {config['width']} channels"
+    if name == "heser":
+        generator = config["generator"]
+        return f"{generator['size']} px from {config['portrait']['outputs']} numbers of the portrait"
     if name == "depth":
         depth, pose = config["depth"], config["pose"]
         return f"ResNet-{depth['layers']} of width {depth['width']}, pose of ResNet-{pose['layers']}"

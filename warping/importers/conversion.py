@@ -16,6 +16,7 @@ from .dagan import import_dagan
 from .depth import ImportedDepth, ImportedPose, import_depth, import_pose
 from .fomm import import_fomm
 from .gdpw import import_gdpw
+from .heser import import_heser
 from .key_table import KeyReport, joined, prefixed
 from .keypoint_files import ImportedKeypoints, Sampling
 from .kinds import (
@@ -24,6 +25,7 @@ from .kinds import (
     DEPTH_ENCODER,
     FOMM,
     GDPW,
+    HESER,
     POSE_DECODER,
     POSE_ENCODER,
     TITLES,
@@ -35,6 +37,7 @@ DEPTH = "depth"
 """Name and kind of a checkpoint with depth and pose networks, as ``headwarp train depth`` leaves it."""
 _COMPANIONS = {
     GDPW: (),
+    HESER: (),
     FOMM: (),
     DAGAN: (DEPTH_ENCODER, DEPTH_DECODER),
     DEPTH_ENCODER: (DEPTH_DECODER, POSE_ENCODER, POSE_DECODER),
@@ -51,7 +54,7 @@ class Conversion:
     """One checkpoint of ours, not yet written.
 
     Attributes:
-        name: an animator's registered one, ``pwm``, ``fomm`` or ``dagan``, or `DEPTH`.
+        name: an animator's registered one, ``pwm``, ``fomm``, ``dagan`` or ``heser``, or `DEPTH`.
         kind: of the checkpoint: ``animator`` or `DEPTH`.
         main: name of the file that it is about.
         config: for the checkpoint's header.
@@ -97,10 +100,12 @@ def convert(contents: Mapping[str, Mapping[str, Any]], *, sampling: Sampling = "
             raise ModelFileError(f"{name}: {TITLES[kind]} is no part of {TITLES[main]}; leave it out")
     name = files[main]
     content = contents[name]
-    if main in (GDPW, DEPTH_ENCODER) and sampling != "trained":
+    if main in (GDPW, HESER, DEPTH_ENCODER) and sampling != "trained":
         raise ModelFileError(f"{name}: sampling: expected 'trained' for {TITLES[main]}, got {sampling!r}")
     if main == GDPW:
         return _progressive(content, name)
+    if main == HESER:
+        return _aligner(content, name)
     if main == DEPTH_ENCODER:
         return _depth_and_pose(contents, files)
     if main == FOMM:
@@ -133,6 +138,21 @@ def _progressive(content: Mapping[str, Any], name: str) -> Conversion:
         network=imported.config,
         weights=imported.animator_weights(),
         step=imported.step,
+        report=imported.report,
+        notes=imported.notes,
+    )
+
+
+def _aligner(content: Mapping[str, Any], name: str) -> Conversion:
+    imported = import_heser(content, name=name)
+    return Conversion(
+        name="heser",
+        kind=ANIMATOR,
+        main=name,
+        config=imported.config,
+        network=imported.config,
+        weights={f"network.{key}": value for key, value in imported.weights.items()},
+        step=0,
         report=imported.report,
         notes=imported.notes,
     )

@@ -17,6 +17,7 @@ DEPTH_ENCODER = "depth encoder"
 DEPTH_DECODER = "depth decoder"
 POSE_ENCODER = "pose encoder"
 POSE_DECODER = "pose decoder"
+HESER = "HeSer aligner"
 
 TITLES: Mapping[str, str] = {
     GDPW: "weights of the public code of [PWM] (GDPW)",
@@ -26,6 +27,7 @@ TITLES: Mapping[str, str] = {
     DEPTH_DECODER: "the decoder of a depth network (depth.pth)",
     POSE_ENCODER: "the encoder of a pose network (pose_encoder.pth)",
     POSE_DECODER: "the decoder of a pose network (pose.pth)",
+    HESER: "an aligner of the public code of [HeSer]",
 }
 """What is read, by its name here."""
 
@@ -42,6 +44,8 @@ def kind_of(content: Mapping[str, Any]) -> str | None:
     """One of `TITLES`, or None for anything else."""
     if any(mark in content for mark in ("inpainting_network", "he_estimator")):
         return None
+    if "Epor" in content and "affine_params_projector.0.weight_orig" in tensors_of(content.get("G")):
+        return HESER
     detector, generator = tensors_of(content.get("kp_detector")), tensors_of(content.get("generator"))
     if "kp.weight" in detector and "first.conv.weight" in generator:
         seen = detector.get("predictor.encoder.down_blocks.0.conv.weight")

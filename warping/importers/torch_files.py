@@ -17,8 +17,19 @@ from torch import Tensor
 from ...geom.errors import ModelFileError
 
 
+class Inert:
+    """What stands for an object of a class that is not ours: its fields as they were stored, no code."""
+
+
+_PARAMS = ("model.AlignModule.config", "model.BlendModule.config")
+_INERT = [type("Params", (Inert,), {"__module__": module}) for module in _PARAMS]
+"""Stand-ins for the settings that [HeSer]'s public code stores beside its weights."""
+
+
 def read_torch_file(path: str | Path) -> dict[str, Any]:
     """The mapping in a ``.pth``, ``.pt`` or ``.pth.tar`` file, on the CPU; nothing in the file is run.
+
+    Settings of [HeSer]'s public code come as `Inert`; other objects are refused.
 
     Raises:
         ModelFileError: missing, damaged, no file of ``torch.save``, with objects in it that would need code
@@ -35,11 +46,7 @@ def read_torch_file(path: str | Path) -> dict[str, Any]:
             )
     _check_archive(path)
     try:
-        if zipfile.is_zipfile(path):
-            content = torch.load(os.fspath(path), map_location="cpu", weights_only=True)
-        else:
-            with _Bounded(io.FileIO(path)) as file:
-                content = torch.load(file, map_location="cpu", weights_only=True)
+        content = _loaded(path)
     except pickle.UnpicklingError as error:
         reason = str(error).split("\n", maxsplit=1)[0]
         raise ModelFileError(
@@ -55,6 +62,14 @@ def read_torch_file(path: str | Path) -> dict[str, Any]:
     if not isinstance(content, Mapping) or not all(isinstance(key, str) for key in content):
         raise ModelFileError(f"{path}: expected a mapping with names as keys, got {type(content).__name__}")
     return dict(content)
+
+
+def _loaded(path: Path) -> Any:
+    with torch.serialization.safe_globals(_INERT):
+        if zipfile.is_zipfile(path):
+            return torch.load(os.fspath(path), map_location="cpu", weights_only=True)
+        with _Bounded(io.FileIO(path)) as file:
+            return torch.load(file, map_location="cpu", weights_only=True)
 
 
 def state_dict(content: object) -> dict[str, Tensor] | None:
