@@ -35,6 +35,7 @@ COMMANDS: dict[str, str] = {
     "tune": "tune:Tune",
     "depth": "depth:Depth",
     "attention": "attention:Attention",
+    "segment": "segment:Segment",
     "convert head": "convert_head:ConvertHead",
     "convert landmarks": "convert_landmarks:ConvertLandmarks",
     "convert fit": "convert_fit:ConvertFit",
