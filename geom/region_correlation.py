@@ -24,6 +24,7 @@ from .errors import HeadwarpError, ShapeError
 LIMIT_MB = 32.0
 _BLOCKS = 2  # of correlations that live at a time: the weights, and in the backward pass their gradient
 _DENSE = 6  # blocks that the dense form and its backward pass hold
+_TINY = 1e-6
 _ROWS = 32  # queries of a block, where keys are many
 
 
@@ -68,10 +69,17 @@ class Exemplar:
     level: Int[Tensor, "B h w"]
 
 
-def directions(features: Float[Tensor, "B C h w"], eps: float = 1e-6) -> Float[Tensor, "B C h w"]:
-    """Features less their mean over channels, of length 1: what is correlated ([HeSer]'s unofficial code)."""
+def directions(features: Float[Tensor, "B C h w"], *, uncentred: bool = False) -> Float[Tensor, "B C h w"]:
+    """Features less their mean over channels, of length 1: what is correlated.
+
+    Args:
+        features: any.
+        uncentred: divide by the length that they had before the mean was taken off, as [HeSer]'s unofficial
+            code does; they are shorter than 1 then.
+    """
     centred = features - features.mean(1, keepdim=True)
-    return centred / (centred.square().sum(1, keepdim=True) + eps).sqrt()
+    measured = features if uncentred else centred
+    return centred / (measured.square().sum(1, keepdim=True) + _TINY).sqrt()
 
 
 def region_correlation(

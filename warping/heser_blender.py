@@ -23,9 +23,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from ..geom.errors import HeadwarpError, ShapeError
-from ..geom.nets.vgg import Vgg19
+from ..geom.nets.vgg import Vgg19, imagenet_denormalized
 from ..geom.region_correlation import LIMIT_MB, Exemplar, directions, region_correlation
 from .blending_unet import ResidualUNet, ResidualUNetConfig
+from .colorvid_unet import ColorVidUNet
 from .heser_regions import (
     RING,
     RULES,
@@ -34,6 +35,7 @@ from .heser_regions import (
     dilated,
     grown,
     head_mask,
+    resized_corners,
     subsampled,
 )
 from .surface_features import CHANNELS, surface_features
@@ -52,6 +54,9 @@ class HeserBlenderConfig:
     """What the blender is made of; the defaults are ours.
 
     Attributes:
+        form: ``unofficial`` is what the unofficial code computes, wherever it lies open: the network of
+            `colorvid_unet` (its width the first of ``unet``), VGG-19 fed with colours in [-1, 1] as they are,
+            features that keep some of their length, references resized by corners.
         features: what is correlated: ``vgg``, VGG-19's ``relu4_4``, or ``surface``, which needs no weights
             (`surface_features`) and stands in for it.
         stride: side of a cell of ``surface`` features in pixels; that of ``vgg`` is 8.
@@ -65,6 +70,7 @@ class HeserBlenderConfig:
         limit_mb: most that correlations take at a time, see `region_correlation`.
     """
 
+    form: Literal["ours", "unofficial"] = "ours"
     features: Literal["surface", "vgg"] = "surface"
     stride: int = 4
     channels: int = 256
@@ -82,6 +88,8 @@ class HeserBlenderConfig:
                 "blender: expected features surface or vgg and regions paper or unofficial, got "
                 f"{self.features!r} and {self.regions!r}"
             )
+        if self.form not in ("ours", "unofficial") or (self.form != "ours" and self.anchored):
+            raise HeadwarpError(f"blender: expected ours, or unofficial and not anchored, got {self.form!r}")
         if self.stride not in (2, 4, 8) or self.channels < 1 or self.temperature <= 0 or self.dilation < 1:
             raise HeadwarpError(
                 "blender: expected stride 2, 4 or 8, channels and dilation of at least 1, temperature > 0"
@@ -198,7 +206,9 @@ class HeserBlender(nn.Module):
         self.of_target = nn.Conv2d(width, config.channels, 1)  # theta
         nn.init.orthogonal_(self.of_animated.weight)
         self.of_target.load_state_dict(self.of_animated.state_dict())  # alike pixels begin alike
-        self.unet = ResidualUNet(PLANES, 3, config.unet, zero=config.anchored)
+        self.unet: ResidualUNet | ColorVidUNet = ResidualUNet(PLANES, 3, config.unet, zero=config.anchored)
+        if config.form == "unofficial":
+            self.unet = ColorVidUNet(PLANES, 3, config.unet.widths[0])
         self.rule = RULES[config.regions]
         self.limit_mb = config.limit_mb
 
@@ -229,7 +239,10 @@ class HeserBlender(nn.Module):
         ring = dilated(head, config.dilation) & ~head
         whole = composed_labels(target.labels, ring, scene=True)
         labels = subsampled(whole, config.cell)
-        colours = cell_means(target.image, whole, labels)
+        if config.form == "unofficial":
+            colours = resized_corners(target.image, (labels.shape[1], labels.shape[2]))
+        else:
+            colours = cell_means(target.image, whole, labels)
         return EncodedTarget(target, head, self.features(target, self.of_target), labels, colours)
 
     def blend(
@@ -263,12 +276,20 @@ class HeserBlender(nn.Module):
         exemplar = self.carried(query, target.key, target.colours, labels, target.labels)
         size = (head.shape[2], head.shape[3])
         in_ring = (labels == RING)[:, None]
-        references = [
-            grown(exemplar.values, exemplar.known * part, size) * mask
-            for part, mask in ((~in_ring, head), (in_ring, ring))
-        ]
+        parts, masks = (~in_ring, in_ring), (head, ring)
+        if config.form == "unofficial":
+            planes = [
+                resized_corners((2 * exemplar.values - 1) * exemplar.known * part, size) for part in parts
+            ]
+            references = [(plane + 1) / 2 * mask for plane, mask in zip(planes, masks, strict=True)]
+        else:
+            references = [
+                grown(exemplar.values, exemplar.known * part, size) * mask
+                for part, mask in zip(parts, masks, strict=True)
+            ]
+            planes = [(2 * value - 1) * mask for value, mask in zip(references, masks, strict=True)]
         around = target.picture.image if scene is None else scene
-        image = self._image(animated.image, around, (head, ring), references)
+        image = self._image(animated.image, around, masks, references, planes)
         return Blend(image, head, ring, references[0], references[1], query, labels, exemplar)
 
     def forward(self, animated: LabelledPicture, target: LabelledPicture) -> Blend:
@@ -279,12 +300,16 @@ class HeserBlender(nn.Module):
         """Unit vectors of cells, in single precision."""
         if self.backbone is not None:
             with torch.no_grad():
-                (raw,) = self.backbone.taps(picture.image, (TAP,))
+                shown = picture.image
+                if self.config.form == "unofficial":
+                    shown = imagenet_denormalized(2 * shown - 1)  # taps normalises it again
+                (raw,) = self.backbone.taps(shown, (TAP,))
         else:
             head = head_mask(picture.labels)
             raw = surface_features(picture.image, head, picture.where, self.config.stride)
         with torch.autocast(raw.device.type, enabled=False):
-            return directions(F.conv2d(raw.float(), projection.weight, projection.bias))
+            projected = F.conv2d(raw.float(), projection.weight, projection.bias)
+            return directions(projected, uncentred=self.config.form == "unofficial")
 
     def carried(
         self,
@@ -313,6 +338,7 @@ class HeserBlender(nn.Module):
         around: Tensor,
         masks: tuple[Tensor, Tensor],
         references: list[Tensor],
+        carried: list[Tensor],
     ) -> Float[Tensor, "B 3 H W"]:
         """The picture: of the network alone, or of the references with what it adds."""
         (head, ring), (colours, filling) = masks, references
@@ -320,8 +346,7 @@ class HeserBlender(nn.Module):
         grey = (animated * animated.new_tensor(_LUMA)[:, None, None]).sum(1, keepdim=True)
         planes = torch.cat(
             [
-                (2 * colours - 1) * head,
-                (2 * filling - 1) * ring,
+                *carried,
                 head.float(),
                 (2 * around - 1) * rest,
                 ring.float(),

@@ -129,3 +129,8 @@ def grown(
         known = (beside[:, -1:] > 0).to(known)
     drawn = F.interpolate(torch.cat([values * known, known], 1), size, mode="bilinear", align_corners=False)
     return drawn[:, :-1] / drawn[:, -1:].clamp_min(1e-3)
+
+
+def resized_corners(values: Float[Tensor, "B D h w"], size: tuple[int, int]) -> Float[Tensor, "B D H W"]:
+    """Resized so that the middles of the corner pixels stay, as the unofficial code does it."""
+    return F.interpolate(values, size, mode="bilinear", align_corners=True)

@@ -31,6 +31,12 @@ def imagenet_normalized(image: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 H
     return (image - mean) / deviation
 
 
+def imagenet_denormalized(values: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 H W"]:
+    """What `imagenet_normalized` makes these values of."""
+    mean, deviation = (values.new_tensor(numbers).view(3, 1, 1) for numbers in (_MEAN, _STD))
+    return values * deviation + mean
+
+
 def layer_names() -> tuple[str, ...]:
     """Every layer that `Vgg19` can be tapped at, in order.
 

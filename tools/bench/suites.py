@@ -22,6 +22,7 @@ from .keypoint_networks import keypoint_network_cases
 from .losses import loss_cases
 from .networks import network_cases
 from .pairs import pair_cases
+from .region_correlation import blender_cases
 
 _VERTICES = 5000
 _CHANNELS = 16
@@ -154,6 +155,7 @@ SUITES: dict[str, Callable[[], Sequence[Case]]] = {
     "pairs": pair_cases,
     "losses": loss_cases,
     "networks": network_cases,
+    "blender": blender_cases,
     "keypoints": keypoint_network_cases,
     "clips": clip_cases,
     "device": device_cases,

@@ -4,8 +4,8 @@ Frames of fitted clips are recoloured, and the recoloured head is to be blended 
 the colours of a reference: the same frame or another of its clip, mirrored or moved, so that regions do not
 lie where they lay. No aligner is needed. Modes: ``paper`` is what the supplement says; where it is silent
 (weights of the losses, temperature, dilation) it follows the unofficial code. ``unofficial`` follows that
-throughout (least squares, coarse regions; its VGG-19 is trained without having been pretrained, here it is
-frozen and pretrained). ``own`` adds, each a field of its own:
+throughout (its network, least squares, coarse regions; its VGG-19 is trained without having been pretrained,
+here it is frozen and pretrained). ``own`` adds, each a field of its own:
 
 | addition | field | ``paper`` |
 |---|---|---|
@@ -118,7 +118,7 @@ MODES = {
     "unofficial": dataclasses.replace(
         _PAPER,
         mode="unofficial",
-        network=dataclasses.replace(_PAPER.network, regions="unofficial"),
+        network=dataclasses.replace(_PAPER.network, form="unofficial", regions="unofficial"),
         adversarial=adversarial.AdversarialConfig("least_squares", "mean", 0.2),
     ),
 }

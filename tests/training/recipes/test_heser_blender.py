@@ -88,7 +88,7 @@ def test_learning_makes_the_picture_the_truth():
         step.zero_grad()
         sum(terms.values()).backward()
         step.step()
-        losses.append(float(terms["pixel"]))
+        losses.append(float(terms["pixel"].detach()))
     assert losses[-1] < 0.8 * losses[0]
 
 
