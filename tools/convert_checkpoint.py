@@ -18,9 +18,9 @@ class ConvertCheckpoint:
 
     FOMM (vox-cpk.pth.tar and the like), DaGAN (its checkpoint with encoder.pth and depth.pth of its depth
     network, which become one file), that depth network alone (with pose_encoder.pth and pose.pth),
-    progressive warping (GDPW's PWM_*.pth), the aligner of HeSer's public code. Strict: every weight is
-    loaded, or left out for a reason that is shown; otherwise nothing is written. Nothing inside the files is
-    run.
+    progressive warping (GDPW's PWM_*.pth), aligner and blender of HeSer's public code. Strict: every weight
+    is loaded, or left out for a reason that is shown; otherwise nothing is written. Nothing inside the files
+    is run.
     """
 
     input: Positional[tuple[Path, ...]]
@@ -114,6 +114,8 @@ def _size(name: str, config: Mapping[str, Any]) -> str:
     if name == "heser":
         generator = config["generator"]
         return f"{generator['size']} px from {config['portrait']['outputs']} numbers of the portrait"
+    if name == "heser_blender":
+        return f"{config['channels']} channels correlated, {config['unet']['widths'][0]} of the first stage"
     if name == "depth":
         depth, pose = config["depth"], config["pose"]
         return f"ResNet-{depth['layers']} of width {depth['width']}, pose of ResNet-{pose['layers']}"

@@ -11,9 +11,11 @@ from toy_fit import toy_fit, varied
 from toy_head import toy_head
 from toy_mesh import texture
 
+from headwarp.flame.detect.regions import RegionMap
 from headwarp.flame.io import save_head_npz
 from headwarp.flame.model import HeadModel
 from headwarp.flame.params import HeadFit
+from headwarp.geom.face_regions import FaceRegion
 from headwarp.training.data.media import VideoWriter
 from headwarp.training.data.pairs.pack import ClipLabel, Pack, PackConfig, pack_clip
 
@@ -35,6 +37,28 @@ def oval(frame: np.ndarray) -> np.ndarray:
     y, x = np.mgrid[:height, :width] + 0.5
     inside = ((x / width - 0.5) / 0.34) ** 2 + ((y / height - 0.5) / 0.42) ** 2 < 1
     return np.maximum(inside, y > 0.9 * height).astype(np.float32)
+
+
+class ToySegmenter:
+    """Skin wherever the person's mask is, hair above a third of the picture; for heads without parts."""
+
+    def __init__(self, head: HeadModel) -> None:
+        self.head = head
+
+    def segment(
+        self,
+        image: np.ndarray,
+        *,
+        fit: HeadFit | None = None,
+        frame: int = 0,
+        person: np.ndarray | None = None,
+    ) -> RegionMap:
+        """As every segmenter."""
+        assert person is not None
+        labels = np.where(person > 0.5, FaceRegion.SKIN, FaceRegion.BACKGROUND).astype(np.uint8)
+        top = labels[: len(labels) // 3]
+        top[top > 0] = FaceRegion.HAIR
+        return RegionMap(labels, (labels > 0).astype(np.float32), "toy")
 
 
 def toy_pack(

@@ -12,11 +12,13 @@ from ...geom.depth_pose import DepthPoseConfig
 from ...geom.errors import ModelFileError
 from ...geom.relative_pose import PoseConfig
 from ..checkpoints import ANIMATOR
+from ..heser_files import BLENDER, KIND
 from .dagan import import_dagan
 from .depth import ImportedDepth, ImportedPose, import_depth, import_pose
 from .fomm import import_fomm
 from .gdpw import import_gdpw
 from .heser import import_heser
+from .heser_blender import import_heser_blender
 from .key_table import KeyReport, joined, prefixed
 from .keypoint_files import ImportedKeypoints, Sampling
 from .kinds import (
@@ -26,6 +28,7 @@ from .kinds import (
     FOMM,
     GDPW,
     HESER,
+    HESER_BLENDER,
     POSE_DECODER,
     POSE_ENCODER,
     TITLES,
@@ -38,6 +41,7 @@ DEPTH = "depth"
 _COMPANIONS = {
     GDPW: (),
     HESER: (),
+    HESER_BLENDER: (),
     FOMM: (),
     DAGAN: (DEPTH_ENCODER, DEPTH_DECODER),
     DEPTH_ENCODER: (DEPTH_DECODER, POSE_ENCODER, POSE_DECODER),
@@ -54,8 +58,8 @@ class Conversion:
     """One checkpoint of ours, not yet written.
 
     Attributes:
-        name: an animator's registered one, ``pwm``, ``fomm``, ``dagan`` or ``heser``, or `DEPTH`.
-        kind: of the checkpoint: ``animator`` or `DEPTH`.
+        name: an animator's registered one, ``pwm``, ``fomm``, ``dagan`` or ``heser``, `DEPTH` or `BLENDER`.
+        kind: of the checkpoint: ``animator``, `DEPTH` or that of blenders.
         main: name of the file that it is about.
         config: for the checkpoint's header.
         network: config of its network.
@@ -100,12 +104,14 @@ def convert(contents: Mapping[str, Mapping[str, Any]], *, sampling: Sampling = "
             raise ModelFileError(f"{name}: {TITLES[kind]} is no part of {TITLES[main]}; leave it out")
     name = files[main]
     content = contents[name]
-    if main in (GDPW, HESER, DEPTH_ENCODER) and sampling != "trained":
+    if main in (GDPW, HESER, HESER_BLENDER, DEPTH_ENCODER) and sampling != "trained":
         raise ModelFileError(f"{name}: sampling: expected 'trained' for {TITLES[main]}, got {sampling!r}")
     if main == GDPW:
         return _progressive(content, name)
     if main == HESER:
         return _aligner(content, name)
+    if main == HESER_BLENDER:
+        return _blender(content, name)
     if main == DEPTH_ENCODER:
         return _depth_and_pose(contents, files)
     if main == FOMM:
@@ -152,6 +158,21 @@ def _aligner(content: Mapping[str, Any], name: str) -> Conversion:
         config=imported.config,
         network=imported.config,
         weights={f"network.{key}": value for key, value in imported.weights.items()},
+        step=0,
+        report=imported.report,
+        notes=imported.notes,
+    )
+
+
+def _blender(content: Mapping[str, Any], name: str) -> Conversion:
+    imported = import_heser_blender(content, name=name)
+    return Conversion(
+        name=BLENDER,
+        kind=KIND,
+        main=name,
+        config=imported.config,
+        network=imported.config,
+        weights=imported.weights,
         step=0,
         report=imported.report,
         notes=imported.notes,

@@ -19,10 +19,8 @@ from ...geom.nets.vgg import layer_names
 from ..blending_unet import ResidualUNetConfig
 from ..heser_blender import TAP_CHANNELS, HeserBlender, HeserBlenderConfig
 from .key_table import Drop, KeyReport, Rename, joined, match_keys, prefixed
-from .kinds import described, tensors_of
+from .kinds import HESER_BLENDER, TITLES, described, kind_of, tensors_of
 
-TITLE = "a blender of the public code of [HeSer]"
-_MARKS = ("feature_ext.conv1_1.weight", "phi.weight", "theta.weight", "decoder.conv10_ab.weight")
 _LEFT_OUT = {
     "D": "the discriminator blends nothing",
     "g_optim": "the optimizer's state",
@@ -59,11 +57,6 @@ class ImportedBlender:
     notes: tuple[str, ...]
 
 
-def is_blender(content: Mapping[str, Any]) -> bool:
-    """Whether a file's content is a blender's."""
-    return set(_MARKS) <= tensors_of(content.get("G")).keys()
-
-
 def import_heser_blender(content: Mapping[str, Any], *, name: str) -> ImportedBlender:
     """A blender's checkpoint as weights of `HeserBlender`.
 
@@ -77,8 +70,8 @@ def import_heser_blender(content: Mapping[str, Any], *, name: str) -> ImportedBl
     Raises:
         ModelFileError: of another kind, or of sizes that no config has.
     """
-    if not is_blender(content):
-        raise ModelFileError(f"{name}: expected {TITLE}, got {described(content)}")
+    if kind_of(content) != HESER_BLENDER:
+        raise ModelFileError(f"{name}: expected {TITLES[HESER_BLENDER]}, got {described(content)}")
     tensors = tensors_of(content["G"])
     phi, first = tensors["phi.weight"], tensors.get("decoder.conv1_2.weight")
     width = 0 if first is None or first.ndim != 4 else int(first.shape[0])

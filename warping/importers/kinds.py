@@ -18,6 +18,7 @@ DEPTH_DECODER = "depth decoder"
 POSE_ENCODER = "pose encoder"
 POSE_DECODER = "pose decoder"
 HESER = "HeSer aligner"
+HESER_BLENDER = "HeSer blender"
 
 TITLES: Mapping[str, str] = {
     GDPW: "weights of the public code of [PWM] (GDPW)",
@@ -28,9 +29,11 @@ TITLES: Mapping[str, str] = {
     POSE_ENCODER: "the encoder of a pose network (pose_encoder.pth)",
     POSE_DECODER: "the decoder of a pose network (pose.pth)",
     HESER: "an aligner of the public code of [HeSer]",
+    HESER_BLENDER: "a blender of the public code of [HeSer]",
 }
 """What is read, by its name here."""
 
+_BLENDER_MARKS = {"feature_ext.conv1_1.weight", "phi.weight", "theta.weight", "decoder.conv10_ab.weight"}
 _OTHERS = {
     "inpainting_network": "a checkpoint of TPSMM",
     "he_estimator": "a checkpoint of one-shot free-view (face-vid2vid)",
@@ -46,6 +49,8 @@ def kind_of(content: Mapping[str, Any]) -> str | None:
         return None
     if "Epor" in content and "affine_params_projector.0.weight_orig" in tensors_of(content.get("G")):
         return HESER
+    if tensors_of(content.get("G")).keys() >= _BLENDER_MARKS:
+        return HESER_BLENDER
     detector, generator = tensors_of(content.get("kp_detector")), tensors_of(content.get("generator"))
     if "kp.weight" in detector and "first.conv.weight" in generator:
         seen = detector.get("predictor.encoder.down_blocks.0.conv.weight")

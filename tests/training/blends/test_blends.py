@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 from toy_head import toy_head
-from toy_packs import toy_pack
+from toy_packs import ToySegmenter, toy_pack
 
 from headwarp.geom.errors import HeadwarpError, ShapeError
+from headwarp.training.data.blends import maker
 from headwarp.training.data.blends.batch import PLACES, blank_blends, stack_blends
 from headwarp.training.data.blends.changes import BlendChanges, mirrored_frame, moved, recoloured
 from headwarp.training.data.blends.loader import BlendLoader, BlendLoaderConfig, blend_sample
@@ -22,7 +23,8 @@ STILL = BlendChanges(0, 0, 0, 0, other=0.0, flip=0.0, scale=0.0, shift=0.0)
 def frames(tmp_path_factory):
     head = toy_head()
     folder = tmp_path_factory.mktemp("packs")
-    return LabelledFrames([toy_pack(folder, head, name, seed=n) for n, name in enumerate("ab")], head)
+    packs = [toy_pack(folder, head, name, seed=n) for n, name in enumerate("ab")]
+    return LabelledFrames(packs, head, segmenter=ToySegmenter(head))
 
 
 def drawn(*key):
@@ -98,7 +100,8 @@ def test_a_sample_shows_the_frame_and_another_one(frames):
     assert other.names == ("ann/a/3",)
 
 
-def test_batches_are_the_same_from_any_step(frames):
+def test_batches_are_the_same_from_any_step(frames, monkeypatch):
+    monkeypatch.setattr(maker, "RenderedSegmenter", ToySegmenter)
     sampler = PairSampler([pack.index for pack in frames.packs], seed=4)
 
     def batches(first):

@@ -6,9 +6,10 @@ import dataclasses
 
 import pytest
 import torch
-from toy_packs import oval, write_toy_footage
+from toy_packs import ToySegmenter, oval, write_toy_footage
 
 import headwarp.flame.detect
+import headwarp.training.data.blends.maker
 from headwarp.geom.errors import HeadwarpError, ModelFileError, ShapeError
 from headwarp.tools.train import Train, run
 from headwarp.training.blender_discriminator import BlenderDiscriminator, BlenderDiscriminatorConfig
@@ -127,6 +128,7 @@ def asked(footage, output, **changes):
 
 def test_clips_become_a_blender(footage, tmp_path, monkeypatch):
     monkeypatch.setattr(headwarp.flame.detect, "segment_person", oval)
+    monkeypatch.setattr(headwarp.training.data.blends.maker, "RenderedSegmenter", ToySegmenter)
     report = run(asked(footage, tmp_path))
     assert (report["ok"], report["steps"], report["kind"]) == (True, 2, "blender")
     assert report["recipe"] == "heser_blender/own+surface+structure"

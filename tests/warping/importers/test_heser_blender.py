@@ -8,9 +8,11 @@ import torch.nn.functional as F
 
 from headwarp.geom.errors import ModelFileError
 from headwarp.geom.nets.vgg import layer_names
+from headwarp.tools.convert_checkpoint import convert_checkpoint, describe
 from headwarp.warping.checkpoints import load_weights
 from headwarp.warping.colorvid_unet import ColorVidUNet
 from headwarp.warping.heser_blender import HeserBlender, LabelledPicture
+from headwarp.warping.heser_files import load_heser_blender
 from headwarp.warping.importers.heser_blender import import_heser_blender
 
 WIDTH, SIDE = 8, 64
@@ -107,3 +109,11 @@ def test_other_files_are_told():
     file["G"]["phi.weight"] = torch.zeros(16, 100, 1, 1)
     with pytest.raises(ModelFileError, match="expected projections of 512 channels"):
         import_heser_blender(file, name="x.pth")
+
+
+def test_the_command_writes_a_blender(tmp_path):
+    torch.save({**content(), "g_optim": {"step": 1}}, tmp_path / "blend.pth")
+    report = convert_checkpoint(tmp_path / "blend.pth", tmp_path / "b.safetensors")
+    assert (report["ok"], report["name"]) == (True, "heser_blender")
+    assert "16 channels correlated, 8 of the first stage" in describe(report)
+    assert load_heser_blender(tmp_path / "b.safetensors").config.form == "unofficial"

@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float, Int, Int8, UInt8
 from torch import Tensor
 
+from ....flame.detect.regions import RegionSegmenter
+from ....flame.detect.rendered_regions import RenderedSegmenter
 from ....flame.model import HeadModel
 from ....flame.params import HeadFit
 from ....flame.posing import body_vertices
@@ -20,7 +22,6 @@ from ....geom.rasterizer import interpolate, rasterize
 from ..pairs.guidance import Recent, to_mask
 from ..pairs.pack import Pack, check_alike
 from ..portrait import Portrait, to_image
-from ._regions import region_labels
 from .batch import PLACES
 
 FRAMES = 512
@@ -48,16 +49,21 @@ class LabelledFrames:
     Args:
         packs: of one head and size.
         head: their model.
+        segmenter: gives regions from a frame, its fit and its person mask; None: they are rendered.
 
     Raises:
-        ModelFileError: packs of another head, or of several sizes.
+        ModelFileError: packs of another head, or of several sizes; a head without the landmarks that tell
+            its parts.
     """
 
-    def __init__(self, packs: Sequence[Pack], head: HeadModel) -> None:
+    def __init__(
+        self, packs: Sequence[Pack], head: HeadModel, *, segmenter: RegionSegmenter | None = None
+    ) -> None:
         if not packs:
             raise HeadwarpError("blends: expected packs of clips, got none")
         check_alike(packs, head)
         self.packs, self.head = tuple(packs), head
+        self._segmenter: RegionSegmenter = segmenter or RenderedSegmenter(head)
         self._fits: Recent[HeadFit] = Recent(16)
         self._fields: Recent[ResidualField] = Recent(4)
         self._kept: Recent[tuple[Tensor, Tensor]] = Recent(FRAMES)
@@ -87,7 +93,9 @@ class LabelledFrames:
         mask = to_mask(pack.mask(position))
         portrait = Portrait(self.head, to_image(image), fit, mask, self._field(fit))
         verts, faces = take(portrait.source(), ("posed_vertices", "faces"), by="blends")
-        labels = region_labels(self.head, verts, faces, mask)
+        person = mask[0, 0].numpy()
+        regions = self._segmenter.segment(image, fit=fit, person=person)
+        labels = torch.from_numpy(regions.labels)
         return labels, surface_places(self.head, verts, faces, pack.index.size)
 
     def _field(self, fit: HeadFit) -> ResidualField:
