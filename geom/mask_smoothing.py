@@ -16,7 +16,7 @@ from .alignment import affine_flow
 from .errors import ShapeError
 from .flow import in_frame, warp
 
-SHARE = 0.6
+SHARE = 0.5
 
 
 def steadied_mask(

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from ...geom.errors import HeadwarpError
@@ -22,11 +22,12 @@ from ..model import HeadModel
 from ..params import MISSING, HeadFit
 from ..posing import posed_vertices
 from ..residual import ResidualField, corrected, field_of
-from ._materials import CLOTH, HAIR, NONE, SKIN, HeadPlace, materials
+from ._materials import CLOTH, HAIR, NONE, SKIN, HeadPlace, largest, materials
 from .regions import RegionMap, check_inputs
 
 HEAD_HEIGHT = 0.23  # metres from chin to crown
-SIDE = 320  # px of a window's longer side, in which materials are told apart
+SIDE = 256  # px of a window's longer side, in which materials are told apart
+_NEAR = 0.04  # head heights by which skin may reach beyond the mesh
 _REACH_UP, _REACH_DOWN, _REACH_SIDE = 0.8, 2.0, 1.4  # head heights round the head where its hair may lie
 
 
@@ -146,6 +147,8 @@ def _segmented(
     image: UInt8[np.ndarray, "H W 3"], person: Float[np.ndarray, "H W"], parts: PartMap, stand: _Stand
 ) -> tuple[UInt8[np.ndarray, "H W"], Float[np.ndarray, "H W"]]:
     """Labels and soft mask of a window."""
+    from scipy.ndimage import distance_transform_edt
+
     size = (image.shape[0], image.shape[1])
     factor = min(1.0, SIDE / max(size))
     small = (max(2, round(size[0] * factor)), max(2, round(size[1] * factor)))
@@ -156,17 +159,18 @@ def _segmented(
     mask = _resized(person[None], small)[0]
     found = materials(colours.transpose(1, 2, 0), mask, few, stand.scaled(factor).place(small))
     shares = _resized(found, size)  # (4, H, W)
-    labels = _combined(shares, parts, stand.place(size))
+    near = distance_transform_edt(few.labels == FaceRegion.BACKGROUND) < _NEAR * factor * stand.height
+    near = near[(np.arange(size[0]) * small[0]) // size[0]][:, (np.arange(size[1]) * small[1]) // size[1]]
+    labels = _combined(shares, near, parts, stand.place(size))
     return labels, _soft(labels, shares, parts, stand.height)
 
 
 def _combined(
-    shares: Float[np.ndarray, "4 H W"], parts: PartMap, place: HeadPlace
+    shares: Float[np.ndarray, "4 H W"], near: Bool[np.ndarray, "H W"], parts: PartMap, place: HeadPlace
 ) -> UInt8[np.ndarray, "H W"]:
-    """Parts of the mesh and materials of the person as one map."""
-    from scipy.ndimage import distance_transform_edt
-
-    skin, hair, cloth, none = (shares.argmax(0) == material for material in (SKIN, HAIR, CLOTH, NONE))
+    """Parts of the mesh and materials of the person as one map; skin ``near`` the mesh belongs to it."""
+    best = largest(shares)
+    skin, hair, cloth, none = (best == material for material in (SKIN, HAIR, CLOTH, NONE))
     labels = parts.labels.copy()
     ear = (labels == FaceRegion.LEFT_EAR) | (labels == FaceRegion.RIGHT_EAR)
     neck, off = labels == FaceRegion.NECK, labels == FaceRegion.BACKGROUND
@@ -176,7 +180,6 @@ def _combined(
     labels[cloth & (neck | off)] = FaceRegion.CLOTH
     labels[cloth & parts.scalp] = FaceRegion.HAIR  # what covers it, such as a hat
     bare = skin & off
-    near = distance_transform_edt(off) < 0.04 * place.height
     labels[bare & near & (place.up > 0)] = FaceRegion.SKIN
     labels[bare & (place.up <= 0) & (place.side < 0.8)] = FaceRegion.NECK
     return labels
