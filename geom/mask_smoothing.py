@@ -97,8 +97,8 @@ def head_motion(now: Float[Tensor, "N 2"], before: Float[Tensor, "N 2"]) -> Floa
 
     Example:
         >>> points = torch.tensor([[0.0, 0.0], [4.0, 0.0], [0.0, 2.0]])
-        >>> head_motion(points, points + 1).tolist()
-        [[[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]]]
+        >>> head_motion(points, points + 1)[0, :, 2].round().tolist()  # where the origin goes
+        [1.0, 1.0]
     """
     if now.shape != before.shape or now.ndim != 2 or now.shape[1] != 2:
         raise ShapeError(
