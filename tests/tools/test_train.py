@@ -45,7 +45,7 @@ def drawn_masks(monkeypatch):
 
 def asked(footage, output, **changes):
     options = {"size": 64, "steps": 3, "batch": 2, "frames": "0:0.6", "log_every": 1, "ema": 0.0}
-    options |= {"schedule": "constant", "warmup": 0}
+    options |= {"schedule": "constant", "warmup": 0, "held_out_pairs": 4}
     data, cache = (footage / "clips",), footage / "cache"
     chosen = {**options, "data": data, "head": str(footage / "head.npz"), "cache": cache, **changes}
     return Train("pwm/residual", output=output, **chosen)

@@ -82,7 +82,13 @@ def network(files, kind, folder="."):
 
 def asked(files, output, **changes):
     options = {"size": SIZE, "steps": 3, "batch": 2, "frames": "0:0.6", "log_every": 1, "ema": 0.0}
-    options |= {"schedule": "constant", "warmup": 0, "cache": files / "cache", "model_size": "tiny"}
+    options |= {
+        "schedule": "constant",
+        "warmup": 0,
+        "held_out_pairs": 2,
+        "cache": files / "cache",
+        "model_size": "tiny",
+    }
     chosen = {**options, "data": (files / "clips",), "head": str(files / "head.npz"), **changes}
     return Train("pwm/residual", output=output, **chosen)
 
