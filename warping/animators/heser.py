@@ -47,8 +47,8 @@ class HeserCache:
 class HeserAnimator(nn.Module):
     """See the module; its weights are those of `heser_aligner.HeserAligner`.
 
-    A picture that is no square is continued to one by its border for the encoders; what is made is cut and
-    resized to the first source's size.
+    A picture that is no square is continued to one by its border and brought to the network's size; what is
+    made is brought to the first source's size and cut.
 
     Attributes:
         needs_weights: an untrained one shows nothing.
@@ -86,7 +86,9 @@ class HeserAnimator(nn.Module):
         if not sources:
             raise HeadwarpError("heser: expected one source picture or more, got 0")
         images = [take(source, ("image",), by="heser")[0] for source in sources]
-        codes = torch.cat([self.network.encode(_squared(image, self._least)) for image in images])
+        codes = torch.cat(
+            [self.network.encode(_squared(image, self.config.generator.size)) for image in images]
+        )
         shown = visibilities(sources)
         faces = None if shown is None else sources[0].faces
         return HeserCache(codes, (images[0].shape[2], images[0].shape[3]), shown, faces)
@@ -94,7 +96,7 @@ class HeserAnimator(nn.Module):
     def animate(self, cache: HeserCache, driving: Driving) -> Animation:
         """The person as the driver holds the head. All of the picture counts: it is made anew."""
         (image,) = take(driving, self.needs_driving, by="heser")
-        code = self.network.encode_driving(_squared(image, self._least))
+        code = self.network.encode_driving(_squared(image, self.config.generator.size))
         source = fused(cache.codes[None], self._weights(cache, driving))
         return Animation(image=_cut(self.network.decode(source, code), cache.size))
 
@@ -104,17 +106,12 @@ class HeserAnimator(nn.Module):
         if len(cache.codes) == 1:
             return made
         (image,) = take(driving, self.needs_driving, by="heser")
-        code = self.network.encode_driving(_squared(image, self._least))
+        code = self.network.encode_driving(_squared(image, self.config.generator.size))
         alone = [_cut(self.network.decode(one[None], code), cache.size) for one in cache.codes]
         weights = self._weights(cache, driving)
         if weights is None:
             weights = cache.codes.new_full((1, len(alone)), 1 / len(alone))
         return {**made, "alone": torch.cat(alone, 1), "weights": weights[:, :, None, None]}
-
-    @property
-    def _least(self) -> int:
-        """Smaller pictures are enlarged to this side."""
-        return min(self.config.side, self.config.generator.size)
 
     def _weights(self, cache: HeserCache, driving: Driving) -> Float[Tensor, "B K"] | None:
         if cache.shown is None or len(cache.codes) == 1:
@@ -125,14 +122,16 @@ class HeserAnimator(nn.Module):
         return fusion_weights(cache.shown, needed)
 
 
-def _squared(image: Float[Tensor, "B 3 H W"], least: int) -> Float[Tensor, "B 3 S S"]:
-    """A picture continued by its border to a square about its middle, of at least so many pixels."""
+def _squared(image: Float[Tensor, "B 3 H W"], side: int) -> Float[Tensor, "B 3 S S"]:
+    """A picture continued by its border to a square about its middle, at the size that the network makes and
+    was trained on: encoders that see other sizes than in training tell no pose.
+    """
     height, width = image.shape[2:]
     missing = [max(height - width, 0), max(width - height, 0)]
     if any(missing):
         sides = [part for total in missing for part in (total // 2, total - total // 2)]
         image = F.pad(image, sides, mode="replicate")
-    return image if image.shape[2] >= least else resized(image, least)
+    return resized(image, side)
 
 
 def _cut(image: Float[Tensor, "B 3 S S"], size: tuple[int, int]) -> Float[Tensor, "B 3 H W"]:

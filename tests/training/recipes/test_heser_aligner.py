@@ -149,6 +149,17 @@ def test_the_checkpoint_animates_as_the_generator_does(saved):
     assert not torch.allclose(alone, shown, atol=1e-3)
 
 
+def test_larger_frames_are_seen_at_the_size_of_the_training(saved):
+    animator, samples = load_animator("heser", saved[0]), batch()
+    source, target = samples.frames[:1, 0], samples.frames[:1, 1]
+    large = [picture.repeat_interleave(4, 2).repeat_interleave(4, 3) for picture in (source, target)]
+    small = animator.animate(animator.encode([Source(image=source)]), Driving(image=target)).image
+    made = animator.animate(animator.encode([Source(image=large[0])]), Driving(image=large[1])).image
+    assert made.shape == (1, 3, 128, 128)
+    enlarged = torch.nn.functional.interpolate(small, (128, 128), mode="bilinear", align_corners=False)
+    torch.testing.assert_close(made, enlarged, rtol=0, atol=1e-4)
+
+
 # Tuning to one person
 
 
