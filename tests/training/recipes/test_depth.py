@@ -195,7 +195,7 @@ def test_a_target_has_the_same_say_whatever_it_stands_beside():
     for second in (1.0, 0.0):  # the second target's pairs are taken, or none of them
         leaf = relief.clone().requires_grad_()
         taken = torch.tensor([1.0, second]).repeat(4)
-        recipe._error(target, others, leaf, weight, found.motion, taken, 2).backward()
+        recipe._error(target, others, leaf, weight, found.motion, taken, 2)[0].backward()
         slopes.append(leaf.grad)
     assert slopes[0][0].abs().max() > 0
     assert slopes[0][1].abs().max() > 0
