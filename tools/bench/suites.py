@@ -23,6 +23,7 @@ from .losses import loss_cases
 from .networks import network_cases
 from .pairs import pair_cases
 from .region_correlation import blender_cases
+from .regions import region_cases
 
 _VERTICES = 5000
 _CHANNELS = 16
@@ -156,6 +157,7 @@ SUITES: dict[str, Callable[[], Sequence[Case]]] = {
     "losses": loss_cases,
     "networks": network_cases,
     "blender": blender_cases,
+    "regions": region_cases,
     "keypoints": keypoint_network_cases,
     "clips": clip_cases,
     "device": device_cases,
