@@ -7,7 +7,7 @@ whatever the mesh's triangles are. Eyes, mouth, ears and neck are parts of the m
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,6 +35,7 @@ NOSE = (8, 193, 122, 196, 236, 198, 209, 49, 64, 98, 97, 2, 326, 327, 294, 279, 
 """Outline of the nose from between the brows down the subject's right side, 22 face-mesh points."""
 
 _SIDE = 1024
+_CHIN, _JAW_ANGLES, _UNDER = 152, (172, 397), 0.006  # metres below the jaw's line
 _INSIDE = ("mouth_interior", "teeth", "gums", "tongue", "gums_and_tongue")
 _OUTLINES: tuple[tuple[FaceRegion, tuple[int, ...]], ...] = (
     (FaceRegion.NOSE, NOSE),
@@ -96,7 +97,7 @@ def face_parts(head: HeadModel) -> FaceParts:
     table = np.zeros((_SIDE, _SIDE), np.uint8)
     for region, outline in ((FaceRegion.SKIN, oval), *outlines.items()):
         table[_filled((np.asarray(outline)[:, :2] - low) / step, (_SIDE, _SIDE))] = region
-    rows = torch.cat([head.template, _part_rows(head)], 1)  # (V, 9)
+    rows = torch.cat([head.template, _part_rows(head, points)], 1)  # (V, 9)
     behind = float(oval[:, 2].min()) - 0.005
     chin = float(oval[oval[:, 1].argmin(), 1])
     return FaceParts(head, table, (float(low[0]), float(low[1])), step, behind, chin, rows)
@@ -182,7 +183,7 @@ def _face_outline(points: dict[int, np.ndarray]) -> Float[np.ndarray, "N 3"]:
     return wider
 
 
-def _part_rows(head: HeadModel) -> Float[Tensor, "V 6"]:
+def _part_rows(head: HeadModel, points: Mapping[int, np.ndarray]) -> Float[Tensor, "V 6"]:
     """1 on each part of the mesh: left and right eye, mouth, left and right ear, neck."""
     template, masks = head.template, head.region_masks
     none = torch.zeros(len(template), dtype=torch.bool)
@@ -196,8 +197,20 @@ def _part_rows(head: HeadModel) -> Float[Tensor, "V 6"]:
     ]
     ears = any_of("ears", "left_ear", "right_ear")
     neck = any_of("neck", "body", "boundary") | (head.weights[:, head.joint_names.index("root")] > 0.05)
+    neck |= _under_jaw(template, points)
     parts = [*eyes, any_of(*_INSIDE), ears & (template[:, 0] < 0), ears & (template[:, 0] >= 0), neck]
     return torch.stack(parts, 1).to(template.dtype)  # (V, 6)
+
+
+def _under_jaw(template: Float[Tensor, "V 3"], points: Mapping[int, np.ndarray]) -> Bool[Tensor, "V"]:
+    """What lies below the line from the chin to the angles of the jaw, and on at their height to the nape:
+    heads differ in how far up they call their neck so.
+    """
+    if not {_CHIN, *_JAW_ANGLES} <= points.keys():
+        return torch.zeros(len(template), dtype=torch.bool)
+    chin, angle = points[_CHIN], (points[_JAW_ANGLES[0]] + points[_JAW_ANGLES[1]]) / 2
+    share = ((template[:, 2] - angle[2]) / (chin[2] - angle[2])).clamp(0, 1)
+    return template[:, 1] < angle[1] + share * (chin[1] - angle[1]) - _UNDER
 
 
 def _gap(head: HeadModel, verts: Float[Tensor, "1 V 3"], size: tuple[int, int]) -> Bool[np.ndarray, "H W"]:

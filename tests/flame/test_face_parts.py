@@ -117,3 +117,14 @@ def test_a_head_without_landmarks_is_refused(builtin):
     bare.landmarks = ibug
     with pytest.raises(ModelFileError, match="expected face-mesh landmarks of brows, nose and lips"):
         face_parts(bare)
+
+
+def test_the_neck_of_a_head_without_masks_begins_under_the_jaw(builtin):
+    bare = with_landmarks(builtin, dict(builtin.landmarks))
+    bare.region_masks = {}
+    fit = posed_fit(builtin, size=SIZE)
+    labels = shown(face_parts(bare), fit).labels
+    chin = fit.landmarks[0, fit.landmark_indices.tolist().index(152)].numpy()
+    below = labels[int(chin[1]) + 3 :]
+    assert (below[below > 0] == FaceRegion.NECK).all()
+    assert not (labels[: int(chin[1]) - 20] == FaceRegion.NECK).any()
