@@ -81,7 +81,8 @@ def import_heser(content: Mapping[str, Any], *, name: str) -> ImportedAligner:
     tensors = {part: tensors_of(content.get(part)) for part in PARTS}
     config = _config(tensors, name)
     expected = _expected(config)
-    reports, weights = [], {}
+    reports: list[KeyReport] = []
+    weights: dict[str, Tensor] = {}
     for part, own in PARTS.items():
         renames = _RENAMES if part == "G" else _FIRST_WORD
         report, taken = match_keys(tensors[part], expected[own], renames=renames, optional=COUNTERS)

@@ -7,7 +7,7 @@ import os
 import pickle
 import struct
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,9 @@ class Inert:
 
 
 _PARAMS = ("model.AlignModule.config", "model.BlendModule.config")
-_INERT = [type("Params", (Inert,), {"__module__": module}) for module in _PARAMS]
+_INERT: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
+    type("Params", (Inert,), {"__module__": module}) for module in _PARAMS
+]
 """Stand-ins for the settings that [HeSer]'s public code stores beside its weights."""
 
 
