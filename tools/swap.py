@@ -125,7 +125,7 @@ def swap(
     """
     place = check_device(device)
     maker = load_engine(engine, checkpoint) if isinstance(engine, str) else engine
-    scene = _open(
+    scene = open_scene(
         source, target, maker, ready_head(head), size=size, face=face, source_face=source_face, device=place
     )
     return frames_of(scene)
@@ -147,7 +147,7 @@ def run(config: Swap) -> dict[str, Any]:
     place = check_device(config.device)
     engine = load_engine(config.engine, config.checkpoint)
     model = ready_head(config.head)
-    scene = _open(
+    scene = open_scene(
         list(config.source),
         config.target,
         engine,
@@ -233,16 +233,16 @@ def pasted(frame: Frame, target: SwapTarget, swapped: Swapped, crop: Any) -> Fra
     return made[0].permute(1, 2, 0).contiguous().numpy()  # (H, W, 3)
 
 
-def _open(
+def open_scene(
     source: Any,
     target: Any,
     engine: SwapEngine,
     model: HeadModel,
     *,
-    size: int,
-    face: int | None,
-    source_face: int | None,
-    device: torch.device,
+    size: int = 512,
+    face: int | None = None,
+    source_face: int | None = None,
+    device: torch.device | str = "cpu",
     landmarks: str = "mediapipe",
     fps: float | None = None,
 ) -> Scene:
@@ -259,10 +259,11 @@ def _open(
     driver = open_driver(target, model, fps=fps, face=face, landmarks=landmarks)
     assert driver.fit is not None
     sources = open_sources(source, driver.fit, model, size=size, landmarks=landmarks, face=source_face)
-    given = [on_device(head.swap_source(), device) for head in sources.heads]
+    given = [on_device(head.swap_source(), torch.device(device)) for head in sources.heads]
     with torch.no_grad():
         cache = ready(engine, device).encode(given)
-    return Scene(engine, sources, sources.heads[0].swap_source(), cache, driver, driver.fit, device)
+    main = sources.heads[0].swap_source()
+    return Scene(engine, sources, main, cache, driver, driver.fit, torch.device(device))
 
 
 def _write(path: Path, frames: Iterator[Frame], scene: Scene, provenance: Any) -> tuple[int, int, int]:

@@ -24,6 +24,7 @@ from .networks import network_cases
 from .pairs import pair_cases
 from .region_correlation import blender_cases
 from .regions import region_cases
+from .swap import swap_cases
 
 _VERTICES = 5000
 _CHANNELS = 16
@@ -160,11 +161,12 @@ SUITES: dict[str, Callable[[], Sequence[Case]]] = {
     "regions": region_cases,
     "keypoints": keypoint_network_cases,
     "clips": clip_cases,
+    "swap": swap_cases,
     "device": device_cases,
 }
 """Name -> what makes its cases."""
 
-_NOT_PUBLIC = ("device", "clips")  # not anybody has a device, or the private clips
+_NOT_PUBLIC = ("device", "clips", "swap")  # not anybody has a device, or the private clips
 
 
 def cases_of(suite: str) -> list[Case]:

@@ -1,0 +1,249 @@
+"""Head swaps of the private photos and clips, detected and fitted anew: whose shape, pose and expression.
+
+Needs ``$HEADWARP_TEST_DATA`` with ``dev/photos`` and ``dev/clips``.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from ...geom.errors import HeadwarpError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ...flame.model import HeadModel
+    from ...flame.params import HeadFit, HeadParams
+    from ...geom.crops import Crop
+    from ...training.data.portrait import Frame
+    from ...warping.swap_engines import Swapped, SwapTarget
+    from ..swap import Scene
+    from .suites import Case
+
+VARIABLE = "HEADWARP_TEST_DATA"
+PHOTOS = (
+    ("p01_smile.jpeg", "p05_smile.png"),
+    ("p04_laugh.png", "p22_scale_1080p.jpg"),
+    ("p05_smile.png", "p02_fringe.jpeg"),
+    ("p02_fringe.jpeg", "p04_laugh.png"),
+    ("p06_lookup_smile.png", "p15_two_faces.jpg"),
+    ("p07b_multiview_front.jpg", "p01_smile.jpeg"),
+    ("p21_vox_256.jpg", "p07b_multiview_front.jpg"),
+    ("p22_scale_1080p.jpg", "p06_lookup_smile.png"),
+)
+CLIPS = (("p01_smile.jpeg", "c02_podium_1080p.mp4"), ("p22_scale_1080p.jpg", "c21_hdtf_512.mp4"))
+FRAMES = 100  # of each clip
+BAND = 4  # pixels to either side of a contour between which a step is taken
+
+
+def swap_cases() -> Sequence[Case]:
+    """Eight pairs of photos, two clips; the time is that of one frame with its window, in turn.
+
+    Raises:
+        HeadwarpError: the private pictures are not here.
+    """
+    from .suites import Case
+
+    folder = Path(os.environ.get(VARIABLE, "")) / "dev"
+    if not os.environ.get(VARIABLE) or not (folder / "photos").is_dir():
+        raise HeadwarpError(
+            f"--suite swap: expected dev/photos under ${VARIABLE}, sought {folder.absolute()}; set it to the "
+            "folder of private test data"
+        )
+    cases = []
+    for kind, pairs in (("photos", PHOTOS), ("clips", CLIPS)):
+        for source, target in pairs:
+            opened = _Opened(folder / "photos" / source, folder / kind / target)
+            name = f"swap/{Path(source).stem}_to_{Path(target).stem}"
+            cases.append(Case(name, 512, 1, opened.next_frame, None, partial(facts_of, opened)))
+    return cases
+
+
+class _Opened:
+    """A pair that is opened when it is first asked for, and its frames in turn."""
+
+    def __init__(self, source: Path, target: Path) -> None:
+        self.source, self.target = source, target
+        self._scene: Scene | None = None
+        self._frames: Iterator[Frame] = iter(())
+
+    def frames(self) -> list[Frame]:
+        from ..portrait import as_frames
+
+        return list(islice(as_frames(self.target), FRAMES))
+
+    def scene(self) -> Scene:
+        from ...warping.swap_engines import load_engine
+        from ..heads import ready_head
+        from ..swap import open_scene
+
+        if self._scene is None:
+            self._scene = open_scene([self.source], self.frames(), load_engine(), ready_head(), size=512)
+        return self._scene
+
+    def next_frame(self) -> Frame:
+        from ..swap import frames_of
+
+        found = next(self._frames, None)
+        if found is None:
+            self._frames = frames_of(self.scene())
+            found = next(self._frames)
+        return found
+
+
+@dataclass(frozen=True)
+class _Made:
+    """One frame of a swap: before, after, and its window."""
+
+    before: Frame
+    after: Frame
+    target: SwapTarget
+    swapped: Swapped
+    crop: Crop
+
+
+def facts_of(opened: _Opened) -> Mapping[str, float]:
+    """What `headwarp bench --suite swap` says of one pair.
+
+    Returns:
+        ``shape_ratio``: distance of the result's fitted shape to the source's over that to the target's;
+        ``pose_deg``: mean angle between the fitted rotations of result and target; ``expression_percent``:
+        root mean square vertex distance of both expressions (jaw and lids too) over that of the target's to
+        rest; ``colour_step`` and ``neck_step``: mean colour difference across the new head's contour, and its
+        part on the neck, over that across the target's own head's; ``outside``: largest difference where the
+        mask is 0, of 255; for clips ``overlap`` of the masks of neighbouring frames and ``overlap_target`` of
+        the target's own segmentation, ``frames_per_second`` with detection and fit.
+    """
+    from ..faces import fit_frames
+    from ..swap import pasted, swapped_windows
+
+    scene, began = opened.scene(), time.perf_counter()
+    made = [
+        _Made(frame, pasted(frame, *found), *found)
+        for frame, found in swapped_windows(scene)
+        if found is not None
+    ]
+    seconds = time.perf_counter() - began
+    model, target = scene.sources.heads[0].stencil.model, scene.fit
+    result = fit_frames([each.after for each in made], model)
+    found = fit_facts(model, scene.sources.heads[0].seen.fit, target, result)
+    steps = np.array([contour_steps(each.swapped, each.target) for each in made])
+    found |= {"colour_step": _ratio(steps[:, 0], steps[:, 1]), "neck_step": _ratio(steps[:, 2], steps[:, 3])}
+    found["outside"] = float(max(_outside(each) for each in made))
+    if len(made) > 1:
+        found |= _steadiness(made)
+        found["frames_per_second"] = len(made) / seconds
+    return found
+
+
+def fit_facts(
+    model: HeadModel, source: HeadFit, target: HeadFit, result: HeadFit
+) -> dict[str, float]:
+    """``shape_ratio``, ``pose_deg`` and ``expression_percent`` of `facts_of`."""
+    from ...flame.params import MISSING
+    from ...geom.transforms import axis_angle_to_matrix
+    from ..fit_identity import shape_points
+
+    shapes = [fit.params.shape.double().numpy() for fit in (result, source, target)]
+    points = shape_points(model, shapes, result)
+    to_source, to_target = (float(np.square(points[0] - points[n]).sum(-1).mean() ** 0.5) for n in (1, 2))
+    seen = target.status != MISSING
+    wanted = target.params.select(seen.nonzero()[:, 0])
+    turn = axis_angle_to_matrix(result.params.rotation).mT @ axis_angle_to_matrix(wanted.rotation)
+    cosine = (turn.diagonal(dim1=-2, dim2=-1).sum(-1) - 1) / 2
+    faces = [_expression(model, params) for params in (result.params, wanted)]
+    rest = _expression(model, _at_rest(wanted))
+    error, size = (faces[0] - faces[1]).square().sum(-1).mean(), (faces[1] - rest).square().sum(-1).mean()
+    return {
+        "shape_ratio": to_source / to_target,
+        "pose_deg": float(torch.rad2deg(cosine.clamp(-1, 1).acos()).mean()),
+        "expression_percent": float(100 * (error / size).sqrt()),
+    }
+
+
+def _expression(model: HeadModel, params: HeadParams) -> Tensor:
+    """Vertices of the mean head with an expression, jaw and lids, ``(T, V, 3)``."""
+    from ...flame.model import pose_vertices
+
+    shape = torch.zeros_like(params.shape)
+    return pose_vertices(model, shape, params.expression, jaw=params.jaw, eyelids=params.eyelids)
+
+
+def _at_rest(params: HeadParams) -> HeadParams:
+    return params.neutral(len(params.shape), params.expression.shape[1], params.frames)
+
+
+def contour_steps(swapped: Swapped, target: SwapTarget) -> tuple[float, float, float, float]:
+    """Mean colour steps across contours: the new head's in the result, the old head's in the target; then the
+    same of their parts between person and person, which is the neck.
+    """
+    person = (target.person if target.person is not None else target.head) > 0.5
+    results = []
+    for image, head in ((swapped.image, swapped.head), (target.image, target.head)):
+        results.append((_step(image, head, None), _step(image, head, person)))
+    (new, new_neck), (old, old_neck) = results
+    return new, old, new_neck, old_neck
+
+
+def _step(image: Tensor, head: Tensor, person: Tensor | None) -> float:
+    """Mean colour difference of pixels `BAND` inside and outside of a contour, along its normal."""
+    from ...geom.flow import sample
+
+    soft = torch.nn.functional.avg_pool2d(head, 5, stride=1, padding=2)
+    edge = ((soft > 0.4) & (soft < 0.6))[0, 0]
+    y, x = edge.nonzero(as_tuple=True)
+    gradient = torch.stack(torch.gradient(soft[0, 0], dim=(1, 0)))[:, y, x]  # (2, N), x first
+    normal = gradient / gradient.norm(dim=0).clamp(min=1e-6)
+    place = torch.stack([x, y]).to(image) + 0.5
+    pair = [sample(image, (place + sign * BAND * normal)[None, :, None])[0, :, 0] for sign in (1, -1)]
+    step = (pair[0] - pair[1]).abs().mean(0)
+    size = torch.tensor([image.shape[3], image.shape[2]])[:, None]
+    kept = ((place > BAND) & (place < size - BAND)).all(0)
+    if person is not None:
+        outer = (place - 2 * BAND * normal).long().clamp(min=0)
+        outer = torch.minimum(outer, size - 1)
+        kept &= person[0, 0, outer[1], outer[0]]
+    return float(step[kept].mean()) if bool(kept.any()) else float("nan")
+
+
+def _ratio(new: np.ndarray, old: np.ndarray) -> float:
+    kept = np.isfinite(new) & np.isfinite(old)
+    return float(new[kept].mean() / max(old[kept].mean(), 1e-6)) if kept.any() else float("nan")
+
+
+def _outside(made: _Made) -> int:
+    """Largest difference where the mask, drawn into the frame, is 0."""
+    inside = _in_frame(made, made.swapped.changed) > 0
+    return int(np.abs(made.after.astype(int) - made.before).max(-1)[~inside].max(initial=0))
+
+
+def _in_frame(made: _Made, mask: Tensor) -> np.ndarray:
+    """A window's mask in the whole frame, ``(H, W)``."""
+    from ...warping.composite import paste_back
+
+    black = torch.zeros(1, 3, *made.before.shape[:2])
+    return paste_back(black, mask.expand(1, 3, -1, -1).contiguous(), made.crop, feather=0.0)[0, 0].numpy()
+
+
+def _steadiness(made: Sequence[_Made]) -> dict[str, float]:
+    new = [_in_frame(each, each.swapped.head) > 0.5 for each in made]
+    old = [_in_frame(each, each.target.head) > 0.5 for each in made]
+    return {"overlap": _overlap(new), "overlap_target": _overlap(old)}
+
+
+def _overlap(masks: Sequence[np.ndarray]) -> float:
+    """Mean intersection over union of neighbours."""
+    pairs = zip(masks[:-1], masks[1:], strict=True)
+    return float(np.mean([(a & b).sum() / max((a | b).sum(), 1) for a, b in pairs]))
+
+
