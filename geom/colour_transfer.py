@@ -20,6 +20,7 @@ OPPONENT = ((1 / 3, 1 / 3, 1 / 3), (0.5, 0.0, -0.5), (-0.25, 0.5, -0.25))
 """Brightness, red against blue, green against magenta: nearly independent in pictures (Ohta et al. 1980)."""
 _FLAT = 0.012  # spread below which a region counts as flat
 _GAMMA = (0.35, 2.8)
+_TINT = (0.65, 1.5)  # of a channel's curve against that of all: beyond, shadows take a colour of their own
 _DARKEST = 1e-3
 
 
@@ -121,6 +122,8 @@ def colour_map(
     """
     first, second = source.mean.clamp(0.02, 0.97), target.mean.clamp(0.02, 0.97)
     gamma = (second.log() / first.log()).clamp(*_GAMMA)
+    common = gamma.log().mean(1, keepdim=True).exp()
+    gamma = common * (gamma / common).clamp(*_TINT)
     # the curve's slope at the mean has changed the spread already
     slope = (gamma * first.pow(gamma - 1)).mean(1, keepdim=True)
     wanted = target.deviation[:, :1].clamp(min=_FLAT) / (slope * source.deviation[:, :1].clamp(min=_FLAT))

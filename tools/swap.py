@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -217,13 +218,17 @@ def frames_of(scene: Scene) -> Iterator[Frame]:
 @torch.no_grad()
 def swapped_windows(scene: Scene) -> Iterator[tuple[Frame, tuple[SwapTarget, Swapped, Any] | None]]:
     """Every frame of the target with what the engine made of its window; None where no head is."""
+    from ..training.data.media import read_ahead
+
     pictures = as_frames(scene.target.pictures)
-    for frame, seen, target in target_windows(pictures, scene.fit, scene.sources.heads[0], scene.given):
-        if seen is None or target is None:
-            yield frame, None
-            continue
-        made = scene.engine.swap(scene.cache, on_device(target, scene.device))
-        yield frame, (target, on_device(made, torch.device("cpu")), seen.crop)
+    windows = target_windows(pictures, scene.fit, scene.sources.heads[0], scene.given)
+    with contextlib.closing(read_ahead(windows, depth=2)) as ahead:  # a second core tells regions
+        for frame, seen, target in ahead:
+            if seen is None or target is None:
+                yield frame, None
+                continue
+            made = scene.engine.swap(scene.cache, on_device(target, scene.device))
+            yield frame, (target, on_device(made, torch.device("cpu")), seen.crop)
 
 
 def pasted(frame: Frame, target: SwapTarget, swapped: Swapped, crop: Any) -> Frame:

@@ -6,13 +6,15 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
+from ..flame.detect.regions import RegionSegmenter, load_segmenter
 from ..flame.head_surface import HeadSurface, head_surface
 from ..flame.model import HeadModel
 from ..flame.mouth import Mouth, open_mouth, with_mouth
@@ -23,13 +25,14 @@ from ..flame.residual import ResidualField, corrected, field_of
 from ..geom.colour_transfer import ColourStatistics, mixed_statistics, region_statistics
 from ..geom.crops import Crop, crop_image
 from ..geom.guidance import Driving
-from ..training.data.portrait import Frame, Portrait, to_image
-from ..warping.head_swap import head_mask, skin_weight
+from ..training.data.portrait import Frame, Portrait, to_frame, to_image
+from ..warping.head_swap import skin_weight
 from ..warping.swap_engines import SwapSource, SwapTarget
 
 WINDOW = 2.6  # side of the window in sizes of the face
 LIFT = 0.06  # by how many windows the face lies below the middle
 CROP_FRAMES = 3  # the window's path is smoothed over so many frames to either side
+QUICK_SIDE = 256
 MASK_SHARE = 0.5  # of a new frame in masks smoothed in time
 COLOUR_SHARE = 0.15
 
@@ -44,7 +47,8 @@ class Pictured:
         crop: where the window lies in the picture.
         person: where a person is; 0 beyond the picture.
         verts: posed mesh, its residual put back, ``(1, V, 3)``.
-        head: the head, soft.
+        head: the head, hair included, soft.
+        labels: `FaceRegion` of every pixel.
     """
 
     image: Float[Tensor, "1 3 S S"]
@@ -53,6 +57,7 @@ class Pictured:
     person: Float[Tensor, "1 1 S S"]
     verts: Float[Tensor, "1 V 3"]
     head: Float[Tensor, "1 1 S S"]
+    labels: Int[Tensor, "1 S S"]
 
 
 @dataclass(frozen=True)
@@ -64,30 +69,52 @@ class Stencil:
         field: spreads landmark residuals over the mesh.
         surface: parts of the mesh.
         size: side of the windows.
+        segmenter: of regions.
     """
 
     model: HeadModel
     field: ResidualField
     surface: HeadSurface
     size: int
+    segmenter: RegionSegmenter
 
     @staticmethod
-    def of(model: HeadModel, fit: HeadFit, size: int) -> Stencil:
-        return Stencil(model, field_of(model, fit), head_surface(model), size)
+    def of(model: HeadModel, fit: HeadFit, size: int, segmentation: str | Path = "rendered") -> Stencil:
+        segmenter = load_segmenter(segmentation, head=model)
+        return Stencil(model, field_of(model, fit), head_surface(model), size, segmenter)
 
-    def pictured(self, frame: Frame, fit: HeadFit, crop: Crop) -> Pictured:
+    def pictured(self, frame: Frame, fit: HeadFit, crop: Crop, *, quick: bool = False) -> Pictured:
         """A frame's head.
 
         Args:
             frame: uint8 (H, W, 3).
             fit: one frame, in its pixels.
             crop: the window.
+            quick: tell regions at half the resolution.
         """
         there = window_fit(fit, crop, self.size)
         person = person_window(frame, crop, self.size)
         verts = corrected(posed_vertices(self.model, there), there, self.field)
-        head = head_mask(person, verts, self.model.faces, self.surface.head)
-        return Pictured(window_image(frame, crop, self.size), there, crop, person, verts, head)
+        image = window_image(frame, crop, self.size)
+        head, labels = self._regions(image, fit, crop, person, quick=quick)
+        return Pictured(image, there, crop, person, verts, head * (person > 0), labels)
+
+    def _regions(
+        self, image: Tensor, fit: HeadFit, crop: Crop, person: Tensor, *, quick: bool
+    ) -> tuple[Float[Tensor, "1 1 S S"], Int[Tensor, "1 S S"]]:
+        """Mask of the head, and labels; quickly: told at up to `QUICK_SIDE` pixels and drawn larger."""
+        side = min(self.size, QUICK_SIDE) if quick else self.size
+        if side < self.size:
+            image, person = (F.interpolate(each, size=(side, side), mode="area") for each in (image, person))
+        regions = self.segmenter.segment(
+            to_frame(image), fit=window_fit(fit, crop, side), person=person[0, 0].contiguous().numpy()
+        )
+        head, labels = (torch.from_numpy(each)[None, None].float() for each in (regions.head, regions.labels))
+        if side < self.size:
+            size = (self.size, self.size)
+            head = F.interpolate(head, size=size, mode="bilinear", align_corners=False)
+            labels = F.interpolate(labels, size=size, mode="nearest")
+        return head, labels[:, 0].long()
 
 
 @dataclass(frozen=True)
@@ -105,7 +132,7 @@ class SourceHead:
         """The tensors that an engine takes."""
         seen, stencil = self.seen, self.stencil
         portrait = Portrait(stencil.model, seen.image, seen.fit, seen.person, stencil.field, seen.crop)
-        source = portrait.source()
+        source = dataclasses.replace(portrait.source(), region_map=seen.labels)
         assert source.posed_vertices is not None
         count = seen.verts.shape[1]
         extra = source.posed_vertices.shape[1] - count
@@ -194,6 +221,7 @@ def _smoothed(path: Float[Tensor, "T C"], reach: int) -> Float[Tensor, "T C"]:
     return windows @ (weights / weights.sum()).to(path)
 
 
+@torch.no_grad()
 def target_windows(
     frames: Iterable[Frame], fit: HeadFit, source: SourceHead, given: SwapSource
 ) -> Iterator[tuple[Frame, Pictured | None, SwapTarget | None]]:
@@ -217,14 +245,14 @@ def target_windows(
             yield frame, None, None
             continue
         one = fit.select([number])
-        seen = stencil.pictured(frame, one, crops[number])
+        seen = stencil.pictured(frame, one, crops[number], quick=fit.frames > 1)
         memory, seen = memory.after(seen)
         posed = window_fit(replaced.select([number]), crops[number], stencil.size)
         target = SwapTarget(
             image=seen.image,
             head=seen.head,
             posed_vertices=_with_own_mouth(stencil, seen),
-            driving=dataclasses.replace(source.posed(posed), image=seen.image),
+            driving=dataclasses.replace(source.posed(posed), image=seen.image, region_map=seen.labels),
             person=seen.person,
         )
         memory, colours = memory.coloured(target, given)

@@ -17,9 +17,16 @@ from ..geom.colour_transfer import (
     region_statistics,
 )
 from ..geom.displacement import dilate
+from ..geom.face_regions import HEAD, FaceRegion
 from ..geom.fill import harmonic_fill
 from ..geom.rasterizer import Fragments, interpolate, rasterize
 from .layers import SURELY_BACKGROUND
+
+SKIN_REGIONS = tuple(
+    int(region)
+    for region in FaceRegion
+    if region in HEAD | {FaceRegion.NECK} and region not in {FaceRegion.HAIR, FaceRegion.HAT}
+)
 
 
 @dataclass(frozen=True)
@@ -45,9 +52,10 @@ def without_head(
 ) -> Scene:
     """The picture with its head painted out.
 
-    What lies around the head is continued smoothly over it (`geom.fill`): where the neck's mesh lies the
-    person's own colours, elsewhere the background's alone, so that a collar does not run out into the wall.
-    The fill is computed at half resolution: it is smooth.
+    What lies around the head is continued smoothly over it (`geom.fill`): background from the background
+    alone and body from the body, so that a collar does not run out into the wall. Which of the two a pixel
+    is, is continued in the same way, and where the neck's mesh lies it is body. The fill is computed at half
+    resolution: it is smooth.
 
     Args:
         image: RGB in [0, 1].
@@ -64,7 +72,8 @@ def without_head(
         filled = background
     else:
         own = _continued(image, (1 - gone) * body)
-        filled = background + blurred(neck, margin) * (own - background)
+        share = torch.maximum(_continued(body.expand_as(image), 1 - gone)[:, :1], blurred(neck, margin))
+        filled = background + ((share - 0.35) / 0.3).clamp(0, 1) * (own - background)
     soft = blurred(gone, margin)
     soft = torch.where(gone > 0.5, torch.ones_like(soft), (2 * soft).clamp(0, 1))
     return Scene(torch.where(soft > 0, image + soft * (filled - image), image), soft)
@@ -163,6 +172,7 @@ def skin_of(
     head: Float[Tensor, "1 1 H W"],
     *,
     reach: int,
+    labels: Int[Tensor, "1 H W"] | None = None,
 ) -> SkinOf:
     """Skin colours of a head, and which of its pixels are skin.
 
@@ -171,8 +181,14 @@ def skin_of(
         face: `skin_weight` of the face, whose statistics are taken.
         head: the whole head with neck and ears; what is as the skin, and nothing outside, counts as skin.
         reach: softness in pixels.
+        labels: `FaceRegion` of every pixel; where given, they say what is skin, and hair that is as the
+            skin (a bald head's) is skin too.
     """
     statistics = region_statistics(image, face)
+    if labels is not None:
+        bare = torch.isin(labels, labels.new_tensor(SKIN_REGIONS))[:, None].to(image.dtype)
+        bald = colour_likeness(image, statistics, within=1.2) * (head > 0.5)
+        return SkinOf(statistics, blurred(torch.maximum(bare, bald), max(1, reach // 2)))
     likeness = colour_likeness(image, statistics)
     near = blurred(dilate((face > 0.5).to(image.dtype), 2 * reach), reach)
     weight = torch.maximum(near * (likeness > 0), likeness * (head > 0.5))

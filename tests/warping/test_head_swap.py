@@ -20,7 +20,7 @@ SURFACE = (ROWS < 7).float()
 
 
 def given(**changes) -> SwapSource:
-    src = dataclasses.replace(source(), cavity=None, **changes)
+    src = dataclasses.replace(source(), cavity=None, region_map=None, **changes)
     head = head_mask(src.mask, VERTS, FACES, SURFACE)
     return SwapSource(src, head, ROWS < 6, SURFACE, torch.zeros(COUNT, dtype=torch.bool))
 

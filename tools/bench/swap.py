@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,7 +42,7 @@ PHOTOS = (
     ("p22_scale_1080p.jpg", "p06_lookup_smile.png"),
 )
 CLIPS = (("p01_smile.jpeg", "c02_podium_1080p.mp4"), ("p22_scale_1080p.jpg", "c21_hdtf_512.mp4"))
-FRAMES = 100  # of each clip
+FRAMES = 30  # of each clip
 BAND = 4  # pixels to either side of a contour between which a step is taken
 
 
@@ -117,14 +117,17 @@ def facts_of(opened: _Opened) -> Mapping[str, float]:
 
     Returns:
         ``shape_ratio``: distance of the result's fitted shape to the source's over that to the target's;
-        ``pose_deg``: mean angle between the fitted rotations of result and target; ``expression_percent``:
-        root mean square vertex distance of both expressions (jaw and lids too) over that of the target's to
-        rest; ``colour_step`` and ``neck_step``: mean colour difference across the new head's contour, and its
-        part on the neck, over that across the target's own head's; ``outside``: largest difference where the
-        mask is 0, of 255; for clips ``overlap`` of the masks of neighbouring frames and ``overlap_target`` of
-        the target's own segmentation, ``frames_per_second`` with detection and fit.
+        ``pose_deg``: mean angle between the fitted rotations of result and target; ``expression_percent``,
+        fitted with the source's shape known: root mean square vertex distance of both expressions (jaw and
+        lids too) over that of the target's to rest. ``shape_floor`` and ``expression_floor`` are what the
+        same fits say of the very landmarks that were wanted, without a picture: what the fitter cannot tell
+        apart. ``colour_step`` and ``neck_step``: mean colour difference across the new head's contour, and
+        its part on the neck, over that across the target's own head's; ``outside``: largest difference where
+        the mask is 0, of 255; for clips ``overlap`` of the masks of neighbouring frames and
+        ``overlap_target`` of the target's own segmentation, ``frames_per_second`` without detection and fit.
     """
-    from ..faces import fit_frames
+    from ...flame.replacement import replaced_head
+    from ..faces import find_face
     from ..swap import pasted, swapped_windows
 
     scene, began = opened.scene(), time.perf_counter()
@@ -135,10 +138,14 @@ def facts_of(opened: _Opened) -> Mapping[str, float]:
     ]
     seconds = time.perf_counter() - began
     model, target = scene.sources.heads[0].stencil.model, scene.fit
-    result = fit_frames([each.after for each in made], model)
-    found = fit_facts(model, scene.sources.heads[0].seen.fit, target, result)
+    source = scene.sources.heads[0].seen.fit
+    detected = find_face([each.after for each in made]).track.landmarks[..., :2]
+    found = fit_facts(model, source, target, detected)
+    floor = fit_facts(model, source, target, _landmarks(model, replaced_head(model, source, target)))
+    found |= {"shape_floor": floor["shape_ratio"], "expression_floor": floor["expression_percent"]}
     steps = np.array([contour_steps(each.swapped, each.target) for each in made])
-    found |= {"colour_step": _ratio(steps[:, 0], steps[:, 1]), "neck_step": _ratio(steps[:, 2], steps[:, 3])}
+    found["colour_step"] = _ratio(steps[:, 0], steps[:, 1])
+    found["neck_step"] = _ratio(steps[:, 2], steps[:, 3])
     found["outside"] = float(max(_outside(each) for each in made))
     if len(made) > 1:
         found |= _steadiness(made)
@@ -146,14 +153,16 @@ def facts_of(opened: _Opened) -> Mapping[str, float]:
     return found
 
 
-def fit_facts(
-    model: HeadModel, source: HeadFit, target: HeadFit, result: HeadFit
-) -> dict[str, float]:
-    """``shape_ratio``, ``pose_deg`` and ``expression_percent`` of `facts_of`."""
+def fit_facts(model: HeadModel, source: HeadFit, target: HeadFit, points: np.ndarray) -> dict[str, float]:
+    """``shape_ratio``, ``pose_deg`` and ``expression_percent`` of `facts_of`, of detected ``(T, 478, 2)``."""
+    from ...flame.fitting import FitConfig, fit_landmarks
     from ...flame.params import MISSING
     from ...geom.transforms import axis_angle_to_matrix
     from ..fit_identity import shape_points
 
+    result = fit_landmarks(model, points, target.size)
+    same = FitConfig(shape=tuple(source.params.shape.tolist()))
+    known = fit_landmarks(model, points, target.size, config=same)
     shapes = [fit.params.shape.double().numpy() for fit in (result, source, target)]
     points = shape_points(model, shapes, result)
     to_source, to_target = (float(np.square(points[0] - points[n]).sum(-1).mean() ** 0.5) for n in (1, 2))
@@ -161,7 +170,7 @@ def fit_facts(
     wanted = target.params.select(seen.nonzero()[:, 0])
     turn = axis_angle_to_matrix(result.params.rotation).mT @ axis_angle_to_matrix(wanted.rotation)
     cosine = (turn.diagonal(dim1=-2, dim2=-1).sum(-1) - 1) / 2
-    faces = [_expression(model, params) for params in (result.params, wanted)]
+    faces = [_expression(model, params) for params in (known.params, wanted)]
     rest = _expression(model, _at_rest(wanted))
     error, size = (faces[0] - faces[1]).square().sum(-1).mean(), (faces[1] - rest).square().sum(-1).mean()
     return {
@@ -169,6 +178,19 @@ def fit_facts(
         "pose_deg": float(torch.rad2deg(cosine.clamp(-1, 1).acos()).mean()),
         "expression_percent": float(100 * (error / size).sqrt()),
     }
+
+
+def _landmarks(model: HeadModel, fit: HeadFit) -> np.ndarray:
+    """The face-mesh landmarks of a fit in its pixels, its residual put back, ``(T, 478, 2)``."""
+    from ...flame.model import landmark_points
+    from ...flame.posing import posed_vertices
+    from ...flame.residual import corrected, field_of
+
+    verts = corrected(posed_vertices(model, fit), fit, field_of(model, fit))
+    points = np.full((fit.frames, 478, 2), np.nan)
+    rows = model.landmarks["mediapipe"].indices.numpy()
+    points[:, rows] = landmark_points(model, verts, "mediapipe")[..., :2].double().numpy()
+    return points
 
 
 def _expression(model: HeadModel, params: HeadParams) -> Tensor:
@@ -243,7 +265,4 @@ def _steadiness(made: Sequence[_Made]) -> dict[str, float]:
 
 def _overlap(masks: Sequence[np.ndarray]) -> float:
     """Mean intersection over union of neighbours."""
-    pairs = zip(masks[:-1], masks[1:], strict=True)
-    return float(np.mean([(a & b).sum() / max((a | b).sum(), 1) for a, b in pairs]))
-
-
+    return float(np.mean([(a & b).sum() / max((a | b).sum(), 1) for a, b in pairwise(masks)]))

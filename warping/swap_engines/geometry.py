@@ -91,17 +91,23 @@ class GeometryEngine:
         cache = self.animator.encode([given.source])
         size = (image.shape[2], image.shape[3])
         face = skin_weight(verts, faces, given.skin, size, mask=mask)
-        skin = skin_of(image, face, given.head, reach=self._pixels(cache, self.config.softness))
+        skin = skin_of(
+            image,
+            face,
+            given.head,
+            reach=self._pixels(cache, self.config.softness),
+            labels=given.source.region_map,
+        )
         low, high = self.config.opaque
         head = ((given.head - low) / (high - low)).clamp(0, 1)
         return EncodedHead(given, cache, skin, head)
 
     def swap(self, cache: tuple[EncodedHead, ...], target: SwapTarget) -> Swapped:
-        """The head of the first source in place of the target's."""
+        """The head of the first source, completed by the others, in place of the target's."""
         main = cache[0]
         raw = self.animator.raw(main.cache, target.driving)
         layers = self.animator.layers_of(main.cache, target.driving, raw)
-        alpha, colours = self._head(main, target, raw, layers)
+        alpha, colours = self._head(cache, target, raw, layers)
         scene = without_head(
             target.image,
             target.head,
@@ -123,9 +129,10 @@ class GeometryEngine:
         return max(1, round(length * float(cache.mesh.radius)))
 
     def _head(
-        self, main: EncodedHead, target: SwapTarget, raw: MeshFlow, layers: PosedLayers
+        self, cache: tuple[EncodedHead, ...], target: SwapTarget, raw: MeshFlow, layers: PosedLayers
     ) -> tuple[Float[Tensor, "1 1 H W"], Float[Tensor, "1 3 H W"]]:
         """Opacity and colours of the posed head, in the target's light."""
+        main = cache[0]
         moved = torch.cat([main.head, main.skin.weight, layers.colours], dim=1)
         head, skin, colours = warp(moved, layers.flow).split([1, 1, 3], dim=1)
         posed = self._on_mesh(main, target, raw)
@@ -134,9 +141,38 @@ class GeometryEngine:
         alpha = alpha * (1 - raw.covered * (1 - posed.surface))
         soft = blurred(raw.known, self._pixels(main.cache, self.config.softness))
         alpha = torch.maximum(alpha, posed.surface * soft)
+        unseen = raw.covered * (1 - soft) * (1 - posed.mouth)
         statistics = target.colours or target_colours(target, main)
         lit = relit(colours, skin, main.skin.statistics, statistics, hair_share=self.config.hair_share)
+        for other in cache[1:]:
+            share, shown = self._completion(main, other, raw, statistics, unseen)
+            lit = lit + share * (shown - lit)
+            alpha = torch.maximum(alpha, posed.surface * share)
+            unseen = unseen - share
         return alpha, over(warp(target.image, posed.own), lit, blurred(posed.mouth, 1))
+
+    def _completion(
+        self,
+        main: EncodedHead,
+        other: EncodedHead,
+        raw: MeshFlow,
+        statistics: ColourStatistics,
+        unseen: Float[Tensor, "1 1 H W"],
+    ) -> tuple[Float[Tensor, "1 1 H W"], Float[Tensor, "1 3 H W"]]:
+        """What another source shows of the mesh that those before do not: its share, and its colours."""
+        state = other.cache.mesh
+        hollow = torch.zeros_like(main.given.mouth) if state.cavity is None else state.cavity
+        seen = state.visibility[0] * ~(hollow | main.given.mouth)
+        attributes = torch.cat([state.verts[0, :, :2], seen[:, None]], dim=1)
+        drawn = interpolate(raw.fragments, attributes[None], main.cache.mesh.faces)
+        size = (drawn.shape[2], drawn.shape[3])
+        flow = (drawn[:, :2] - pixel_grid(size, device=drawn.device, dtype=drawn.dtype)) * raw.covered
+        moved = torch.cat([other.head, other.skin.weight, other.cache.image], dim=1)
+        head, skin, colours = warp(moved, flow).split([1, 1, 3], dim=1)
+        known = erode(raw.covered * (drawn[:, 2:] > 0.5) * (head > 0.5))
+        share = unseen * blurred(known, self._pixels(main.cache, self.config.softness))
+        lit = relit(colours, skin, other.skin.statistics, statistics, hair_share=self.config.hair_share)
+        return share, lit
 
     def _on_mesh(self, main: EncodedHead, target: SwapTarget, raw: MeshFlow) -> _OnMesh:
         given, faces = main.given, main.cache.mesh.faces
