@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import torch
 
+from ..flame.detect.regions import RegionSegmenter, load_segmenter
 from ..flame.model import HeadModel
 from ..flame.params import STATUS_NAMES, HeadFit
 from ..geom.errors import HeadwarpError
@@ -62,6 +63,9 @@ class Swap:
     """builtin, or a head file; $HEADWARP_HEAD where not given."""
     landmarks: str = "mediapipe"
     """mediapipe or face-alignment."""
+    segmentation: str = "rendered"
+    """What tells the target's head from its neck: rendered from the fit; bisenet; a file of its weights; or
+    class maps, a .png or a folder of one a frame, as headwarp segment writes them."""
     face: int | None = None
     """Which face of the target, by rank; the largest and longest seen where not given."""
     source_face: int | None = None
@@ -86,6 +90,7 @@ class Scene:
     cache: Any
     target: Driver
     fit: HeadFit
+    segmenter: RegionSegmenter
     device: torch.device
 
 
@@ -158,6 +163,7 @@ def run(config: Swap) -> dict[str, Any]:
         source_face=config.source_face,
         device=place,
         landmarks=config.landmarks,
+        segmentation=config.segmentation,
         fps=config.fps,
     )
     if config.output.suffix.lower() in PICTURES and scene.fit.frames != 1:
@@ -221,7 +227,9 @@ def swapped_windows(scene: Scene) -> Iterator[tuple[Frame, tuple[SwapTarget, Swa
     from ..training.data.media import read_ahead
 
     pictures = as_frames(scene.target.pictures)
-    windows = target_windows(pictures, scene.fit, scene.sources.heads[0], scene.given)
+    windows = target_windows(
+        pictures, scene.fit, scene.sources.heads[0], scene.given, segmenter=scene.segmenter
+    )
     with contextlib.closing(read_ahead(windows, depth=2)) as ahead:  # a second core tells regions
         for frame, seen, target in ahead:
             if seen is None or target is None:
@@ -249,6 +257,7 @@ def open_scene(
     source_face: int | None = None,
     device: torch.device | str = "cpu",
     landmarks: str = "mediapipe",
+    segmentation: str = "rendered",
     fps: float | None = None,
 ) -> Scene:
     """Fit both, cut the sources out and encode them.
@@ -260,6 +269,7 @@ def open_scene(
     step = engine.window_multiple
     if size < 64 or size % step:
         raise HeadwarpError(f"--size: expected 64 pixels or more in multiples of {step}, got {size}")
+    segmenter = load_segmenter(segmentation, head=model, device=device)
     open_clip(target)  # a fit or a pose track has no pictures: say so before anything is fitted
     driver = open_driver(target, model, fps=fps, face=face, landmarks=landmarks)
     assert driver.fit is not None
@@ -268,7 +278,7 @@ def open_scene(
     with torch.no_grad():
         cache = ready(engine, device).encode(given)
     main = sources.heads[0].swap_source()
-    return Scene(engine, sources, main, cache, driver, driver.fit, torch.device(device))
+    return Scene(engine, sources, main, cache, driver, driver.fit, segmenter, torch.device(device))
 
 
 def _write(path: Path, frames: Iterator[Frame], scene: Scene, provenance: Any) -> tuple[int, int, int]:

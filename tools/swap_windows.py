@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,7 +13,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ..flame.detect.regions import RegionSegmenter, load_segmenter
+from ..flame.detect.class_maps import ClassMaps
+from ..flame.detect.regions import RegionMap, RegionSegmenter, load_segmenter
 from ..flame.head_surface import HeadSurface, head_surface
 from ..flame.model import HeadModel
 from ..flame.mouth import Mouth, open_mouth, with_mouth
@@ -79,11 +79,13 @@ class Stencil:
     segmenter: RegionSegmenter
 
     @staticmethod
-    def of(model: HeadModel, fit: HeadFit, size: int, segmentation: str | Path = "rendered") -> Stencil:
-        segmenter = load_segmenter(segmentation, head=model)
+    def of(model: HeadModel, fit: HeadFit, size: int) -> Stencil:
+        segmenter = load_segmenter(head=model)
         return Stencil(model, field_of(model, fit), head_surface(model), size, segmenter)
 
-    def pictured(self, frame: Frame, fit: HeadFit, crop: Crop, *, quick: bool = False) -> Pictured:
+    def pictured(
+        self, frame: Frame, fit: HeadFit, crop: Crop, *, quick: bool = False, number: int = 0
+    ) -> Pictured:
         """A frame's head.
 
         Args:
@@ -91,12 +93,16 @@ class Stencil:
             fit: one frame, in its pixels.
             crop: the window.
             quick: tell regions at half the resolution.
+            number: of the frame, for class maps.
         """
         there = window_fit(fit, crop, self.size)
         person = person_window(frame, crop, self.size)
         verts = corrected(posed_vertices(self.model, there), there, self.field)
         image = window_image(frame, crop, self.size)
-        head, labels = self._regions(image, fit, crop, person, quick=quick)
+        if isinstance(self.segmenter, ClassMaps):
+            head, labels = _cut_out(self.segmenter.segment(frame, frame=number), crop, self.size)
+        else:
+            head, labels = self._regions(image, fit, crop, person, quick=quick)
         return Pictured(image, there, crop, person, verts, head * (person > 0), labels)
 
     def _regions(
@@ -178,6 +184,20 @@ def person_window(frame: Frame, crop: Crop, size: int) -> Float[Tensor, "1 1 S S
     return person * (within > 0.5)
 
 
+def _cut_out(
+    regions: RegionMap, crop: Crop, size: int
+) -> tuple[Float[Tensor, "1 1 S S"], Int[Tensor, "1 S S"]]:
+    """The window of a whole frame's regions: mask of the head, and labels."""
+    head = crop_image(torch.from_numpy(regions.head)[None, None], crop, size)
+    step = (torch.arange(size) + 0.5) * (crop.side / size)
+    height, width = regions.labels.shape
+    rows, columns = (
+        (start + step).floor().long().clamp(0, extent - 1)
+        for start, extent in ((crop.y, height), (crop.x, width))
+    )
+    return head, torch.from_numpy(regions.labels)[rows][:, columns][None].long()
+
+
 def _part(shape: Sequence[int], crop: Crop) -> tuple[int, int, int, int]:
     """The pixels of a frame that a window needs: x0, y0, x1, y1; at least one."""
     height, width = shape[:2]
@@ -223,7 +243,12 @@ def _smoothed(path: Float[Tensor, "T C"], reach: int) -> Float[Tensor, "T C"]:
 
 @torch.no_grad()
 def target_windows(
-    frames: Iterable[Frame], fit: HeadFit, source: SourceHead, given: SwapSource
+    frames: Iterable[Frame],
+    fit: HeadFit,
+    source: SourceHead,
+    given: SwapSource,
+    *,
+    segmenter: RegionSegmenter | None = None,
 ) -> Iterator[tuple[Frame, Pictured | None, SwapTarget | None]]:
     """Every frame of the target, with its window and what an engine takes; None where no head is.
 
@@ -234,8 +259,9 @@ def target_windows(
         fit: T frames in their pixels.
         source: the main one, whose head is posed.
         given: the same for the engine.
+        segmenter: of the target's regions; None: the source's.
     """
-    stencil = source.stencil
+    stencil = dataclasses.replace(source.stencil, segmenter=segmenter or source.stencil.segmenter)
     crops = head_windows(stencil.model, fit)
     replaced = replaced_head(stencil.model, source.seen.fit, fit)
     memory = _Memory()
@@ -245,7 +271,7 @@ def target_windows(
             yield frame, None, None
             continue
         one = fit.select([number])
-        seen = stencil.pictured(frame, one, crops[number], quick=fit.frames > 1)
+        seen = stencil.pictured(frame, one, crops[number], quick=fit.frames > 1, number=number)
         memory, seen = memory.after(seen)
         posed = window_fit(replaced.select([number]), crops[number], stencil.size)
         target = SwapTarget(
