@@ -20,7 +20,7 @@ OPPONENT = ((1 / 3, 1 / 3, 1 / 3), (0.5, 0.0, -0.5), (-0.25, 0.5, -0.25))
 """Brightness, red against blue, green against magenta: nearly independent in pictures (Ohta et al. 1980)."""
 _FLAT = 0.012  # spread below which a region counts as flat
 _GAMMA = (0.35, 2.8)
-_TINT = (0.65, 1.5)  # of a channel's curve against that of all: beyond, shadows take a colour of their own
+_TINT = (0.55, 1.8)  # of a channel's curve against that of all: beyond, shadows take a colour of their own
 _DARKEST = 1e-3
 
 

@@ -127,6 +127,17 @@ def test_the_head_is_the_sources_and_goes_where_it_is_posed(engine):
     assert still.head[0, 0, 25, 36] > 0.95
 
 
+def test_another_source_shows_what_the_main_one_does_not(engine):
+    src = given()
+    blind = given(mask=torch.zeros(1, 1, *SIZE), image=torch.zeros(1, 3, *SIZE))
+    frame = target(image=src.source.image)
+    alone, both = (engine.swap(engine.encode(each), frame) for each in ([blind], [blind, src]))
+    centre = (slice(None), slice(None), slice(22, 30), slice(33, 40))
+    wanted = src.source.image[centre]
+    assert (both.image[centre] - wanted).abs().mean() < 0.05
+    assert (alone.image[centre] - wanted).abs().mean() > 0.15
+
+
 def test_skin_takes_the_targets_colours(engine):
     src = given()
     dark = src.source.image * 0.4
