@@ -71,7 +71,9 @@ class AdaptiveNorm(nn.Module):
     """An instance norm whose scale and shift a vector says: ``(1 + a) (x - mean) / deviation + b``.
 
     [S2D] has AdaIN layers and does not say what makes a and b of a landmark vector: two layers here, whose
-    last one begins at 0, so that the norm begins as a plain one.
+    last one begins at 0, so that the norm begins as a plain one. Under autocast landmarks and moments stay
+    in single precision: places in bfloat16 are a quarter of a pixel apart in a frame of 128, and a mean that
+    is rounded before it is subtracted leaves what was rounded as signal.
 
     Args:
         channels: of the features.
@@ -90,11 +92,14 @@ class AdaptiveNorm(nn.Module):
     def forward(
         self, features: Float[Tensor, "B C H W"], vector: Float[Tensor, "B N"]
     ) -> Float[Tensor, "B C H W"]:
-        """The features of every sample normed by themselves; constant ones become the shift."""
-        scale, shift = self.perceptron(vector)[..., None, None].chunk(2, dim=1)  # (B, C, 1, 1) each
-        centred = features - features.mean((2, 3), keepdim=True)
-        deviation = (centred.square().mean((2, 3), keepdim=True) + EPSILON).sqrt()
-        return torch.addcmul(shift, centred / deviation, 1 + scale)
+        """The features of every sample normed by themselves, in their type; constant ones give the shift."""
+        with torch.autocast(features.device.type, enabled=False):
+            told = self.perceptron(_single(vector))
+            scale, shift = told[..., None, None].chunk(2, dim=1)  # (B, C, 1, 1) each
+            exact = _single(features)
+            centred = exact - exact.mean((2, 3), keepdim=True)
+            deviation = (centred.square().mean((2, 3), keepdim=True) + EPSILON).sqrt()
+            return torch.addcmul(shift, centred / deviation, 1 + scale).to(features.dtype)
 
 
 class AdaptiveDownBlock(nn.Module):
@@ -141,8 +146,11 @@ class AddMotion(nn.Module):
     def forward(
         self, hidden: Float[Tensor, "#B C h w"], motion: Float[Tensor, "#B N"]
     ) -> Float[Tensor, "B C h w"]:
-        """The hidden features with the motion added; the batch of either may be 1."""
-        return hidden + self.linear(motion)[:, :, None, None]
+        """The hidden features with the motion added, in single precision at least; the batch of either may be
+        1.
+        """
+        with torch.autocast(hidden.device.type, enabled=False):
+            return _single(hidden) + self.linear(_single(motion))[:, :, None, None]
 
 
 class MotionNetwork(nn.Module):
@@ -189,7 +197,12 @@ class MotionNetwork(nn.Module):
         """Maps of the motion from the source's landmarks to the driver's, in single precision at least."""
         features = _through(self.decoder, self.add_motion(hidden, driving - own), driving)
         with torch.autocast(features.device.type, enabled=False):
-            return self.head(features.to(torch.promote_types(features.dtype, torch.float32)))
+            return self.head(_single(features))
+
+
+def _single(tensor: Tensor) -> Tensor:
+    """In single precision where it was in less."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def _through(blocks: nn.ModuleList, features: Tensor, vector: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 
 import pytest
@@ -175,6 +176,27 @@ def test_an_adaptive_norm_has_gradients_at_four_values_and_at_constant_ones():
     assert torch.isfinite(flat.grad).all()
 
 
+def test_under_bfloat16_a_norm_takes_the_true_mean_away_and_knows_landmarks_to_a_fraction_of_a_pixel():
+    random = torch.Generator().manual_seed(0)
+    norm = shaken(AdaptiveNorm(3, 4, 8))
+    features = 128.0 + torch.randint(2, (2, 3, 6, 6), generator=random)  # bfloat16 has these and none between
+    vector = torch.tensor([[0.5, -0.5, 0.25, 0.75], [0.501, -0.501, 0.2505, 0.7505]])
+    expected = norm(features, vector)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        made = norm(features.bfloat16(), vector)
+    assert made.dtype == torch.bfloat16
+    torch.testing.assert_close(made.float(), expected, rtol=2**-8, atol=1e-6)
+
+
+def test_under_bfloat16_the_motion_that_is_added_is_exact():
+    layer, motion = shaken(AddMotion(6, 5)), torch.linspace(-1e-2, 1e-2, 6)[None]
+    hidden = torch.ones(1, 5, 2, 2)
+    expected = layer(hidden, motion)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        made = layer(hidden.bfloat16(), motion)
+    torch.testing.assert_close(made, expected, rtol=0, atol=1e-6)
+
+
 # Patches
 
 
@@ -327,11 +349,21 @@ def test_prepared_pictures_are_the_same():
     assert not any(isinstance(part, nn.BatchNorm2d) for part in made.modules())
 
 
-def test_flow_stays_in_single_precision():
-    made = network()
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        result = made.decode(made.encode(picture(), OWN), moved())
-    assert result.flow.dtype == result.motion.masks.dtype == torch.float32
+@pytest.mark.parametrize("initial", ["zero", "thin_plate"])
+def test_under_bfloat16_flow_is_in_single_precision_and_right_to_a_small_part_of_what_was_learnt(initial):
+    torch.manual_seed(0)
+    config = shallow(initial_flow=initial)
+    begun = Sparse2DenseNetwork(config).eval()
+    made = shaken(copy.deepcopy(begun))
+    with torch.no_grad():
+        start, exact = (each(picture(2), OWN.expand(2, -1, -1), moved(2)).flow for each in (begun, made))
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            same, half = (each(picture(2), OWN.expand(2, -1, -1), moved(2)).flow for each in (begun, made))
+    assert half.dtype == torch.float32
+    assert torch.equal(same, start)  # nothing is learnt: where motion begins no bfloat16 comes in
+    learnt = (exact - start).norm(dim=1)
+    assert learnt.mean() > 2
+    assert (half - exact).norm(dim=1).mean() < 0.02 * learnt.mean()
 
 
 # What is refused
