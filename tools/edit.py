@@ -20,6 +20,7 @@ from ..training.data.visible_mark import marked_frames
 from ..warping.animators import Animation, Animator
 from .guidance import GuidanceName, guidance_of, guide_animator, guided_by, settled, warn_of_mesh
 from .heads import ready_head
+from .landmark_motion import with_landmarks_of
 from .performance import (
     CLIPS,
     PICTURES,
@@ -164,7 +165,7 @@ def edit_track(
     check_window(maker, size, name=animator if isinstance(animator, str) else type(maker).__name__)
     model = ready_head(head)
     picture = next(iter(as_frames(photo)))
-    portrait = open_portrait(picture, head=model, size=size, face=face)
+    portrait = with_landmarks_of(open_portrait(picture, head=model, size=size, face=face), maker)
     animations = perform([portrait], apply_pose(model, portrait.fit, poses), maker, device=place)
     return shown(picture, portrait, animations, full_frame=full_frame)
 
@@ -201,6 +202,7 @@ def run(config: Edit) -> dict[str, Any]:
     portrait = open_portrait(
         picture, head=model, size=config.size, landmarks=config.landmarks, face=config.face
     )
+    portrait = with_landmarks_of(portrait, animator)
     fit = apply_pose(model, portrait.fit, poses)
     prepared = time.perf_counter()
     animations = perform([portrait], fit, animator, device=place)

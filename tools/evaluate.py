@@ -17,7 +17,7 @@ from ..training.data.inputs import names_by_path
 from ..warping.guides import NETWORK_KINDS
 from .evaluation import report as tables
 from .evaluation.animators import load_animators, names_of
-from .evaluation.clips import parse_share, prepare_clip
+from .evaluation.clips import parse_share, prepare_clip, with_count
 from .evaluation.footage import clip_paths, footage, pack_paths
 from .evaluation.measure import SHOWN, Outcome, Setting, measure
 from .evaluation.networks import load_networks
@@ -30,6 +30,7 @@ from .evaluation.source_rows import Row
 from .evaluation.sources import Errors, compared_sources, describe_sources, sources_report
 from .guidance import SIDE, GuidanceName, guided_each
 from .heads import ready_head
+from .landmark_motion import common_count
 from .performance import Precision, check_device, check_window, inference_of
 
 __all__ = ["Evaluate", "describe", "evaluate", "run"]
@@ -187,6 +188,7 @@ def _evaluated(config: Evaluate, head: str | Path | HeadModel) -> dict[str, Any]
     animators = load_animators(names, config.checkpoint, device=device, inference=chosen)
     guiding = replace(config, guide_side=None) if _sees_sources_alone(config) else config
     animators = guided_each(animators, guiding, device=device)
+    common_count(animators)  # animators that do not go together are told before the long work
     networks = load_networks(
         arcface=config.arcface, inception=config.inception, lpips=config.lpips, device=device
     )
@@ -292,7 +294,7 @@ def _evaluate_clips(config: Evaluate, setting: Setting) -> dict[str, Any]:
                 name=path.name,
             )
             field = clip.portrait.field
-            outcomes[name] = measure(clip, setting)
+            outcomes[name] = measure(with_count(clip, setting.landmarks), setting)
             if config.sources:
                 compared[name] = compared_sources(path, clip, setting.model, rows)
         except (NoFaceError, MediaError, ModelFileError) as error:

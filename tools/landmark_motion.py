@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -122,9 +122,32 @@ def landmark_count(animator: Animator) -> int:
     return int(getattr(getattr(animator, "config", None), "landmarks", 68))
 
 
+def common_count(animators: Mapping[str, Animator]) -> int:
+    """How many landmarks animators beside each other are driven by; those without a say take any number.
+
+    Raises:
+        HeadwarpError: they were trained with different numbers.
+    """
+    counts = {name: landmark_count(each) for name, each in animators.items() if _says_how_many(each)}
+    if len(set(counts.values())) > 1:
+        told = ", ".join(f"{name} {count}" for name, count in counts.items())
+        raise HeadwarpError(
+            f"--checkpoint: expected one number of landmarks, got {told}; measure them one by one"
+        )
+    return next(iter(counts.values()), len(MEDIAPIPE_68))
+
+
+def _says_how_many(animator: Animator) -> bool:
+    return "landmarks" in animator.needs_driving and hasattr(getattr(animator, "config", None), "landmarks")
+
+
 def with_landmarks_of(portrait: Portrait, animator: Animator) -> Portrait:
     """The portrait with as many landmarks as the animator takes."""
-    count = landmark_count(animator)
+    return with_landmark_count(portrait, landmark_count(animator))
+
+
+def with_landmark_count(portrait: Portrait, count: int) -> Portrait:
+    """The portrait with so many landmarks, 68 or 478; as it is for numbers that no head has."""
     same = count == portrait.landmarks or count not in (len(MEDIAPIPE_68), MESH)
     return portrait if same else dataclasses.replace(portrait, landmarks=count)
 

@@ -8,23 +8,26 @@ import numpy as np
 import pytest
 from face_pictures import blank, moved, needs_mediapipe, portrait
 from PIL import Image
+from toy_animators import SPARSE, shaken
 
 from headwarp.flame.io import load_head
-from headwarp.geom.errors import HeadwarpError, ModelFileError, NoFaceError
+from headwarp.geom.errors import HeadwarpError, ModelFileError, NoFaceError, ShapeError
 from headwarp.tools import cli
 from headwarp.tools.evaluate import Evaluate, describe, evaluate, run
 from headwarp.tools.evaluation.animators import BASELINES, load_animators, names_of
-from headwarp.tools.evaluation.clips import parse_share, prepare_clip
+from headwarp.tools.evaluation.clips import parse_share, prepare_clip, with_count
 from headwarp.tools.evaluation.footage import clip_paths, footage
-from headwarp.tools.evaluation.measure import _Comparison
+from headwarp.tools.evaluation.measure import Setting, _Comparison, measure
 from headwarp.tools.evaluation.sights import Sight
 from headwarp.tools.sheets import HEADER
 from headwarp.training.data.frames.pack import FramePackConfig, pack_frames
 from headwarp.training.data.media import VideoReader, VideoWriter, write_image
 from headwarp.training.data.pairs.pack import ClipLabel
 from headwarp.training.metrics.definitions import DEFINITIONS
+from headwarp.warping.animators import load_animator
 from headwarp.warping.animators.tps import TpsConfig
 from headwarp.warping.checkpoints import save_checkpoint
+from headwarp.warping.sparse2dense import with_landmarks
 
 NETWORKS = {"csim", "aed_id", "aed_id_sq", "fid", "lpips"}
 STEP = 4  # pixels a frame, to the right
@@ -200,6 +203,19 @@ def test_the_source_is_the_first_frame_with_the_face_and_none_to_measure_is_an_e
         NoFaceError, match=r"late\.mp4: expected a face in a frame to measure, got none in the 0"
     ):
         prepare_clip(late, head, data.portrait.field, stride=3, share=(0.0, 1.0))
+
+
+@needs_mediapipe
+def test_a_network_of_the_face_meshs_landmarks_is_measured_by_them():
+    mesh = shaken(load_animator("sparse2dense", config=with_landmarks(SPARSE, 478)))
+    setting = Setting({"copy": load_animator("copy"), "mesh": mesh}, load_head("builtin"), shown=0)
+    frames = [frame[:296, :296] for frame in shifted(2)]  # sides that the network takes
+    clip = prepare_clip(frames, setting.model, None, stride=1, share=(0.0, 1.0), still_camera=True)
+    with pytest.raises(ShapeError, match=r"landmarks: expected \(B, 478, 2\), got \(1, 68, 2\)"):
+        measure(clip, setting)
+    scores = measure(with_count(clip, setting.landmarks), setting).scores
+    assert 0 < scores["mesh"].means["l1"] < 1
+    assert scores["mesh"].count == 1
 
 
 # What cannot be measured

@@ -9,15 +9,19 @@ import pytest
 import torch
 from face_pictures import needs_mediapipe, portrait
 from media_files import write_photo
+from toy_animators import SPARSE, shaken
 
 from headwarp.flame.io import load_head
 from headwarp.flame.landmarks import MEDIAPIPE_68
+from headwarp.flame.params import Pose
 from headwarp.geom.errors import HeadwarpError, NoFaceError
 from headwarp.geom.guidance import Driving
 from headwarp.tools.animate import Animate, run
-from headwarp.tools.landmark_motion import is_landmark_file, read_track, with_landmarks_of
+from headwarp.tools.edit import edit_track
+from headwarp.tools.landmark_motion import common_count, is_landmark_file, read_track, with_landmarks_of
 from headwarp.tools.portrait import open_portrait
 from headwarp.warping.animators import load_animator
+from headwarp.warping.sparse2dense import with_landmarks
 
 SIZE = 64
 
@@ -125,3 +129,19 @@ def test_a_portrait_has_the_landmarks_that_its_animator_takes():
 
     mesh = with_landmarks_of(opened, Mesh())
     assert mesh.source().landmarks.shape == mesh.driving(mesh.fit).landmarks.shape == (1, 478, 2)
+
+
+def test_animators_beside_each_other_have_one_number_of_landmarks():
+    made = {count: load_animator("sparse2dense", config=with_landmarks(SPARSE, count)) for count in (68, 478)}
+    others = {name: load_animator(name) for name in ("copy", "tps")}
+    assert common_count(others) == common_count({**others, "a": made[68]}) == 68
+    assert common_count({**others, "b": made[478]}) == 478
+    with pytest.raises(HeadwarpError, match="got a 68, b 478; measure them one by one"):
+        common_count({"a": made[68], "b": made[478]})
+
+
+@needs_mediapipe
+def test_a_photo_is_edited_by_a_network_of_the_face_meshs_landmarks():
+    mesh = shaken(load_animator("sparse2dense", config=with_landmarks(SPARSE, 478)))
+    (frame,) = edit_track(portrait(), [Pose(yaw=10)], animator=mesh, size=SIZE)
+    assert frame.shape == (SIZE, SIZE, 3)

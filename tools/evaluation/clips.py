@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from ...geom.guidance import Driving
 from ...training.data.camera_motion import CameraMotion
 from ...training.data.portrait import Portrait, portrait_of, to_image
 from ...training.data.shares import frames_of_share
+from ..landmark_motion import with_landmark_count
 from ..portrait import as_frames
 from .flows import TrueMotion, true_motion
 from .footage import PackFrames
@@ -95,6 +96,11 @@ class ClipTrial:
     def _seen_by(self, camera: CameraMotion, target: Tensor) -> Tensor | None:
         """The background's motion; of frames that are no neighbours each by itself."""
         return camera.follow(target) if self.times is None else camera.of_frame(target)
+
+
+def with_count(clip: ClipTrial, landmarks: int) -> ClipTrial:
+    """The clip with so many landmarks of source and drivers, see `with_landmark_count`."""
+    return replace(clip, portrait=with_landmark_count(clip.portrait, landmarks))
 
 
 def parse_share(text: str) -> tuple[float, float]:

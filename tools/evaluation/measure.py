@@ -26,6 +26,7 @@ from ...training.metrics.landmarks import akd, akd_l1, missing_face_rate, tempor
 from ...training.metrics.multiscale import ms_ssim, smallest_side
 from ...warping.animators import Animator
 from ...warping.guided import refers
+from ..landmark_motion import common_count
 from ..performance import on_device
 from .flows import motion_scores
 from .networks import Networks
@@ -55,6 +56,11 @@ class Setting:
     networks: Networks = field(default_factory=Networks)
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     shown: int = SHOWN
+
+    @property
+    def landmarks(self) -> int:
+        """How many landmarks all animators are driven by."""
+        return common_count(self.animators)
 
 
 @dataclass(frozen=True)

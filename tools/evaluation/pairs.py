@@ -22,8 +22,9 @@ from ...geom.guidance import Driving
 from ...training.data.pair_lists import Found, Pair
 from ...training.data.portrait import Frame, Portrait, to_image
 from ..faces import find_face, fit_face
+from ..landmark_motion import with_landmark_count
 from ..portrait import as_frames, open_portrait
-from .clips import ClipTrial, prepare_clip
+from .clips import ClipTrial, prepare_clip, with_count
 from .measure import HEADS, Outcome, Setting, measure, shown_steps
 from .pair_options import ListFacts, PairOptions
 from .report import progress
@@ -205,7 +206,8 @@ def measure_pairs(
         setting = dataclasses.replace(setting, shown=int(number in shown))
         try:
             if options.same_person:
-                outcomes[name] = measure(_same_person(name, pair, options, setting.model), setting)
+                clip = _same_person(name, pair, options, setting.model)
+                outcomes[name] = measure(with_count(clip, setting.landmarks), setting)
                 continue
             key = (pair.driving, pair.reference)
             if driver is None or driver[0] != key:
@@ -225,6 +227,7 @@ def measure_pairs(
 def _cross(pair: Pair, driver: PairDriver, options: PairOptions, setting: Setting) -> Outcome:
     """All animators in all modes; what takes no motion is measured in the first mode alone."""
     portrait, place = open_source(pair.source, setting.model, options.size)
+    portrait = with_landmark_count(portrait, setting.landmarks)
     outcomes = []
     for number, (suffix, relative) in enumerate(options.modes.items()):
         moved = {name: a for name, a in setting.animators.items() if a.needs_driving or not number}
