@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from headwarp.geom.errors import ShapeError
-from headwarp.geom.fill import _fill_torch, harmonic_fill, harmonic_fill_ref
+from headwarp.geom.fill import _fill_torch, harmonic_fill, harmonic_fill_ref, push_pull_fill
 
 SIZES = [(8, 8), (13, 17), (32, 48), (64, 64), (200, 160)]
 
@@ -169,3 +169,26 @@ def test_is_data_without_a_gradient():
 def test_shapes_that_do_not_fit_are_refused(fill, values, known):
     with pytest.raises(ShapeError, match=r"expected values \(B, C, H, W\) and known \(B, 1, H, W\), got"):
         fill(torch.zeros(values), torch.zeros(known))
+
+
+def test_push_and_pull_keep_what_is_known_and_stay_within_its_range():
+    known, values = blob((33, 46), 2), smooth((33, 46), 2)
+    spoilt = torch.where(known > 0.5, values, torch.nan)
+    filled = push_pull_fill(spoilt, known)
+    assert torch.equal(filled * known, values * known)
+    given = values.masked_select(known > 0.5)
+    assert given.min() <= filled.min() <= filled.max() <= given.max()
+    flat = torch.full_like(values, 0.25)
+    torch.testing.assert_close(push_pull_fill(flat, known), flat)
+    assert not push_pull_fill(values, torch.zeros_like(known)).any()
+    with pytest.raises(ShapeError, match=r"push_pull_fill: expected values \(B, C, H, W\)"):
+        push_pull_fill(values, known[..., 1:])
+
+
+def test_push_and_pull_is_the_mean_of_two_by_two_at_each_level():
+    values = torch.tensor([[1.0, 3.0, 0, 0, 9, 9, 9, 9]]).expand(8, 8)[None, None].clone()
+    known = torch.zeros(1, 1, 8, 8)
+    known[..., :2] = known[..., 4:] = 1
+    row = push_pull_fill(values, known)[0, 0, 4]
+    middle = (2 + 9 + 9) / 3  # at half size 2, ?, 9, 9: four pixels, where the mean stands
+    torch.testing.assert_close(row[2:4], torch.tensor([0.75 * middle + 0.25 * 2, 0.75 * middle + 0.25 * 9]))

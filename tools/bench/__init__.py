@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ...geom.errors import HeadwarpError
+from .heser import SUITE, HeserStudies, describe_studies, run_studies
 
 if TYPE_CHECKING:
     from .suites import Case
@@ -22,6 +23,8 @@ class Bench:
     """How long each case and each rival is repeated (five times at least)."""
     threads: int | None = None
     """Threads that torch uses; its own choice if not given."""
+    heser: HeserStudies = field(default_factory=HeserStudies)
+    """Of the suite heser alone, which times nothing: it studies checkpoints."""
 
 
 def run(config: Bench) -> dict[str, Any]:
@@ -31,7 +34,8 @@ def run(config: Bench) -> dict[str, Any]:
         ``results``: one entry a case (``name, size, batch, threads, median_ms, median_ms_each, p10_ms,
             p90_ms,
         runs``; where there is a rival, ``rival, rival_median_ms, times_faster``; where the case has facts,
-        those by name and their names in ``facts``); ``probes``; ``versions``; ``threads``.
+        those by name and their names in ``facts``); ``probes``; ``versions``; ``threads``. Of the suite heser
+        none, but ``studies``, ``missing`` and ``files`` (`heser.run_studies`).
 
     Raises:
         HeadwarpError: an unknown suite, or numbers that make no sense.
@@ -45,9 +49,15 @@ def run(config: Bench) -> dict[str, Any]:
         raise HeadwarpError(f"--seconds: expected more than 0 and at most 3600, got {config.seconds}")
     if config.threads is not None and config.threads < 1:
         raise HeadwarpError(f"--threads: expected at least 1, got {config.threads}")
+    if config.suite != SUITE and config.heser != HeserStudies():
+        raise HeadwarpError(f"--heser: belongs to --suite heser, got --suite {config.suite}")
     threads_before = torch.get_num_threads()
     torch.set_num_threads(config.threads or threads_before)
     try:
+        if config.suite == SUITE:
+            studied = run_studies(config.heser)
+            counted = torch.get_num_threads()
+            return {"suite": SUITE, "results": [], **studied, "versions": versions(), "threads": counted}
         results = [_result(case, config.seconds) for case in cases_of(config.suite)]
         probes = probe_machine()
         threads = torch.get_num_threads()
@@ -90,7 +100,9 @@ def _result(case: Case, seconds: float) -> dict[str, Any]:
 
 
 def describe(report: Mapping[str, Any]) -> str:
-    """The report as a table in milliseconds, with the machine's speed below."""
+    """The report as a table in milliseconds, with the machine's speed below; of studies what they found."""
+    if "studies" in report:
+        return describe_studies(report)
     rows = [("case", "size", "batch", "median ms", "10-90 %", "each ms", "rival and facts")]
     for result in report["results"]:
         spread = f"{result['p10_ms']:.2f}-{result['p90_ms']:.2f}"

@@ -34,7 +34,7 @@ from ..heads import ready_head
 
 SKIN = (FaceRegion.SKIN, FaceRegion.NOSE)
 WAYS = ("input", "statistics", "carried", "blender")
-_SAID = {
+SAID = {
     "input": "the recoloured head as it is",
     "statistics": "its skin with mean and deviation of the reference's skin, channel by channel",
     "carried": "the head colour reference, what the blending network is given",
@@ -92,9 +92,9 @@ def run(config: BlenderBench) -> dict[str, Any]:
         placed = batch.map(lambda tensor: tensor.to(config.device))
         with torch.no_grad():
             blend = network.blend(placed.animated, network.encode(placed.reference), scene=placed.truth)
-        pictures = _pictures(placed, blend)
-        rows += _measured(placed, pictures)
-        drawn += _drawn(placed, pictures, _ROWS - len(drawn))
+        pictures = skin_pictures(placed, blend)
+        rows += skin_rows(placed, pictures)
+        drawn += drawn_rows(placed, pictures, _ROWS - len(drawn))
     report = _report(rows, config)
     if config.json is not None:
         write_json(config.json, report)
@@ -110,7 +110,8 @@ def skin_of(labels: Tensor) -> Bool[Tensor, "B 1 H W"]:
     return regions_mask(labels, SKIN)[:, None]
 
 
-def _pictures(batch: BlendBatch, blend: Blend) -> dict[str, Float[Tensor, "B 3 H W"]]:
+def skin_pictures(batch: BlendBatch, blend: Blend) -> dict[str, Float[Tensor, "B 3 H W"]]:
+    """Heads in true scenes, by `WAYS`."""
     head, animated = blend.head, batch.animated
     styled = matched_statistics(
         animated.image, skin_of(animated.labels), batch.reference.image, skin_of(batch.reference.labels)
@@ -141,7 +142,8 @@ def _moments(image: Tensor, region: Tensor) -> tuple[Tensor, Tensor]:
     return mean, (((image - mean).square() * region).sum((2, 3), keepdim=True) / count).sqrt()
 
 
-def _measured(batch: BlendBatch, pictures: Mapping[str, Tensor]) -> list[dict[str, Any]]:
+def skin_rows(batch: BlendBatch, pictures: Mapping[str, Tensor]) -> list[dict[str, Any]]:
+    """``name``, and by `WAYS` what `skin_colour_error` says, of every picture that shows skin."""
     skin = skin_of(batch.animated.labels)
     found = {way: skin_colour_error(pictures[way], batch.truth, skin) for way in WAYS}
     return [
@@ -169,13 +171,14 @@ def _report(rows: Sequence[Mapping[str, Any]], config: BlenderBench) -> dict[str
         **means,
         "reduction": reduction,
         "worse": worse,
-        "definitions": {**DEFINITIONS, **_SAID},
+        "definitions": {**DEFINITIONS, **SAID},
         "each": list(rows),
     }
 
 
-def _drawn(batch: BlendBatch, pictures: Mapping[str, Tensor], count: int) -> list[list[Any]]:
-    columns = [batch.truth, batch.reference.image, *(pictures[way] for way in WAYS)]
+def drawn_rows(batch: BlendBatch, pictures: Mapping[str, Tensor], count: int) -> list[list[Any]]:
+    """Rows of a sheet, at most ``count``: truth, reference and the pictures, uint8 ``(H, W, 3)``."""
+    columns = [batch.truth, batch.reference.image, *pictures.values()]
     whole = [
         (column.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
         for column in columns

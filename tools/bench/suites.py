@@ -178,5 +178,5 @@ def cases_of(suite: str) -> list[Case]:
     if suite == "public":
         return [case for name, make in SUITES.items() if name not in _NOT_PUBLIC for case in make()]
     if suite not in SUITES:
-        raise HeadwarpError(f"--suite: expected public, {', '.join(SUITES)}; got {suite!r}")
+        raise HeadwarpError(f"--suite: expected public, heser, {', '.join(SUITES)}; got {suite!r}")
     return list(SUITES[suite]())
