@@ -92,7 +92,12 @@ def residual_field(
     laplacian = laplacian.multiply(1.0 / degree[:, None]).tocsr()
     system = laplacian.T @ laplacian + DECAY * identity(count) + WEIGHT * (pick.T @ pick)
     matrix = np.zeros((count, len(landmark_indices)))
-    matrix[:, still.cpu().numpy()] = splu(system.tocsc()).solve(WEIGHT * pick.T.toarray())
+    factors = splu(  # symmetric and positive: a third less to fill in than by columns
+        system.tocsc(), permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True}
+    )
+    # One side at a time: a few columns stay in the cache, hundreds do not.
+    for column, side in zip(np.flatnonzero(still.cpu().numpy()), WEIGHT * pick.toarray(), strict=True):
+        matrix[:, column] = factors.solve(side)
     return ResidualField(torch.as_tensor(matrix, dtype=torch.float32), landmark_indices.clone())
 
 
