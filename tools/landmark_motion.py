@@ -53,8 +53,8 @@ class LandmarkTrack:
 
 
 def is_landmark_file(driving: Any) -> bool:
-    """Whether a driver is a file of landmarks: .npy; .npz that is no fit; .csv of 136 numbers a row or more,
-    which no pose track has.
+    """Whether a driver is a file of landmarks: .npy; .npz that is no fit; .csv that begins with a row of 136
+    cells or more, or of numbers alone, which no pose track does.
     """
     if not isinstance(driving, (str, Path)) or not Path(driving).is_file():
         return False
@@ -68,8 +68,17 @@ def is_landmark_file(driving: Any) -> bool:
             return False  # whoever reads it as a fit says what is wrong
     if suffix == ".csv":
         with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
-            return len(next(csv.reader(file), ())) >= LEAST_CELLS
+            first = next(csv.reader(file), [])
+        return len(first) >= LEAST_CELLS or (bool(first) and all(map(_is_number, first)))
     return suffix == ".npy"
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
 
 
 def read_track(path: str | Path, count: int) -> LandmarkTrack:

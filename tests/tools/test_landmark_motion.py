@@ -14,7 +14,7 @@ from toy_animators import SPARSE, shaken
 from headwarp.flame.io import load_head
 from headwarp.flame.landmarks import MEDIAPIPE_68
 from headwarp.flame.params import Pose
-from headwarp.geom.errors import HeadwarpError, NoFaceError
+from headwarp.geom.errors import HeadwarpError, NoFaceError, ShapeError
 from headwarp.geom.guidance import Driving
 from headwarp.tools.animate import Animate, run
 from headwarp.tools.edit import edit_track
@@ -58,6 +58,13 @@ def test_other_drivers_are_none(tmp_path):
     fit = tmp_path / "fit.npz"
     np.savez(fit, model_id="builtin", landmarks=track())
     assert not any(map(is_landmark_file, (keys, fit, tmp_path / "none.npy", tmp_path, np.zeros((1, 68, 2)))))
+
+
+def test_rows_of_numbers_are_landmarks_even_where_one_is_missing(tmp_path):
+    path = written(tmp_path, ".csv", track(count=67))
+    assert is_landmark_file(path)
+    with pytest.raises(ShapeError, match=r"rows of 68, 468 or 478 points .* got rows of 134 cells"):
+        read_track(path, 68)
 
 
 def test_gaps_are_bridged_and_a_track_without_a_face_is_told(tmp_path):
