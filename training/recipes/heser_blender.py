@@ -3,9 +3,11 @@
 Frames of fitted clips are recoloured, and the recoloured head is to be blended into its own frame again, by
 the colours of a reference: the same frame or another of its clip, mirrored or moved, so that regions do not
 lie where they lay. No aligner is needed. Modes: ``paper`` is what the supplement says; where it is silent
-(weights of the losses, temperature, dilation) it follows the unofficial code. ``unofficial`` follows that
-throughout (its network, least squares, coarse regions; its VGG-19 is trained without having been pretrained,
-here it is frozen and pretrained). ``own`` adds, each a field of its own:
+(weights of pixels, cycles and game, temperature, dilation) it follows the unofficial code. ``unofficial``
+follows that for the network, least squares and coarse regions. Of that code's losses neither mode keeps the
+perceptual one (all layers of an average-pooled VGG-19, x 0.0005; here `losses.perceptual`, pretrained), nor
+its VGG-19 trained from nothing, frozen here, nor cycles as optimiser steps of their own, summed here.
+``own`` adds, each a field of its own:
 
 | addition | field | ``paper`` |
 |---|---|---|
@@ -68,7 +70,8 @@ class HeserBlenderRecipeConfig:
         learning_rate: of Adam: 1e-4 ([HeSer] sec. 3.2).
         discriminator_rate: of its Adam as a share of ``learning_rate``: 4 ([HeSer] sec. 3.2: 4e-4).
         betas: of Adam ([HeSer] sec. 3.2).
-        pixel_weight: of the mean absolute difference of pixels ([HeSer] Eq. 7).
+        pixel_weight: of the mean absolute difference of pixels ([HeSer] Eq. 7), in [0, 1]: the unofficial
+            code's 1 on values in [-1, 1] is 2 here.
         masked: mean over the head and the ring alone.
         cycle_weight: of either cycle ([HeSer] Eq. 8, 9); 0: there is none.
         perceptual: [HeSer] Eq. 6.
@@ -104,7 +107,7 @@ _PAPER = HeserBlenderRecipeConfig(
     ),
     learning_rate=1e-4,
     discriminator_rate=4.0,
-    pixel_weight=1.0,
+    pixel_weight=2.0,
     masked=False,
     structure_weight=1.0,
     adversarial=adversarial.AdversarialConfig("hinge", "mean", 0.2),

@@ -65,6 +65,7 @@ def test_the_published_numbers():
     paper, unofficial = (recipe_entry(f"heser_blender/{mode}").config for mode in ("paper", "unofficial"))
     assert paper.adversarial.kind == "hinge"
     assert (paper.learning_rate, paper.discriminator_rate, paper.betas) == (1e-4, 4.0, (0.9, 0.999))
+    assert (paper.pixel_weight, unofficial.pixel_weight) == (2.0, 2.0)  # of values in [0, 1]
     assert paper.network.unet == ResidualUNetConfig((64, 128, 256, 512), "batch", True)
     assert unofficial.adversarial.kind == "least_squares"
     assert (unofficial.network.temperature, unofficial.network.dilation) == (1e-3, 17)
