@@ -38,6 +38,8 @@ def read_torch_file(path: str | Path) -> dict[str, Any]:
             to run or that are larger than the file, or not a mapping with texts as keys.
     """
     path = Path(path)
+    if path.is_dir():
+        raise ModelFileError(f"{path}: expected a checkpoint of torch.save, got a folder; name its file")
     if not path.is_file():
         raise ModelFileError(f"{path}: no such checkpoint; sought in {path.absolute().parent}")
     with path.open("rb") as file:

@@ -86,3 +86,8 @@ def test_state_dict():
     assert state_dict({"a": 1}) is None
     assert state_dict({}) is None
     assert state_dict(3) is None
+
+
+def test_a_folder_is_no_checkpoint(tmp_path):
+    with pytest.raises(ModelFileError, match=r"expected .*, got a folder; name its file"):
+        read_torch_file(tmp_path)
