@@ -45,10 +45,10 @@ from .train_options import (
 class Train:
     """Train a recipe on clips; run again, it goes on from its last checkpoint.
 
-    Clips are packed once into --cache; for pwm, sparse2dense and HeSer's two they are fitted where no fit is
-    at hand, the other recipes need no face. OUTPUT holds checkpoints, log.jsonl, pictures of held-out pairs,
-    report.json and animator.safetensors, which --checkpoint of other commands takes. Several processes:
-    torchrun --nproc-per-node N -m headwarp.tools.cli train ...
+    Clips are packed once into --cache; for pwm, sparse2dense and heser_blender they are fitted where no fit
+    is at hand, the other recipes need no face. OUTPUT holds checkpoints, log.jsonl, pictures of held-out
+    pairs, report.json and animator.safetensors, which --checkpoint of other commands takes (heser_blender:
+    blender.safetensors). Several processes: torchrun --nproc-per-node N -m headwarp.tools.cli train ...
     """
 
     recipe: Positional[str]
