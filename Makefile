@@ -1,5 +1,5 @@
 # make demo    install into .venv and run the main job on a shipped photo
-# make test    install and run the tests (ARGS="-k rasterizer" picks some)
+# make test    install and run the tests in JOBS=2 processes (ARGS="-k rasterizer" picks some; JOBS=0: in one, for --pdb)
 # make lint    install and run what CI runs: ruff, format, spelling, types
 # make bench   install and measure (ARGS="--suite rasterizer")
 # make clean   remove everything these commands made
@@ -12,6 +12,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 ARGS ?=
+JOBS ?= 2
 
 # Python 3.10 to 3.12: mediapipe 0.10.21 has no wheel beyond. PYTHON=... chooses another.
 PYTHON ?= $(shell for python in python3.11 python3.12 python3.10 python3; do \
@@ -39,7 +40,7 @@ demo: $(STAMP)
 	$(BIN)/headwarp demo --output outputs/demo $(ARGS)
 
 test: $(STAMP)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 bench: $(STAMP)
 	$(BIN)/headwarp bench --json outputs/bench.json $(ARGS)
