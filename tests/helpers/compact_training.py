@@ -25,34 +25,29 @@ from headwarp.training.engine.loop import train
 
 @dataclass(frozen=True)
 class CompactBatches:
-    """Numbered batches of a folder of packs, made by so many workers."""
+    """Numbered batches of a folder of packs, made by one worker.
+
+    Not in the training's own process: there the check of shapes draws from `random`, as the toy does.
+    """
 
     packs: Path
     pace: float = 0.0
-    workers: int = 1
 
     def __call__(self, first: int, *, rank: int, world: int) -> Iterator[PairBatch]:
         packs = open_packs(self.packs)
         sampler = PairSampler([pack.index for pack in packs], seed=5, config=PairConfig(pool=3))
         config = LoaderConfig(maker=MakerConfig(keep="pairs"), augment=AugmentConfig(), compact=True)
         loader = PairLoader(
-            packs,
-            toy_head(),
-            sampler,
-            batch_size=2,
-            workers=self.workers,
-            start_step=first,
-            config=config,
+            packs, toy_head(), sampler, batch_size=2, workers=1, start_step=first, config=config
         )
         for batch in loader:
             time.sleep(self.pace)
             yield batch
 
 
-def run(packs: Path, output: Path, *, steps: int, pace: float = 0.0, workers: int = 1) -> dict[str, object]:
+def run(packs: Path, output: Path, *, steps: int, pace: float = 0.0) -> dict[str, object]:
     """Train, or go on."""
-    batches = CompactBatches(packs, pace, workers)
-    return train(ToyRecipe(), batches, output=output, config=engine_config(steps))
+    return train(ToyRecipe(), CompactBatches(packs, pace), output=output, config=engine_config(steps))
 
 
 def main() -> int:

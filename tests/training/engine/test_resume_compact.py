@@ -27,7 +27,6 @@ def end_of(folder):
 
 @pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_bits(tmp_path):
-    """Killed and gone on with, a worker makes the batches; in peace, the process itself."""
     packs, killed, peace = tmp_path / "packs", tmp_path / "killed", tmp_path / "peace"
     for clip in ("run", "walk"):
         toy_pack(packs, toy_head(), clip)
@@ -48,7 +47,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(tmp_path):
     assert process.wait() == -signal.SIGKILL
     assert not (killed / "report.json").exists()
     assert compact_training.run(packs, killed, steps=STEPS)["begun_at_step"] == 7
-    compact_training.run(packs, peace, steps=STEPS, workers=0)
+    compact_training.run(packs, peace, steps=STEPS)
     (step, tensors, text), (step_2, tensors_2, text_2) = end_of(killed), end_of(peace)
     assert step == step_2 == STEPS
     assert tensors.keys() == tensors_2.keys()
