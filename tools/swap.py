@@ -18,7 +18,7 @@ from ..geom.errors import HeadwarpError
 from ..training.data.portrait import Frame
 from ..training.data.visible_mark import marked_frames
 from ..warping.composite import paste_back
-from ..warping.swap_engines import SwapEngine, Swapped, SwapSource, SwapTarget, load_engine
+from ..warping.swap_engines import Checkpoints, SwapEngine, Swapped, SwapSource, SwapTarget, load_engine
 from .drivers import Driver, open_clip, open_driver
 from .heads import ready_head
 from .performance import (
@@ -55,8 +55,8 @@ class Swap:
     """Clip to write (.mp4); a picture (.png, .jpg) where the target is one frame."""
     engine: Engine = "geometry"
     """geometry needs no weights; aligner and heser are learned."""
-    checkpoint: Path | None = None
-    """Weights of a learned engine."""
+    checkpoint: tuple[Path, ...] = ()
+    """Weights of a learned engine: of the aligner; for heser, of the aligner and of the blender."""
     size: int = 512
     """Side in pixels of the window around the head in which the work is done."""
     head: str | None = None
@@ -81,6 +81,28 @@ class Swap:
 
 
 @dataclass(frozen=True)
+class SceneOptions:
+    """How a `Scene` is opened; each field as in `Swap`.
+
+    Attributes:
+        size: side of the window.
+        face, source_face: rank of a face; None: the largest.
+        device: where the engine and the segmenter work.
+        landmarks: a detector's name.
+        segmentation: what tells the target's head.
+        fps: frames per second; None: the target's own.
+    """
+
+    size: int = 512
+    face: int | None = None
+    source_face: int | None = None
+    device: torch.device | str = "cpu"
+    landmarks: str = "mediapipe"
+    segmentation: str = "rendered"
+    fps: float | None = None
+
+
+@dataclass(frozen=True)
 class Scene:
     """Source and target before the first picture is made."""
 
@@ -99,7 +121,7 @@ def swap(
     target: Any,
     *,
     engine: str | SwapEngine = "geometry",
-    checkpoint: str | Path | None = None,
+    checkpoint: Checkpoints = None,
     head: str | Path | HeadModel | None = None,
     size: int = 512,
     face: int | None = None,
@@ -113,7 +135,7 @@ def swap(
             them is fused.
         target: photo, clip, folder (paths) or pictures; read twice.
         engine: a name of `warping.swap_engines`, or an engine.
-        checkpoint: weights of a learned engine.
+        checkpoint: weights of a learned engine; for ``heser`` two files, the aligner's and the blender's.
         head: ``"builtin"``, a head file, a loaded model; None: ``$HEADWARP_HEAD``, else the built-in.
         size: side of the square window around the head in which the work is done.
         face: which face of the target by rank; None: the largest.
@@ -131,9 +153,8 @@ def swap(
     """
     place = check_device(device)
     maker = load_engine(engine, checkpoint) if isinstance(engine, str) else engine
-    scene = open_scene(
-        source, target, maker, ready_head(head), size=size, face=face, source_face=source_face, device=place
-    )
+    options = SceneOptions(size=size, face=face, source_face=source_face, device=place)
+    scene = open_scene(source, target, maker, ready_head(head), options)
     return frames_of(scene)
 
 
@@ -153,11 +174,7 @@ def run(config: Swap) -> dict[str, Any]:
     place = check_device(config.device)
     engine = load_engine(config.engine, config.checkpoint)
     model = ready_head(config.head)
-    scene = open_scene(
-        list(config.source),
-        config.target,
-        engine,
-        model,
+    options = SceneOptions(
         size=config.size,
         face=config.face,
         source_face=config.source_face,
@@ -166,6 +183,7 @@ def run(config: Swap) -> dict[str, Any]:
         segmentation=config.segmentation,
         fps=config.fps,
     )
+    scene = open_scene(list(config.source), config.target, engine, model, options)
     if config.output.suffix.lower() in PICTURES and scene.fit.frames != 1:
         raise HeadwarpError(
             f"--output: expected a clip (.mp4) for {scene.fit.frames} frames, got {config.output.name}"
@@ -251,14 +269,7 @@ def open_scene(
     target: Any,
     engine: SwapEngine,
     model: HeadModel,
-    *,
-    size: int = 512,
-    face: int | None = None,
-    source_face: int | None = None,
-    device: torch.device | str = "cpu",
-    landmarks: str = "mediapipe",
-    segmentation: str = "rendered",
-    fps: float | None = None,
+    options: SceneOptions | None = None,
 ) -> Scene:
     """Fit both, cut the sources out and encode them.
 
@@ -266,19 +277,23 @@ def open_scene(
         NoFaceError: no face in a source or the target.
         HeadwarpError: a target without pictures, or a window that the engine does not take.
     """
-    step = engine.window_multiple
+    options = options or SceneOptions()
+    size, step, device = options.size, engine.window_multiple, torch.device(options.device)
     if size < 64 or size % step:
         raise HeadwarpError(f"--size: expected 64 pixels or more in multiples of {step}, got {size}")
-    segmenter = load_segmenter(segmentation, head=model, device=device)
+    segmenter = load_segmenter(options.segmentation, head=model, device=device)
     open_clip(target)  # a fit or a pose track has no pictures: say so before anything is fitted
-    driver = open_driver(target, model, fps=fps, face=face, landmarks=landmarks)
+    landmarks = options.landmarks
+    driver = open_driver(target, model, fps=options.fps, face=options.face, landmarks=landmarks)
     assert driver.fit is not None
-    sources = open_sources(source, driver.fit, model, size=size, landmarks=landmarks, face=source_face)
-    given = [on_device(head.swap_source(), torch.device(device)) for head in sources.heads]
+    sources = open_sources(
+        source, driver.fit, model, size=size, landmarks=landmarks, face=options.source_face
+    )
+    given = [on_device(head.swap_source(), device) for head in sources.heads]
     with torch.no_grad():
         cache = ready(engine, device).encode(given)
     main = sources.heads[0].swap_source()
-    return Scene(engine, sources, main, cache, driver, driver.fit, segmenter, torch.device(device))
+    return Scene(engine, sources, main, cache, driver, driver.fit, segmenter, device)
 
 
 def _write(path: Path, frames: Iterator[Frame], scene: Scene, provenance: Any) -> tuple[int, int, int]:

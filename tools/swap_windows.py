@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ from ..geom.crops import Crop, crop_image
 from ..geom.guidance import Driving
 from ..training.data.portrait import Frame, Portrait, to_frame, to_image
 from ..warping.head_swap import skin_weight
-from ..warping.swap_engines import SwapSource, SwapTarget
+from ..warping.swap_engines import HeadRegions, SwapSource, SwapTarget
 
 WINDOW = 2.6  # side of the window in sizes of the face
 LIFT = 0.06  # by how many windows the face lies below the middle
@@ -280,9 +280,29 @@ def target_windows(
             posed_vertices=_with_own_mouth(stencil, seen),
             driving=dataclasses.replace(source.posed(posed), image=seen.image, region_map=seen.labels),
             person=seen.person,
+            segment=partial(_regions_of_made, _for_made(stencil.segmenter, source), posed),
         )
         memory, colours = memory.coloured(target, given)
         yield frame, seen, dataclasses.replace(target, colours=colours)
+
+
+def _for_made(segmenter: RegionSegmenter, source: SourceHead) -> RegionSegmenter:
+    """The segmenter of pictures that an engine makes: class maps are the target's and know none of them."""
+    return source.stencil.segmenter if isinstance(segmenter, ClassMaps) else segmenter
+
+
+def _regions_of_made(
+    segmenter: RegionSegmenter, fit: HeadFit, image: Float[Tensor, "1 3 S S"]
+) -> HeadRegions:
+    """The regions of a picture that an engine made of the head in this fit's pose."""
+    from ..flame.detect import segment_person
+
+    frame = to_frame(image.cpu())
+    person = segment_person(frame)
+    found = segmenter.segment(frame, fit=fit, person=person)
+    head = torch.from_numpy(found.head * (person > 0))[None, None]
+    labels = torch.from_numpy(found.labels)[None].long()
+    return HeadRegions(head.to(image), labels.to(image.device))
 
 
 def _with_own_mouth(stencil: Stencil, seen: Pictured) -> Float[Tensor, "1 W 3"]:

@@ -117,7 +117,9 @@ def test_two_persons_as_one_source_are_told(folder, tmp_path, head):
         ({"face": 3}, NoFaceError, r"--face 3"),
         ({"size": 32}, HeadwarpError, r"--size: expected 64 pixels or more"),
         ({"output": "o.txt"}, HeadwarpError, r"--output: expected a name in"),
-        ({"checkpoint": "x"}, HeadwarpError, r"has no weights"),
+        ({"checkpoint": ("x",)}, HeadwarpError, r"has no weights"),
+        ({"engine": "aligner"}, HeadwarpError, r"--engine aligner: expected --checkpoint ALIGNER, got none"),
+        ({"engine": "heser", "checkpoint": ("x",)}, HeadwarpError, r"--checkpoint ALIGNER BLENDER, got 1"),
         ({"target": "fit.npz"}, HeadwarpError, r"expected pictures"),
     ],
 )

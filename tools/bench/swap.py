@@ -88,7 +88,7 @@ class _Opened:
         from ..swap import open_scene
 
         if self._scene is None:
-            self._scene = open_scene([self.source], self.frames(), load_engine(), ready_head(), size=512)
+            self._scene = open_scene([self.source], self.frames(), load_engine(), ready_head())
         return self._scene
 
     def next_frame(self) -> Frame:

@@ -1,8 +1,8 @@
 """Head swap engines: a source head once, then its picture in place of the target's head in every frame.
 
 One file an engine. A file registers a frozen config dataclass and its class with `register`; the name is the
-file's. An engine that has learned weights says so (``needs_checkpoint``) and reads them from a checkpoint of
-`warping.checkpoints` of the kind `ENGINE_KIND`. What an engine is given and returns are windows of equal
+file's. An engine that has learned names the files of its weights (``checkpoints``) and reads them with a
+class method ``open_checkpoint``, a path for each. What an engine is given and returns are windows of equal
 size, so that the tools need not know which one works.
 """
 
@@ -14,17 +14,19 @@ import pkgutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ...geom.colour_transfer import ColourStatistics
 from ...geom.errors import HeadwarpError
 from ...geom.guidance import Driving, Source
 
+Checkpoints: TypeAlias = str | Path | Sequence[str | Path] | None
+
 NAMES = ("geometry", "heser", "aligner")
-"""Every engine that ``headwarp swap`` offers, here or not."""
+"""Every engine that ``headwarp swap`` offers."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,23 @@ class SwapSource:
 
 
 @dataclass(frozen=True)
+class HeadRegions:
+    """What a segmenter tells of a window.
+
+    Attributes:
+        head: the head, hair included, neck left out, soft in [0, 1].
+        labels: `geom.face_regions.FaceRegion` of every pixel.
+    """
+
+    head: Float[Tensor, "1 1 H W"]
+    labels: Int[Tensor, "1 H W"]
+
+
+Segment = Callable[[Float[Tensor, "1 3 H W"]], HeadRegions]
+"""Tells the regions of a window in which the source's head is held as in the target's frame."""
+
+
+@dataclass(frozen=True)
 class SwapTarget:
     """One frame of the picture or clip whose head is replaced.
 
@@ -59,6 +78,7 @@ class SwapTarget:
             where known.
         person: where a person is, soft in [0, 1]; None where it is not known.
         colours: of its skin, smoothed in time; None: taken from this frame.
+        segment: for engines that make a picture anew and have to know where its head is; None: they refuse.
     """
 
     image: Float[Tensor, "1 3 H W"]
@@ -67,6 +87,7 @@ class SwapTarget:
     driving: Driving
     person: Float[Tensor, "1 1 H W"] | None = None
     colours: ColourStatistics | None = None
+    segment: Segment | None = None
 
 
 @dataclass(frozen=True)
@@ -85,10 +106,15 @@ class Swapped:
 
 
 class SwapEngine(Protocol):
-    """``window_multiple``: sides of the windows are multiples of it."""
+    """``checkpoints`` names the files of its weights in their order, none where it has not learned; sides of
+    the windows are multiples of ``window_multiple``.
+    """
 
-    needs_checkpoint: bool
-    window_multiple: int
+    @property
+    def checkpoints(self) -> tuple[str, ...]: ...
+
+    @property
+    def window_multiple(self) -> int: ...
 
     def encode(self, sources: Sequence[SwapSource]) -> Any:
         """Everything that depends on the sources alone; called once. The first source is the main one."""
@@ -130,47 +156,44 @@ def engine_registration(name: str) -> Registration:
     """The registration behind a name; imports its file.
 
     Raises:
-        HeadwarpError: an unknown name, or an engine that this version has not got.
+        HeadwarpError: an unknown name.
     """
     if name not in NAMES:
         raise HeadwarpError(f"--engine: expected one of {', '.join(NAMES)}, got {name!r}")
-    if name not in engine_names():
-        raise HeadwarpError(
-            f"--engine {name}: this version has no such network yet; take --engine geometry, which needs no "
-            "weights"
-        )
     importlib.import_module(f"{__name__}.{name}")
     return _REGISTERED[name]
 
 
-def load_engine(
-    name: str = "geometry", checkpoint: str | Path | None = None, *, config: Any = None
-) -> SwapEngine:
+def load_engine(name: str = "geometry", checkpoint: Checkpoints = None, *, config: Any = None) -> SwapEngine:
     """An engine by name, ready to `encode`.
 
     Args:
         name: one of `NAMES`.
-        checkpoint: the weights and config of an engine that has learned.
-        config: an instance of the engine's config class; its defaults otherwise.
+        checkpoint: the file of weights and config of an engine that has learned; a sequence of them where it
+            puts several networks together.
+        config: an instance of the engine's config class, for an untrained one; its defaults otherwise.
 
     Raises:
-        HeadwarpError: an unknown name, a checkpoint that is missing or not wanted, or a foreign config.
+        HeadwarpError: an unknown name, checkpoints that are missing or not wanted, or a foreign config.
+        ModelFileError: a file that is missing, or a checkpoint of another kind.
 
     Example:
-        >>> load_engine("geometry").needs_checkpoint
-        False
+        >>> load_engine("geometry").checkpoints
+        ()
     """
     entry = engine_registration(name)
-    wants = bool(getattr(entry.build, "needs_checkpoint", False))
-    if wants and checkpoint is None and config is None:
-        raise HeadwarpError(
-            f"--engine {name}: expected --checkpoint FILE, got none: it shows nothing before it has learned; "
-            "take --engine geometry, which needs no weights"
-        )
-    if not wants and checkpoint is not None:
+    paths = _paths(checkpoint)
+    wanted: tuple[str, ...] = entry.build.checkpoints  # type: ignore[attr-defined]
+    if paths and not wanted:
         raise HeadwarpError(f"--checkpoint: --engine {name} has no weights; leave it out")
-    if checkpoint is not None:
-        return _from_checkpoint(checkpoint, entry, name)
+    if len(paths) != len(wanted) and (paths or config is None):
+        raise HeadwarpError(
+            f"--engine {name}: expected --checkpoint {' '.join(wanted)}, got {len(paths) or 'none'}: it "
+            "shows nothing before it has learned; take --engine geometry, which needs no weights"
+        )
+    if paths:
+        engine: SwapEngine = entry.build.open_checkpoint(*paths)  # type: ignore[attr-defined]
+        return engine
     chosen = entry.config() if config is None else config
     if not isinstance(chosen, entry.config):
         raise HeadwarpError(
@@ -180,10 +203,7 @@ def load_engine(
     return entry.build(chosen)
 
 
-def _from_checkpoint(checkpoint: str | Path, entry: Registration, name: str) -> SwapEngine:
-    """An engine reads its own file (``open_checkpoint``): one may put two networks together."""
-    opener = getattr(entry.build, "open_checkpoint", None)
-    if opener is None:
-        raise HeadwarpError(f"--engine {name}: expected a class with open_checkpoint(path); it has none")
-    engine: SwapEngine = opener(checkpoint)
-    return engine
+def _paths(checkpoint: Checkpoints) -> tuple[str | Path, ...]:
+    if checkpoint is None:
+        return ()
+    return (checkpoint,) if isinstance(checkpoint, (str, Path)) else tuple(checkpoint)

@@ -16,18 +16,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...geom.colour_transfer import ColourStatistics, region_statistics
+from ...geom.colour_transfer import ColourStatistics
 from ...geom.displacement import MeshFlow, erode
 from ...geom.errors import HeadwarpError
 from ...geom.flow import pixel_grid, warp
 from ...geom.guidance import take
-from ...geom.rasterizer import interpolate, rasterize
+from ...geom.rasterizer import interpolate
 from ..animators.geometry import GeometryAnimator, GeometryCache, GeometryConfig
 from ..composite import over
-from ..head_swap import SkinOf, blurred, relit, skin_of, skin_weight, without_head
+from ..head_swap import SkinOf, blurred, relit, skin_of, skin_weight
 from ..layers import inside_frame
 from ..posed_layers import PosedLayers, box_sum
 from . import Swapped, SwapSource, SwapTarget, register
+from ._scene import target_colours, target_scene
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class EncodedHead:
 class GeometryEngine:
     """See the module."""
 
-    needs_checkpoint = False
+    checkpoints: tuple[str, ...] = ()
     window_multiple = 1
 
     def __init__(self, config: GeometrySwapConfig) -> None:
@@ -108,22 +109,9 @@ class GeometryEngine:
         raw = self.animator.raw(main.cache, target.driving)
         layers = self.animator.layers_of(main.cache, target.driving, raw)
         alpha, colours = self._head(cache, target, raw, layers)
-        scene = without_head(
-            target.image,
-            target.head,
-            margin=self._pixels(main.cache, self.config.margin),
-            person=target.person,
-            neck=self._neck(main, target),
-        )
+        scene = target_scene(target, main.given, margin=self._pixels(main.cache, self.config.margin))
         image = over(colours, scene.image, alpha)
         return Swapped(image.clamp(0, 1), torch.maximum(scene.filled, (alpha > 0).to(alpha)), alpha)
-
-    def _neck(self, main: EncodedHead, target: SwapTarget) -> Float[Tensor, "1 1 H W"]:
-        """Where the target's own neck and shoulders lie, without what its head hides."""
-        size, faces = (target.image.shape[2], target.image.shape[3]), main.cache.mesh.faces
-        lower = faces[(main.given.surface[faces] < 1).any(1)]
-        neck = (rasterize(target.posed_vertices, lower, size).face >= 0)[:, None].to(target.image)
-        return erode(neck, self._pixels(main.cache, self.config.margin))
 
     def _pixels(self, cache: GeometryCache, length: float) -> int:
         return max(1, round(length * float(cache.mesh.radius)))
@@ -142,7 +130,7 @@ class GeometryEngine:
         soft = blurred(raw.known, self._pixels(main.cache, self.config.softness))
         alpha = torch.maximum(alpha, posed.surface * soft)
         unseen = raw.covered * (1 - soft) * (1 - posed.mouth)
-        statistics = target.colours or target_colours(target, main)
+        statistics = target_colours(target, main.given)
         lit = relit(colours, skin, main.skin.statistics, statistics, hair_share=self.config.hair_share)
         for other in cache[1:]:
             share, shown = self._completion(main, other, raw, statistics, unseen)
@@ -197,12 +185,3 @@ class _OnMesh:
     own: Float[Tensor, "1 2 H W"]
     surface: Float[Tensor, "1 1 H W"]
     mouth: Float[Tensor, "1 1 H W"]
-
-
-def target_colours(target: SwapTarget, main: EncodedHead) -> ColourStatistics:
-    """Skin statistics of a target's frame."""
-    size = (target.image.shape[2], target.image.shape[3])
-    weight = skin_weight(
-        target.posed_vertices, main.cache.mesh.faces, main.given.skin, size, mask=target.head
-    )
-    return region_statistics(target.image, weight)

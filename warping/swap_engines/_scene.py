@@ -1,0 +1,43 @@
+"""What head swap engines tell of a target: its skin's colours, its own neck, the picture without its head."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ...geom.colour_transfer import ColourStatistics, region_statistics
+from ...geom.displacement import erode
+from ...geom.guidance import take
+from ...geom.rasterizer import rasterize
+from ..head_swap import Scene, skin_weight, without_head
+from . import SwapSource, SwapTarget
+
+
+def target_colours(target: SwapTarget, given: SwapSource) -> ColourStatistics:
+    """Skin statistics of a target's frame, smoothed in time where they are given so."""
+    if target.colours is not None:
+        return target.colours
+    size = (target.image.shape[2], target.image.shape[3])
+    (faces,) = take(given.source, ("faces",), by="swap")
+    weight = skin_weight(target.posed_vertices, faces, given.skin, size, mask=target.head)
+    return region_statistics(target.image, weight)
+
+
+def target_scene(target: SwapTarget, given: SwapSource, *, margin: int) -> Scene:
+    """A target's picture without its head, its own neck continued.
+
+    Args:
+        margin: how far around the head its colours are not trusted, in pixels.
+    """
+    neck = own_neck(target, given, margin=margin)
+    return without_head(target.image, target.head, margin=margin, person=target.person, neck=neck)
+
+
+def own_neck(target: SwapTarget, given: SwapSource, *, margin: int) -> Float[Tensor, "1 1 H W"]:
+    """Where the target's own neck and shoulders lie, without what its head hides."""
+    (faces,) = take(given.source, ("faces",), by="swap")
+    size = (target.image.shape[2], target.image.shape[3])
+    lower = faces[(given.surface[faces] < 1).any(1)]
+    drawn = (rasterize(target.posed_vertices, lower, size).face >= 0)[:, None]
+    return erode(drawn.to(torch.float32), margin).to(target.image)
