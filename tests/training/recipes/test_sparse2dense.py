@@ -64,9 +64,13 @@ def small(mode, **fields):
     return Sparse2DenseRecipe(dataclasses.replace(config, **fields), points_of)
 
 
+def moves(parameter):
+    return parameter.grad is not None and bool(parameter.grad.any())
+
+
 def learnt(networks):
     """Names of the networks that have gradients; these are taken away."""
-    found = {n for n, net in networks.items() if any(p.grad is not None for p in net.parameters())}
+    found = {n for n, net in networks.items() if any(map(moves, net.parameters()))}
     for network in networks.values():
         network.zero_grad()
     return found
