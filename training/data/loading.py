@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import itertools
 import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -134,12 +136,22 @@ class _CountFrom:
 
 
 def _quiet_worker(_: int) -> None:
-    """One thread, also where numpy would take more; an interrupt is the main process's to answer."""
+    """One thread, also where numpy would take more; an interrupt is the main process's to answer, and its
+    death is this one's end: torch looks at the parent's number alone, which is the fork server's.
+    """
     from threadpoolctl import threadpool_limits
 
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     threadpool_limits(1)
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 @contextlib.contextmanager
