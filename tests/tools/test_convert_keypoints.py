@@ -168,7 +168,7 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path, capsys):
             "encoder.pth: the encoder of a depth network (encoder.pth) is no part of a",
         ),
         (("fomm", "dagan"), (), "is no part of"),
-        (("depth",), (), "HeSer aligner, HeSer blender, FOMM, DaGAN, depth encoder among the files, got the decoder"),
+        (("depth",), (), "HeSer blender, FOMM, DaGAN, depth encoder among the files, got the decoder"),
         (("encoder", "depth"), ("--sampling", "centres"), "sampling: expected 'trained' for the encoder of"),
         (
             ("dagan", "encoder"),
