@@ -160,13 +160,16 @@ def _inverse_affine(matrix: Float[Tensor, "T 2 3"]) -> Float[Tensor, "T 2 3"]:
     return torch.cat([linear, -linear @ matrix[:, :, 2:]], dim=-1)
 
 
+def neck_point(model: HeadModel, params: HeadParams) -> Float[Tensor, "T 3"]:
+    """Where the neck joint is, model axes, metres."""
+    joints = model.joint_template + model.joint_shape_basis @ params.shape
+    arm = joints[model.joint_names.index("neck")] - joints[0]
+    return axis_angle_to_matrix(params.rotation) @ arm + joints[0] + params.translation
+
+
 def neck_pixels(model: HeadModel, params: HeadParams, camera: Camera) -> Float[Tensor, "T 2"]:
     """Where the neck joint projects."""
-    number = model.joint_names.index("neck")
-    joints = model.joint_template + model.joint_shape_basis @ params.shape
-    turned = (
-        axis_angle_to_matrix(params.rotation) @ (joints[number] - joints[0]) + joints[0] + params.translation
-    )
+    turned = neck_point(model, params)
     return project((turned @ _flip(turned).T)[:, None], camera)[:, 0, :2]
 
 
