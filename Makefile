@@ -2,6 +2,7 @@
 # make test    install and run the tests in JOBS=2 processes (ARGS="-k rasterizer" picks some; JOBS=0: in one, for --pdb)
 # make lint    install and run what CI runs: ruff, format, spelling, types
 # make bench   install and measure (ARGS="--suite rasterizer")
+# make docs    install and build the site of docs/ into build/site; a warning is an error
 # make clean   remove everything these commands made
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -19,7 +20,7 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.10 python3; do \
   $$python -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null \
   && echo $$python && break; done)
 
-.PHONY: help venv demo test bench lint lint-ruff lint-format lint-spelling lint-types wheel clean
+.PHONY: help venv demo test bench docs lint lint-ruff lint-format lint-spelling lint-types wheel clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -33,7 +34,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "installing into $(VENV) with $(PYTHON); a minute or two, once"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) install --quiet -c constraints.txt torch numpy setuptools
-	$(PIP) install --quiet -c constraints.txt --no-build-isolation -e '.[mediapipe,cluster,train,dev]'
+	$(PIP) install --quiet -c constraints.txt --no-build-isolation -e '.[mediapipe,cluster,train,docs,dev]'
 	@touch $@
 
 demo: $(STAMP)
@@ -44,6 +45,11 @@ test: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/headwarp bench --json outputs/bench.json $(ARGS)
+
+# The variable: a notice that MkDocs 2 will not take this theme; constraints.txt pins MkDocs 1.
+docs: $(STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "build/site/index.html"
 
 lint: lint-ruff lint-format lint-spelling lint-types
 

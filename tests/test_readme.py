@@ -11,7 +11,7 @@ import headwarp
 from headwarp.tools.cli import COMMANDS
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def commands_named(text: str) -> set[str]:
@@ -24,9 +24,9 @@ def commands_named(text: str) -> set[str]:
 
 
 def names_used(text: str) -> set[str]:
-    """``headwarp.NAME`` in Python blocks."""
+    """``headwarp.NAME`` in Python blocks; modules that are imported from are none of these names."""
     blocks = re.findall(r"```python(.*?)```", text, re.DOTALL)
-    return {name for block in blocks for name in re.findall(r"\bheadwarp\.(\w+)", block)}
+    return {name for block in blocks for name in re.findall(r"(?<!from )\bheadwarp\.(\w+)", block)}
 
 
 def links(text: str) -> set[str]:

@@ -36,8 +36,10 @@ def export(
         output: X.glb, X.gltf, X.csv, or a folder (a name without a suffix).
         head: the head of the fit: ``"builtin"``, a file, a loaded model; None: ``$HEADWARP_HEAD``, else the
             built-in.
-        fps, texture: see `write_gltf` and `write_arkit_csv`.
-        axes, normals: see `write_obj_sequence`.
+        fps: see `write_gltf` and `write_arkit_csv`.
+        texture: see `write_gltf`.
+        axes: see `write_obj_sequence`.
+        normals: see `write_obj_sequence`.
 
     Returns:
         ``format``, ``output``, and the fields of the writer's report.

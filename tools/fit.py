@@ -173,7 +173,9 @@ def fit_all(
 
     Args:
         frames_or_path: as `fit` takes it.
-        head, landmarks, config: as for `fit`.
+        head: as for `fit`.
+        landmarks: as for `fit`.
+        config: as for `fit`.
 
     Raises:
         NoFaceError: no face.

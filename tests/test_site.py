@@ -1,0 +1,126 @@
+"""The site of docs/: every page has its place, generated pages are the code's, nothing is fetched."""
+
+from __future__ import annotations
+
+import doctest
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import yaml
+
+import headwarp
+from headwarp.training.metrics.definitions import DEFINITIONS
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs"
+
+
+class Loader(yaml.SafeLoader):
+    """YAML with tags of Python passed over: none is run."""
+
+
+Loader.add_multi_constructor("tag:yaml.org,2002:python/", lambda loader, suffix, node: suffix)
+CONFIG: dict[str, Any] = yaml.load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"), Loader)
+
+
+def loaded(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"site_{name}", DOCS / "site" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+REFERENCE = loaded("reference")
+
+
+def pages_of(nav: Any) -> list[str]:
+    """Every page that a part of the nav names."""
+    if isinstance(nav, str):
+        return [nav]
+    parts = nav.values() if isinstance(nav, dict) else nav
+    return [page for part in parts for page in pages_of(part)]
+
+
+def missing_from(nav: Any, pages: list[str]) -> set[str]:
+    return set(pages) - set(pages_of(nav))
+
+
+def test_every_page_is_in_the_nav_once():
+    pages = [path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")]
+    assert not missing_from(CONFIG["nav"], pages), "name it under nav: in mkdocs.yml"
+    assert len(pages_of(CONFIG["nav"])) == len(set(pages_of(CONFIG["nav"])))
+    assert missing_from(CONFIG["nav"], [*pages, "new.md"]) == {"new.md"}
+
+
+def test_the_nav_names_only_pages_that_there_are():
+    generated = {*REFERENCE.reference_pages(ROOT), "reference/modules.md", "reference/commands.md"}
+    known = {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")} | generated
+    assert set(pages_of(CONFIG["nav"])) - known == {"changelog.md", "contributing.md"}
+
+
+def test_every_public_name_has_its_place_and_no_other_has():
+    named = re.findall(
+        r"^::: headwarp\.(\w+)$", "\n".join(REFERENCE.reference_pages(ROOT).values()), re.MULTILINE
+    )
+    assert sorted(named) == headwarp.__all__
+    assert REFERENCE.exported(ROOT) == headwarp._EXPORTS
+
+
+def test_a_name_from_a_folder_without_a_page_is_an_error(tmp_path):
+    (tmp_path / "__init__.py").write_text('_EXPORTS: dict[str, str] = {"new": ".training.new"}\n')
+    with pytest.raises(KeyError, match="training"):
+        REFERENCE.reference_pages(tmp_path)
+    (tmp_path / "__init__.py").write_text("")
+    with pytest.raises(LookupError, match="expected a table _EXPORTS"):
+        REFERENCE.exported(tmp_path)
+
+
+def test_modules_are_listed_with_their_sentences():
+    page = REFERENCE.modules_page(ROOT)
+    assert "| `headwarp.geom.flow` | " in page
+    assert "._" not in page
+    assert not re.findall(r"\|  \|$", page, re.MULTILINE), "a module without a docstring"
+
+
+def test_conventions_and_definitions_are_the_codes():
+    conventions = REFERENCE.conventions(ROOT)
+    assert re.findall(r"^## (.*)$", conventions, re.MULTILINE)[:2] == ["Frames", "Units"]
+    assert "Ry(yaw) Rx(pitch) Rz(roll)" in conventions
+    table = REFERENCE.definitions(ROOT)
+    assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == list(DEFINITIONS)
+    assert DEFINITIONS["akd"] in table
+
+
+def test_examples_of_the_generator():
+    assert doctest.testmod(REFERENCE) == (0, 1)
+
+
+def test_examples_of_the_hooks():
+    pytest.importorskip("mkdocs", reason="the extra docs is not installed")
+    assert doctest.testmod(loaded("hooks")) == (0, 2)
+
+
+def test_marks_and_diagrams_are_put_in_where_they_stand_alone():
+    pytest.importorskip("mkdocs", reason="the extra docs is not installed")
+    hooks = loaded("hooks")
+    page = "a\n\n<!-- generated: definitions -->\n\n`<!-- generated: NAME -->`\n\n![way](images/way.svg)\n"
+    shown = hooks.on_page_markdown(page)
+    assert "| `akd` |" in shown
+    assert "`<!-- generated: NAME -->`" in shown
+    assert '<div class="diagram"><svg class="way"' in shown
+    with pytest.raises(KeyError, match="wrong"):
+        hooks.on_page_markdown("<!-- generated: wrong -->")
+
+
+def test_nothing_is_fetched_from_elsewhere():
+    assert CONFIG["theme"]["font"] is False
+    for key in ("extra_javascript", "repo_url"):
+        assert key not in CONFIG
+    assert not [css for css in CONFIG["extra_css"] if "://" in css]
+    assert "analytics" not in CONFIG["extra"]
