@@ -142,8 +142,8 @@ class ExpressionRegions:
                 f"landmarks: expected some of the head's {family}, it does not hold {absent[:5]}"
             )
         rows = [order[int(index)] for index in indices]
-        known = self.landmarks[family]
-        return LandmarkRegions(known.weights[:, rows], known.basis[rows])
+        whole = self.landmarks[family]
+        return LandmarkRegions(whole.weights[:, rows], whole.basis[rows])
 
 
 def expression_regions(model: HeadModel) -> ExpressionRegions:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -24,6 +25,7 @@ from . import head_motion, landmark_motion, picture_motion
 from .drivers import DEFAULT_FPS, open_clip, open_driver
 from .guidance import GuidanceName, guidance_of, guide_animator, guided_by, settled, warn_of_mesh
 from .heads import ready_head
+from .motion_options import MotionOptions, check_no_head, motion_of
 from .panels import panels
 from .performance import (
     CLIPS,
@@ -72,8 +74,7 @@ class Animate:
     """Relative to the driving frame that is nearest to the photo in pose and expression."""
     best_frame: int | None = None
     """Relative to this driving frame, from 0; the first one with a face where not given."""
-    smooth: bool = False
-    """Of a file of landmarks: a One Euro filter takes its jitter away."""
+    motion: Annotated[MotionOptions, arg(name="")] = field(default_factory=MotionOptions)
     panels: bool = False
     """Source, driver and result side by side; with fomm and dagan how the result came about too."""
     window: Window | None = None
@@ -197,6 +198,7 @@ def run(config: Animate) -> dict[str, Any]:
     """
     began = time.perf_counter()
     _transfer(config)
+    motion_of(config.motion)
     if config.size < 16:
         raise HeadwarpError(f"--size: expected 16 pixels or more, got {config.size}")
     if config.panels and config.full_frame:
@@ -291,12 +293,9 @@ def _open(config: Animate, animator: Animator, place: torch.device) -> tuple[Sta
     transfer = _transfer(config)
     if landmark_motion.is_landmark_file(config.driving):
         return _open_landmarks(config, animator, transfer, place)
-    if config.smooth:
-        raise HeadwarpError(
-            "--smooth: belongs to a file of landmarks; fits are smoothed already: leave it out"
-        )
     if _window(config.window, animator, name=config.animator) == "whole":
         _check_whole(config)
+        check_no_head(config.motion)
         motion = picture_motion.open_pictures(
             config.source, open_clip(config.driving, fps=config.fps), size=config.size, transfer=transfer
         )
@@ -310,6 +309,7 @@ def _open(config: Animate, animator: Animator, place: torch.device) -> tuple[Sta
         driver,
         model,
         transfer=transfer,
+        motion=motion_of(config.motion),
         size=config.size,
         face=config.face,
         landmarks=config.landmarks,
@@ -325,6 +325,7 @@ def _open_landmarks(
     if config.window == "whole" or config.driving_face is not None:
         option = "--window whole" if config.window == "whole" else "--driving-face"
         raise HeadwarpError(f"{option}: a file of landmarks has one face and moves a head; leave it out")
+    check_no_head(dataclasses.replace(config.motion, smooth=False))
     fps = float(config.fps or DEFAULT_FPS)
     model = ready_head(config.head)
     stage = landmark_motion.stage(
@@ -334,7 +335,7 @@ def _open_landmarks(
         model=model,
         size=config.size,
         transfer=transfer,
-        smoothing=SmoothingConfig(fps=fps) if config.smooth else None,
+        smoothing=SmoothingConfig(fps=fps) if config.motion.smooth else None,
         fps=fps,
         face=config.face,
         detector=config.landmarks,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from ..flame.model import HeadModel
 from ..flame.params import Pose
@@ -21,6 +21,7 @@ from ..warping.animators import Animation, Animator
 from .guidance import GuidanceName, guidance_of, guide_animator, guided_by, settled, warn_of_mesh
 from .heads import ready_head
 from .landmark_motion import with_landmarks_of
+from .motion_options import MotionOptions, check_poses, motion_of, parse_amounts
 from .performance import (
     CLIPS,
     PICTURES,
@@ -71,6 +72,7 @@ class Edit:
     """Keyframes (.csv, .json): time or frame, then yaw, jaw, gaze_x, gaze_y, ... or expressions."""
     fps: float = DEFAULT_FPS
     """Frames per second of a track's clip."""
+    motion: Annotated[MotionOptions, arg(name="")] = field(default_factory=MotionOptions)
     full_frame: bool = False
     """Paste the window back into the whole photo; else the square window around the head is written."""
     size: int = 512
@@ -190,6 +192,8 @@ def run(config: Edit) -> dict[str, Any]:
     """
     began = time.perf_counter()
     _check(config)
+    motion = motion_of(config.motion)
+    check_poses(motion)
     place = check_device(config.device)
     animator = open_animator(config.animator, config.checkpoint, device=place)
     guidance = settled(guidance_of(config), guided_by(animator), name=config.animator)
@@ -203,7 +207,8 @@ def run(config: Edit) -> dict[str, Any]:
         picture, head=model, size=config.size, landmarks=config.landmarks, face=config.face
     )
     portrait = with_landmarks_of(portrait, animator)
-    fit = apply_pose(model, portrait.fit, poses)
+    posed = motion.filtered(model, apply_pose(model, portrait.fit, poses), config.fps)
+    fit = motion.applied(model, portrait.fit, posed)
     prepared = time.perf_counter()
     animations = perform([portrait], fit, animator, device=place)
     frames = shown(picture, portrait, animations, full_frame=config.full_frame)
@@ -248,29 +253,6 @@ def describe(report: Mapping[str, Any]) -> str:
     )
 
 
-def parse_expressions(words: Sequence[str]) -> dict[str, float]:
-    """``["smile=0.7"]`` to a mapping.
-
-    Raises:
-        HeadwarpError: not NAME=AMOUNT, or a name twice.
-
-    Example:
-        >>> parse_expressions(["smile=0.7", "brows_up=-0.2"])
-        {'smile': 0.7, 'brows_up': -0.2}
-    """
-    amounts: dict[str, float] = {}
-    for word in words:
-        name, equals, text = word.partition("=")
-        try:
-            amount = float(text)
-        except ValueError:
-            equals = ""
-        if not (name and equals) or name in amounts:
-            raise HeadwarpError(f"--expression: expected NAME=AMOUNT, each name once, got {word!r}")
-        amounts[name] = amount
-    return amounts
-
-
 def _check(config: Edit) -> None:
     said = [name for name in (*OF_HEADS, *OF_FACES) if _given(config, name)]
     if config.track is not None and said:
@@ -307,7 +289,7 @@ def poses_of(config: Edit, model: HeadModel) -> list[Pose]:
     if config.track is not None:
         poses = read_pose_track(config.track, config.fps, expressions=known)
         return absolute(poses) if config.absolute else poses
-    expressions = parse_expressions(config.expression)
+    expressions = parse_amounts(config.expression, option="--expression")
     unknown = sorted(set(expressions) - set(known))
     if unknown:
         names = ", ".join(sorted(known)) or "none"

@@ -24,6 +24,7 @@ from ..warping.animators import Animator
 from ..warping.guided import Referring, refers
 from .drivers import Driver
 from .landmark_motion import with_landmarks_of
+from .motion_options import Motion, check_poses
 from .performance import drivings, encoded, full_frames, on_device
 from .portrait import as_frames, open_portrait
 from .posed_drivings import posed_drivings
@@ -57,6 +58,7 @@ def prepare(
     model: HeadModel,
     *,
     transfer: Transfer | None = None,
+    motion: Motion | None = None,
     size: int = 256,
     face: int | None = None,
     landmarks: str | Path = "mediapipe",
@@ -75,10 +77,13 @@ def prepare(
         open_portrait(item, head=model, size=size, landmarks=landmarks, face=face) for item in opened
     )
     own = portraits[0].fit
-    transfer = transfer or Transfer()
+    transfer, motion = transfer or Transfer(), motion or Motion()
     if driver.fit is not None:
-        driven = transfer_motion(model, own, driver.fit, transfer)
-        return Performance(portraits, photo, driver, driven.fit, driven, transfer.adapt_scale)
+        filtered = motion.filtered(model, driver.fit, float(driver.fps))
+        driven = transfer_motion(model, own, filtered, transfer)
+        fit = motion.applied(model, own, driven.fit, filtered)
+        return Performance(portraits, photo, driver, fit, driven, transfer.adapt_scale)
+    check_poses(motion)
     if transfer.best_frame is not None or transfer.find_best_frame:
         raise HeadwarpError(
             "best frame: expected a driver with a head, got a pose track, which needs no reference"
@@ -86,7 +91,8 @@ def prepare(
     poses = list(driver.poses or ())
     if transfer.relative is not None:
         poses = [replace(pose, relative=transfer.relative) for pose in poses]
-    return Performance(portraits, photo, driver, apply_pose(model, own, poses), None)
+    posed = motion.filtered(model, apply_pose(model, own, poses), float(driver.fps))
+    return Performance(portraits, photo, driver, motion.applied(model, own, posed), None)
 
 
 def stage(performance: Performance, animator: Animator, *, device: torch.device | str = "cpu") -> Stage:

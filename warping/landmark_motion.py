@@ -6,7 +6,6 @@ detector, of a file, or drawn by hand. No picture of the driver is needed.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -15,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..geom.errors import HeadwarpError, ShapeError
+from ..geom.one_euro import Filtered, filter_value, first_value
 from ..geom.transforms import umeyama
 
 
@@ -137,22 +137,21 @@ def smoothed(
         As many frames; the first one, and a track at rest, as they are.
     """
     config = config or SmoothingConfig()
-    before = speed = None
+    before: Filtered | None = None
     size = 1.0
     for points in track:
-        if before is None or speed is None:
-            before, speed = points, torch.zeros_like(points)
+        if before is None:
+            before = first_value(points)
             spread = float((points - points.mean(0)).square().sum(-1).mean().sqrt())
             size = spread if spread > 0 else 1.0
-            yield points
-            continue
-        change = (points - before) * (config.fps / size)
-        speed = torch.lerp(speed, change, _share(torch.full_like(change, config.speed_cutoff), config.fps))
-        cutoff = config.min_cutoff + config.beta * speed.abs()
-        before = torch.lerp(before, points, _share(cutoff, config.fps))
-        yield before
-
-
-def _share(cutoff: Tensor, fps: float) -> Tensor:
-    """Of the new value in a low pass of this cut-off."""
-    return 1 / (1 + fps / (2 * math.pi * cutoff))
+        else:
+            before = filter_value(
+                before,
+                points,
+                fps=config.fps,
+                min_cutoff=config.min_cutoff,
+                beta=config.beta,
+                unit=size,
+                speed_cutoff=config.speed_cutoff,
+            )
+        yield before.value

@@ -19,8 +19,9 @@ from headwarp.flame.pose_track import write_pose_track
 from headwarp.flame.posing import head_pose
 from headwarp.geom.errors import HeadwarpError, NoFaceError
 from headwarp.tools import cli, performance
-from headwarp.tools.edit import Edit, describe, edit, edit_track, parse_expressions, poses_of, run
+from headwarp.tools.edit import Edit, describe, edit, edit_track, poses_of, run
 from headwarp.tools.faces import fit_frames
+from headwarp.tools.motion_options import parse_amounts
 from headwarp.tools.portrait import open_portrait
 from headwarp.training.data.portrait import to_frame
 from headwarp.training.data.provenance import ENHANCED, read_provenance, sidecar_path
@@ -204,9 +205,9 @@ def test_every_option_reaches_its_field(head, tmp_path):
 @pytest.mark.parametrize("word", ["smile", "=1", "smile=", "smile=big", ""])
 def test_malformed_expressions(word):
     with pytest.raises(HeadwarpError, match="expected NAME=AMOUNT"):
-        parse_expressions([word])
+        parse_amounts([word], option="--expression")
     with pytest.raises(HeadwarpError, match="each name once, got 'smile=2'"):
-        parse_expressions(["smile=1", "smile=2"])
+        parse_amounts(["smile=1", "smile=2"], option="--expression")
 
 
 def test_a_device_that_is_not_there_is_a_sentence():

@@ -19,6 +19,7 @@ from headwarp.geom.guidance import Driving
 from headwarp.tools.animate import Animate, run
 from headwarp.tools.edit import edit_track
 from headwarp.tools.landmark_motion import common_count, is_landmark_file, read_track, with_landmarks_of
+from headwarp.tools.motion_options import MotionOptions
 from headwarp.tools.portrait import open_portrait
 from headwarp.warping.animators import load_animator
 from headwarp.warping.sparse2dense import with_landmarks
@@ -122,8 +123,9 @@ def test_what_does_not_go_with_a_file_is_told(tmp_path):
         asked = {"animator": "tps", "size": SIZE, **options}
         with pytest.raises(HeadwarpError, match=told):
             run(Animate(source=(photo,), driving=file, output=tmp_path / "a.mp4", **asked))
-    with pytest.raises(HeadwarpError, match="--smooth: belongs to a file of landmarks"):
-        run(Animate(source=(photo,), driving=photo, output=tmp_path / "a.png", smooth=True, size=SIZE))
+    strong = MotionOptions(strength=("mouth=0.5",), smooth=True)
+    with pytest.raises(HeadwarpError, match="--strength: belongs to heads"):
+        run(Animate((photo,), file, tmp_path / "a.mp4", animator="tps", size=SIZE, motion=strong))
 
 
 @needs_mediapipe

@@ -1,0 +1,82 @@
+"""Options of motion: what they come to, what is refused, and that they reach the pictures' heads."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from posed_fits import posed_fit
+
+from headwarp.flame.io import load_head
+from headwarp.flame.openness import openness
+from headwarp.flame.params import Pose
+from headwarp.flame.posing import apply_pose, head_pose
+from headwarp.flame.retargeting import Retargeting
+from headwarp.geom.errors import HeadwarpError
+from headwarp.tools.animate import Animate
+from headwarp.tools.edit import Edit
+from headwarp.tools.motion_options import MotionOptions, check_no_head, check_poses, motion_of
+
+MODEL = load_head("builtin")
+SOURCE = posed_fit(MODEL, size=(128, 128))
+DRIVEN = apply_pose(MODEL, SOURCE, [Pose(), Pose(yaw=30, jaw=0.5), Pose(yaw=20, blink=1.0)])
+
+
+def test_a_group_and_one_of_its_own():
+    made = motion_of(MotionOptions(("yaw=0.25", "pose=0.5", "mouth=1.5"))).retargeting
+    assert made == Retargeting(yaw=0.25, pitch=0.5, roll=0.5, mouth=1.5)
+    assert motion_of(MotionOptions(("pose=0.5", "yaw=0.25"))).retargeting.yaw == 0.25
+
+
+def test_no_option_changes_nothing():
+    motion = motion_of(MotionOptions())
+    assert motion.applied(MODEL, SOURCE, DRIVEN, DRIVEN) is DRIVEN
+    assert motion.filtered(MODEL, DRIVEN, 25.0) is DRIVEN
+    for command in (Animate, Edit):
+        assert "motion" in {field.name for field in dataclasses.fields(command)}
+
+
+def test_strength_and_openness_reach_the_head():
+    motion = motion_of(MotionOptions(("pose=0.5",), eyes_open="driver", lips_open="0.2"))
+    made = motion.applied(MODEL, SOURCE, DRIVEN, DRIVEN)
+    torch.testing.assert_close(
+        head_pose(made.params)[:, 0], torch.tensor([0.0, 15.0, 10.0]), atol=1e-2, rtol=0
+    )
+    measured = openness(MODEL, made)
+    torch.testing.assert_close(measured.lips, torch.full((3,), 0.2), atol=1e-4, rtol=0)
+    assert measured.eyes[2].abs().max() < 1e-3
+    torch.testing.assert_close(measured.eyes[:1], openness(MODEL, SOURCE).eyes, atol=0.02, rtol=0)
+    lips = motion_of(MotionOptions(lips_open="driver")).applied(MODEL, SOURCE, SOURCE, DRIVEN.select([1]))
+    torch.testing.assert_close(
+        openness(MODEL, lips).lips, openness(MODEL, DRIVEN).lips[1:2], atol=1e-4, rtol=0
+    )
+
+
+def test_smooth_reaches_the_driver():
+    made = motion_of(MotionOptions(smooth=True)).filtered(MODEL, DRIVEN, 25.0)
+    assert head_pose(made.params)[1, 0] < 29.5
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"strength": ("mouth",)}, "--strength: expected NAME=AMOUNT"),
+        ({"strength": ("chin=1",)}, "--strength: expected one of pose, yaw"),
+        ({"strength": ("mouth=3",)}, "strength of mouth: expected 0 to 2"),
+        ({"eyes_open": "wide"}, "--eyes-open: expected driver, or a number from 0 to 1, got 'wide'"),
+        ({"lips_open": "-1"}, "--lips-open: expected driver"),
+        ({"lips_open": "nan"}, "--lips-open: expected driver"),
+    ],
+)
+def test_options_that_make_no_sense(options, told):
+    with pytest.raises(HeadwarpError, match=told):
+        motion_of(MotionOptions(**options))
+
+
+def test_options_where_there_is_no_head_or_no_driver():
+    with pytest.raises(HeadwarpError, match="--eyes-open driver: a pose track has no driver's face"):
+        check_poses(motion_of(MotionOptions(eyes_open="driver")))
+    with pytest.raises(HeadwarpError, match="--smooth: belongs to heads"):
+        check_no_head(MotionOptions(smooth=True))
+    check_no_head(MotionOptions())
