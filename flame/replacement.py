@@ -10,12 +10,15 @@ from torch import Tensor
 
 from ..geom.cameras import WeakPerspective
 from ..geom.errors import HeadwarpError
+from ..geom.transforms import axis_angle_to_matrix, matrix_to_axis_angle
 from .model import HeadModel, LandmarkModel, pose_vertices, restrict
 from .params import HeadFit, HeadParams, check_model
 from .posing import camera_rotation, pixels_per_metre, project_head
 
 
-def replaced_head(model: HeadModel, source: HeadFit, target: HeadFit) -> HeadFit:
+def replaced_head(
+    model: HeadModel, source: HeadFit, target: HeadFit, *, turn: Float[Tensor, "3"] | None = None
+) -> HeadFit:
     """The source's head where the target's is, in every frame of the target.
 
     Shape is the source's; rotation, neck, jaw, expression, gaze and lids are the target's. The scale is the
@@ -27,6 +30,8 @@ def replaced_head(model: HeadModel, source: HeadFit, target: HeadFit) -> HeadFit
         model: the head of both.
         source: one frame.
         target: T frames, in pixels of the frames into which the head is put.
+        turn: how the head is held otherwise than the target's, axis-angle in its own axes, the same in every
+            frame: what makes up for a pose that is not seen in the picture as it was meant. None: not at all.
 
     Returns:
         T frames in the target's pixels; landmarks, status and confidence are the target's.
@@ -47,6 +52,9 @@ def replaced_head(model: HeadModel, source: HeadFit, target: HeadFit) -> HeadFit
         )
     face = restrict(model, _family(model, target))
     params = dataclasses.replace(target.params, shape=source.params.shape)
+    if turn is not None:
+        turned = axis_angle_to_matrix(params.rotation) @ axis_angle_to_matrix(turn)
+        params = dataclasses.replace(params, rotation=matrix_to_axis_angle(turned))
     size = size_ratio(face, source.params.shape, target.params.shape)
     camera = WeakPerspective(target.camera.scale * size, target.camera.center)
     shift = _centre(face, target.params, target.camera) - _centre(face, params, camera)

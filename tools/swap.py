@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -10,7 +11,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
+from ..flame.detect import detector_names
 from ..flame.detect.regions import RegionSegmenter, load_segmenter
 from ..flame.model import HeadModel
 from ..flame.params import STATUS_NAMES, HeadFit
@@ -34,6 +37,7 @@ from .performance import (
     warn,
 )
 from .portrait import as_frames
+from .swap_pose import POSE_ROUNDS, seen_turn
 from .swap_sources import Sources, open_sources
 from .swap_windows import target_windows
 
@@ -70,6 +74,8 @@ class Swap:
     """Which face of the target, by rank; the largest and longest seen where not given."""
     source_face: int | None = None
     """Which face of the sources, by rank; the largest where not given."""
+    pose_rounds: int = POSE_ROUNDS
+    """How often the result is fitted anew to mend the pose of its head (engine geometry); 0: never."""
     fps: float | None = None
     """Frames per second; the target's own where not given, 25 where it has none."""
     device: str = "cpu"
@@ -91,6 +97,7 @@ class SceneOptions:
         landmarks: a detector's name.
         segmentation: what tells the target's head.
         fps: frames per second; None: the target's own.
+        pose_rounds: how often the pose of the result is mended.
     """
 
     size: int = 512
@@ -100,11 +107,12 @@ class SceneOptions:
     landmarks: str = "mediapipe"
     segmentation: str = "rendered"
     fps: float | None = None
+    pose_rounds: int = POSE_ROUNDS
 
 
 @dataclass(frozen=True)
 class Scene:
-    """Source and target before the first picture is made."""
+    """Source and target before the first picture is made; ``turn`` is that of `replaced_head`."""
 
     engine: SwapEngine
     sources: Sources
@@ -114,6 +122,7 @@ class Scene:
     fit: HeadFit
     segmenter: RegionSegmenter
     device: torch.device
+    turn: Tensor | None = None
 
 
 def swap(
@@ -182,6 +191,7 @@ def run(config: Swap) -> dict[str, Any]:
         landmarks=config.landmarks,
         segmentation=config.segmentation,
         fps=config.fps,
+        pose_rounds=config.pose_rounds,
     )
     scene = open_scene(list(config.source), config.target, engine, model, options)
     if config.output.suffix.lower() in PICTURES and scene.fit.frames != 1:
@@ -246,7 +256,12 @@ def swapped_windows(scene: Scene) -> Iterator[tuple[Frame, tuple[SwapTarget, Swa
 
     pictures = as_frames(scene.target.pictures)
     windows = target_windows(
-        pictures, scene.fit, scene.sources.heads[0], scene.given, segmenter=scene.segmenter
+        pictures,
+        scene.fit,
+        scene.sources.heads[0],
+        scene.given,
+        segmenter=scene.segmenter,
+        turn=scene.turn,
     )
     with contextlib.closing(read_ahead(windows, depth=2)) as ahead:  # a second core tells regions
         for frame, seen, target in ahead:
@@ -278,6 +293,8 @@ def open_scene(
         HeadwarpError: a target without pictures, or a window that the engine does not take.
     """
     options = options or SceneOptions()
+    if options.pose_rounds < 0:
+        raise HeadwarpError(f"--pose-rounds: expected 0 or more, got {options.pose_rounds}")
     size, step, device = options.size, engine.window_multiple, torch.device(options.device)
     if size < 64 or size % step:
         raise HeadwarpError(f"--size: expected 64 pixels or more in multiples of {step}, got {size}")
@@ -293,7 +310,10 @@ def open_scene(
     with torch.no_grad():
         cache = ready(engine, device).encode(given)
     main = sources.heads[0].swap_source()
-    return Scene(engine, sources, main, cache, driver, driver.fit, segmenter, device)
+    scene = Scene(engine, sources, main, cache, driver, driver.fit, segmenter, device)
+    if engine.checkpoints or options.pose_rounds < 1 or landmarks not in detector_names():
+        return scene  # an engine that has learned sees the pose in the target's picture
+    return dataclasses.replace(scene, turn=seen_turn(scene, landmarks=landmarks, rounds=options.pose_rounds))
 
 
 def _write(path: Path, frames: Iterator[Frame], scene: Scene, provenance: Any) -> tuple[int, int, int]:

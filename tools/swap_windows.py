@@ -249,6 +249,7 @@ def target_windows(
     given: SwapSource,
     *,
     segmenter: RegionSegmenter | None = None,
+    turn: Float[Tensor, "3"] | None = None,
 ) -> Iterator[tuple[Frame, Pictured | None, SwapTarget | None]]:
     """Every frame of the target, with its window and what an engine takes; None where no head is.
 
@@ -260,10 +261,11 @@ def target_windows(
         source: the main one, whose head is posed.
         given: the same for the engine.
         segmenter: of the target's regions; None: the source's.
+        turn: of `replaced_head`.
     """
     stencil = dataclasses.replace(source.stencil, segmenter=segmenter or source.stencil.segmenter)
     crops = head_windows(stencil.model, fit)
-    replaced = replaced_head(stencil.model, source.seen.fit, fit)
+    replaced = replaced_head(stencil.model, source.seen.fit, fit, turn=turn)
     memory = _Memory()
     for number, frame in zip(range(fit.frames), frames, strict=False):
         if int(fit.status[number]) == MISSING:

@@ -15,6 +15,7 @@ from headwarp.flame.model import restrict
 from headwarp.flame.posing import pixels_per_metre, project_head
 from headwarp.flame.replacement import replaced_head, size_ratio, turned_residual
 from headwarp.geom.errors import HeadwarpError, ModelFileError
+from headwarp.geom.transforms import axis_angle_to_matrix
 
 HEAD = toy_head()
 SOURCE = toy_fit(HEAD, residual=2.0, **varied(HEAD, 1, seed=5))
@@ -47,6 +48,15 @@ def test_the_head_is_as_large_and_where_the_target_is():
     assert torch.allclose(*centres, atol=1e-3)
     ratio = put.camera.scale / TARGET.camera.scale
     assert torch.allclose(ratio, ratio[:1].expand(4))  # one size for the clip: it does not breathe
+
+
+def test_a_turn_is_in_the_heads_own_axes_about_where_it_is():
+    turn = torch.tensor([0.0, 0.2, 0.0])
+    put, turned = (replaced_head(HEAD, SOURCE, TARGET, turn=each) for each in (None, turn))
+    made = axis_angle_to_matrix(put.params.rotation).mT @ axis_angle_to_matrix(turned.params.rotation)
+    assert torch.allclose(made, axis_angle_to_matrix(turn).expand(4, 3, 3), atol=1e-5)
+    assert torch.allclose(points(put).mean(1), points(turned).mean(1), atol=1e-3)
+    assert not torch.allclose(put.residual, turned.residual, atol=1e-3)  # it turns along
 
 
 def test_the_size_is_the_least_squares_one():

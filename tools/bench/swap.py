@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice, pairwise
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from jaxtyping import Float
 
 from ...geom.errors import HeadwarpError
 
@@ -121,13 +122,15 @@ def facts_of(opened: _Opened) -> Mapping[str, float]:
         fitted with the source's shape known: root mean square vertex distance of both expressions (jaw and
         lids too) over that of the target's to rest. ``shape_floor`` and ``expression_floor`` are what the
         same fits say of the very landmarks that were wanted, without a picture: what the fitter cannot tell
-        apart. ``colour_step`` and ``neck_step``: mean colour difference across the new head's contour, and
-        its part on the neck, over that across the target's own head's; ``outside``: largest difference where
-        the mask is 0, of 255; for clips ``overlap`` of the masks of neighbouring frames and
-        ``overlap_target`` of the target's own segmentation, ``frames_per_second`` without detection and fit.
+        apart; ``.._resampled`` and ``.._itself`` what they say of the target's own picture drawn through
+        the window, and of the target swapped with itself, its pose not mended. ``colour_step`` and
+        ``neck_step``: mean colour difference across the new head's contour, and its part on the neck, over
+        that across the target's own head's; ``outside``: largest difference where the mask is 0, of 255; for
+        clips ``overlap`` of the masks of neighbouring frames and ``overlap_target`` of the target's own
+        segmentation, the same with the motion of the head taken out (``.._steady``), ``frames_per_second``
+        without detection and fit.
     """
     from ...flame.replacement import replaced_head
-    from ..faces import find_face
     from ..swap import pasted, swapped_windows
 
     scene, began = opened.scene(), time.perf_counter()
@@ -139,17 +142,51 @@ def facts_of(opened: _Opened) -> Mapping[str, float]:
     seconds = time.perf_counter() - began
     model, target = scene.sources.heads[0].stencil.model, scene.fit
     source = scene.sources.heads[0].seen.fit
-    detected = find_face([each.after for each in made]).track.landmarks[..., :2]
-    found = fit_facts(model, source, target, detected)
-    floor = fit_facts(model, source, target, _landmarks(model, replaced_head(model, source, target)))
+    wanted = _landmarks(model, replaced_head(model, source, target))
+    found = fit_facts(model, source, target, _detected([each.after for each in made], wanted))
+    floor = fit_facts(model, source, target, wanted)
     found |= {"shape_floor": floor["shape_ratio"], "expression_floor": floor["expression_percent"]}
+    found |= _floors(opened, model, target, made, wanted)
     steps = np.array([contour_steps(each.swapped, each.target) for each in made])
     found["colour_step"] = _ratio(steps[:, 0], steps[:, 1])
     found["neck_step"] = _ratio(steps[:, 2], steps[:, 3])
     found["outside"] = float(max(_outside(each) for each in made))
     if len(made) > 1:
-        found |= _steadiness(made)
+        found |= _steadiness(made, target)
         found["frames_per_second"] = len(made) / seconds
+    return found
+
+
+def _detected(frames: Sequence[Frame], wanted: np.ndarray) -> np.ndarray:
+    """Landmarks of the face that lies nearest to the wanted one, ``(T, 478, 2)``."""
+    from ..faces import find_faces
+
+    def distance(points: np.ndarray) -> float:
+        apart = np.nanmean(points, axis=1) - np.nanmean(wanted, axis=1)
+        return float(np.nanmean(np.linalg.norm(apart, axis=-1)))
+
+    tracks = [track.landmarks[..., :2] for track in find_faces(frames)]
+    return min((track for track in tracks if np.isfinite(track).any()), key=distance)
+
+
+def _floors(
+    opened: _Opened, model: HeadModel, target: HeadFit, made: Sequence[_Made], wanted: np.ndarray
+) -> dict[str, float]:
+    """What no swap can be asked for: the target's own picture through the window, and put over itself."""
+    from ...warping.swap_engines import load_engine
+    from ..swap import SceneOptions, frames_of, open_scene, pasted
+
+    resampled = []
+    for each in made:
+        whole = torch.ones_like(each.swapped.changed)
+        own = replace(each.swapped, image=each.target.image, changed=whole)
+        resampled.append(pasted(each.before, each.target, own, each.crop))
+    frames = [each.before for each in made]
+    itself = open_scene([frames[0]], frames, load_engine(), model, SceneOptions(pose_rounds=0))
+    found = {}
+    for name, pictures in (("resampled", resampled), ("itself", list(frames_of(itself)))):
+        facts = fit_facts(model, target, target, _detected(pictures, wanted))
+        found |= {f"{key}_{name}": facts[key] for key in ("pose_deg", "expression_percent")}
     return found
 
 
@@ -257,12 +294,36 @@ def _in_frame(made: _Made, mask: Tensor) -> np.ndarray:
     return paste_back(black, mask.expand(1, 3, -1, -1).contiguous(), made.crop, feather=0.0)[0, 0].numpy()
 
 
-def _steadiness(made: Sequence[_Made]) -> dict[str, float]:
-    new = [_in_frame(each, each.swapped.head) > 0.5 for each in made]
-    old = [_in_frame(each, each.target.head) > 0.5 for each in made]
-    return {"overlap": _overlap(new), "overlap_target": _overlap(old)}
+def _steadiness(made: Sequence[_Made], target: HeadFit) -> dict[str, float]:
+    from ...flame.params import MISSING
+
+    kept = (target.status != MISSING).nonzero()[:, 0]
+    points = target.landmarks[kept]
+    found = {}
+    for name, masks in (
+        ("overlap", [_in_frame(each, each.swapped.head) for each in made]),
+        ("overlap_target", [_in_frame(each, each.target.head) for each in made]),
+    ):
+        found[name] = _overlap([mask > 0.5 for mask in masks])
+        found[f"{name}_steady"] = _steady_overlap(masks, points)
+    return found
 
 
 def _overlap(masks: Sequence[np.ndarray]) -> float:
     """Mean intersection over union of neighbours."""
     return float(np.mean([(a & b).sum() / max((a | b).sum(), 1) for a, b in pairwise(masks)]))
+
+
+def _steady_overlap(masks: Sequence[np.ndarray], points: Float[Tensor, "T L 2"]) -> float:
+    """The same of each mask and the one before it, carried along with the head."""
+    from ...geom.alignment import affine_flow
+    from ...geom.flow import warp
+    from ...geom.mask_smoothing import head_motion
+
+    pairs = []
+    for number in range(1, len(masks)):
+        motion = head_motion(points[number], points[number - 1])
+        before = torch.from_numpy(masks[number - 1])[None, None]
+        carried = warp(before, affine_flow(motion, masks[number].shape))[0, 0].numpy()
+        pairs.append(_overlap([carried > 0.5, masks[number] > 0.5]))
+    return float(np.mean(pairs))
