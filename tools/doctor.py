@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from .. import __version__
 from ..geom.errors import HeadwarpError
+from ._remedies import graphics, missing_of_extras, own_requirements, system_remedy
 
 CORE = {
     "numpy": "numpy",
@@ -37,6 +38,10 @@ _DETECT = (
     "detect_faces(numpy.zeros((64, 64, 3), numpy.uint8))"
 )
 _IMPORT_SECONDS = 120
+MEDIAPIPE = "pip install 'mediapipe==0.10.21'"
+MEDIAPIPE_PYTHONS = ((3, 9), (3, 12))
+ENCODERS, DECODERS = ("libx264", "aac"), ("h264", "hevc", "vp9", "libdav1d")
+AGAIN = "pip install --force-reinstall --only-binary av av"
 
 
 @dataclass(frozen=True)
@@ -95,6 +100,10 @@ def describe(report: Mapping[str, Any]) -> str:
 def _tried(name: str, check: Callable[[], Check]) -> Check:
     try:
         return check()
+    except ModuleNotFoundError as error:
+        if error.name == "torch":  # said once, by its own check
+            return Check(name, "untried", "needs torch")
+        return Check(name, "broken", _last_line(str(error)), f"pip install {error.name}")
     except Exception as error:  # noqa: BLE001 (a check must not stop the others; its error is its outcome)
         return Check(name, "broken", f"{type(error).__name__}: {_last_line(str(error))}")
 
@@ -112,7 +121,8 @@ def check_torch() -> Check:
     try:
         import torch
     except ImportError as error:
-        return Check("torch", "broken", _last_line(str(error)), "pip install torch")
+        said = _last_line(str(error))
+        return Check("torch", "broken", said, system_remedy(said, "pip install torch"))
     threads = (
         f"{torch.get_num_threads()} threads (OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'unset')})"
     )
@@ -120,17 +130,31 @@ def check_torch() -> Check:
 
 
 def check_device() -> Check:
-    """CUDA: the device's rasteriser against the reference, where there is a device."""
+    """CUDA: the device's rasteriser against the reference, where there is a device that torch can use."""
     import torch
 
     if not torch.cuda.is_available():
-        return Check("device", "untried", "no CUDA device")
+        return _unused_device(torch.version.cuda, graphics())
     name = torch.cuda.get_device_name()
     if not _draws_like_the_reference("torch", "cuda"):
         return Check(
             "device", "broken", f"{name}: its rasteriser differs from the reference", "use --device cpu"
         )
     return Check("device", "works", f"{name}: its rasteriser agrees with the reference")
+
+
+def _unused_device(built_for: str | None, found: tuple[str, bool] | None) -> Check:
+    """Why torch sees no CUDA device; all of headwarp works without one."""
+    if found is None:
+        return Check("device", "untried", "no CUDA device")
+    device, has_driver = found
+    if not has_driver:
+        return Check("device", "absent", f"{device} without its driver", "apt-get install nvidia-driver")
+    if built_for is None:
+        remedy = "pip uninstall --yes torch; pip install torch (on Linux the index's own build has CUDA)"
+        return Check("device", "absent", f"{device}, but this torch is a build for CPUs", remedy)
+    remedy = "apt-get install --only-upgrade nvidia-driver, or a torch that was built for an older CUDA"
+    return Check("device", "absent", f"{device} does not serve torch's CUDA {built_for}", remedy)
 
 
 def check_core() -> Check:
@@ -147,8 +171,8 @@ def check_rasterizer() -> Check:
     """numba, and a triangle drawn by it."""
     try:
         import numba
-    except ImportError as error:
-        return Check("rasterizer", "broken", _last_line(str(error)), "pip install --force-reinstall numba")
+    except ImportError as error:  # a numba older than the numpy beside it says so here
+        return Check("rasterizer", "broken", _last_line(str(error)), "pip install --upgrade numba")
     if not _draws_like_the_reference("numba", "cpu"):
         return Check(
             "rasterizer", "broken", "numba draws another picture than the reference", "report this as a bug"
@@ -157,16 +181,30 @@ def check_rasterizer() -> Check:
 
 
 def check_media() -> Check:
-    """PyAV and the encoders that clips are written with."""
+    """PyAV, the encoders that clips are written with, and the decoders of the usual clips."""
     try:
         import av
     except ImportError as error:
-        return Check("video files", "broken", _last_line(str(error)), "pip install --force-reinstall av")
-    lacking = [codec for codec in ("libx264", "aac") if codec not in av.codecs_available]
-    if lacking:
+        said = _last_line(str(error))
+        return Check("video files", "broken", said, system_remedy(said, "pip install --force-reinstall av"))
+    unwritten = [codec for codec in ENCODERS if not _has_codec(codec, "w")]
+    unread = [codec for codec in DECODERS if not _has_codec(codec, "r")]
+    if unwritten or unread:
+        lacking = [*unwritten, *(f"{codec} (to read)" for codec in unread)]
         detail = f"PyAV {av.__version__} was built without {', '.join(lacking)}"
-        return Check("video files", "broken", detail, "pip install --force-reinstall --only-binary av av")
-    return Check("video files", "works", f"PyAV {av.__version__} with libx264 and aac")
+        return Check("video files", "broken", detail, AGAIN)
+    detail = f"PyAV {av.__version__} writes {' and '.join(ENCODERS)}, reads {', '.join(DECODERS)}"
+    return Check("video files", "works", detail)
+
+
+def _has_codec(name: str, mode: Literal["r", "w"]) -> bool:
+    import av
+
+    try:
+        av.Codec(name, mode)
+    except (av.FFmpegError, ValueError):  # its error of an unknown codec is a ValueError
+        return False
+    return True
 
 
 def check_builtin_head() -> Check:
@@ -209,17 +247,22 @@ def check_mediapipe() -> Check:
     """The default landmark detector, run on an empty picture in a process of its own."""
     if importlib.util.find_spec("mediapipe") is None:
         detail = "not installed: photos and clips cannot be fitted without landmark files"
-        return Check("mediapipe", "absent", detail, "pip install 'mediapipe==0.10.21'")
+        return Check("mediapipe", "absent", detail, _mediapipe_line(sys.version_info[:2]))
     error = _error_of(_DETECT)
     if error is None:
         return Check("mediapipe", "works", f"{_version('mediapipe')} detects")
-    return Check("mediapipe", "broken", error, _mediapipe_remedy(error))
+    again = MEDIAPIPE.replace("install", "install --force-reinstall")  # its models lie in this wheel alone
+    return Check("mediapipe", "broken", error, system_remedy(error, again))
 
 
-def _mediapipe_remedy(error: str) -> str:
-    if "libGL" in error or "libEGL" in error:
-        return "apt-get install libgl1 libegl1"
-    return "pip install --force-reinstall 'mediapipe==0.10.21'"
+def _mediapipe_line(python: tuple[int, int]) -> str:
+    first, last = MEDIAPIPE_PYTHONS
+    if first <= python <= last:
+        return MEDIAPIPE
+    return (
+        f"it has no wheel for Python {python[0]}.{python[1]}: use Python 3.10 to {last[0]}.{last[1]}, or "
+        "pip install face-alignment and --landmarks face-alignment"
+    )
 
 
 def check_face_alignment() -> Check:
@@ -234,13 +277,28 @@ def check_pytorch3d() -> Check:
     return _optional("pytorch3d", "pytorch3d", "from pytorch3d import _C", PYTORCH3D_LINE)
 
 
+def check_extras() -> Check:
+    """The other optional extras, by what the package's metadata says of them."""
+    requirements = own_requirements()
+    if requirements is None:
+        return Check("extras", "untried", "headwarp is not installed", "pip install . (in its folder)")
+    missing = missing_of_extras(requirements)
+    absent = {extra: names for extra, names in missing.items() if names}
+    there = ", ".join(extra for extra in missing if extra not in absent)
+    if not absent:
+        return Check("extras", "works", f"{there}: all of them" if there else "none to check")
+    lacking = "; ".join(f"{extra} without {', '.join(names)}" for extra, names in absent.items())
+    detail = f"{there} installed; {lacking}" if there else lacking
+    return Check("extras", "absent", detail, f"pip install 'headwarp[{','.join(absent)}]'")
+
+
 def _optional(package: str, module: str, trial: str, remedy: str) -> Check:
     if importlib.util.find_spec(module) is None:
         return Check(package, "absent", "optional, not installed", remedy)
     error = _error_of(trial)
     if error is None:
         return Check(package, "works", _version(package))
-    return Check(package, "broken", error, remedy)
+    return Check(package, "broken", error, system_remedy(error, remedy))
 
 
 def _draws_like_the_reference(backend: str, device: str) -> bool:
@@ -306,5 +364,6 @@ CHECKS: dict[str, Callable[[], Check]] = {
     "mediapipe": check_mediapipe,
     "face-alignment": check_face_alignment,
     "pytorch3d": check_pytorch3d,
+    "extras": check_extras,
 }
 """Everything that is tried, in the order of the table."""

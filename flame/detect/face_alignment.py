@@ -31,7 +31,7 @@ class FaceAlignmentDetector:
         device: torch device of its networks.
 
     Raises:
-        MissingDependencyError: the package is not installed.
+        MissingDependencyError: the package is not installed, or its networks cannot be fetched.
     """
 
     def __init__(self, device: str = "cpu") -> None:
@@ -67,7 +67,14 @@ def _load_network(device: str) -> Any:
         ) from error
     kinds = package.LandmarksType
     two_d = kinds.TWO_D if hasattr(kinds, "TWO_D") else kinds._2D  # the name before 1.4
-    return package.FaceAlignment(two_d, device=device, flip_input=False)
+    try:
+        return package.FaceAlignment(two_d, device=device, flip_input=False)
+    except OSError as error:  # of its download; urllib's errors are of this kind
+        raise MissingDependencyError(
+            f"the detector face-alignment fetches its networks on first use and could not ({error}); "
+            "run it once with a network, copy ~/.cache/torch/hub/checkpoints from a machine where it ran, or "
+            "use --landmarks mediapipe"
+        ) from error
 
 
 def _as_detection(points: np.ndarray, found: np.ndarray) -> Detection:

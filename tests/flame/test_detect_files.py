@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import urllib.error
 import warnings
 from pathlib import Path
 
@@ -172,6 +173,16 @@ def test_face_alignment_of_another_shape_is_refused(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(fake_face_alignment.FaceAlignment, "points", 98)
     with pytest.raises(ShapeError, match=r"expected \(68, 2\|3\) points, got \(98, 2\)"):
         detect_faces(white((10, 20, 50, 90)), detector="face-alignment")
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_face_alignment_without_its_networks_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_network(*arguments: object, **options: object) -> None:
+        raise urllib.error.URLError("Name or service not known")
+
+    monkeypatch.setattr(fake_face_alignment, "FaceAlignment", no_network)
+    with pytest.raises(MissingDependencyError, match=r"fetches its networks.*not known.*use --landmarks"):
+        get_detector("face-alignment")
 
 
 def test_missing_face_alignment_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
