@@ -25,8 +25,9 @@ from .faces import find_face, find_faces, fit_face, fit_faces
 from .fit_clip import ClipOptions
 from .fit_identity import identity_spread
 from .fit_jobs import Entries, FitWork, fit_jobs, manifest_remarks
+from .fit_page import write_fit_page
 from .fit_report import describe, licences, summary
-from .fit_sheet import write_sheet
+from .fit_sheet import open_rows, write_sheet
 from .heads import head_notes, ready_head
 from .inputs import check_folder
 from .portrait import as_frames
@@ -76,7 +77,8 @@ class Fit:
     input: Positional[tuple[Path, ...]]
     """Photos, videos, folders of them, quoted patterns, .tar shards, or .csv lists."""
     output: Path
-    """Folder for the fits, report.json, manifest.jsonl, sheet.png, overlays/NAME.png and curves/NAME.png."""
+    """Folder for the fits, report.json, manifest.jsonl, report.html, sheet.png, overlays/NAME.png and
+    curves/NAME.png."""
     head: str | None = None
     """builtin, or a head file; without it, what $HEADWARP_HEAD names, else builtin."""
     landmarks: str = "mediapipe"
@@ -104,7 +106,8 @@ class Fit:
     recursive: bool = False
     """Take folders with all folders below them."""
     overlay: bool = True
-    """Draw the fitted mesh over a frame of every input, a clip's curves, and a sheet of the worst fits."""
+    """Draw the fitted mesh over a frame of every input, a clip's curves, a sheet of the worst fits, and
+    report.html: the run as one page for a browser."""
     provenance: bool = True
     """Say in the overlays how they were made."""
     workers: int | None = None
@@ -228,10 +231,11 @@ def run(config: Fit) -> dict[str, Any]:
         )
         entries = Entries(manifest, inputs, names)
         with publishing(output) as folder:
-            sheet = write_sheet(folder / "sheet.png", entries, inputs, model) if config.overlay else []
+            shown, lacking = open_rows(entries, inputs, model) if config.overlay else ({}, [])
+            write_sheet(folder / "sheet.png", list(shown.values()), len(inputs))
             report = summary(
                 entries,
-                messages=[*head_notes(model), *_remarks(config), *manifest_remarks(manifest, done), *sheet],
+                messages=[*head_notes(model), *_remarks(config), *manifest_remarks(manifest, done), *lacking],
                 protocol={"head": model.model_id, **{key: getattr(config, key) for key in PROTOCOL}},
                 startup=done.startup_seconds,
                 more={
@@ -240,6 +244,9 @@ def run(config: Fit) -> dict[str, Any]:
                     "sheet": output / "sheet.png" if (folder / "sheet.png").exists() else None,
                 },
             )
+            if shown:
+                report = {**report, "page": output / "report.html"}
+                write_fit_page(folder / "report.html", report, entries, shown, place=output)
             write_json(folder / "report.json", report)
     return report
 

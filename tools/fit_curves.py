@@ -57,6 +57,26 @@ def worst_frames(percent: NDArray[np.float64], count: int = WORST) -> list[int]:
     return found
 
 
+def fit_series(model: HeadModel, fit: HeadFit) -> dict[str, NDArray[np.float64]]:
+    """Numbers of a clip frame by frame, ``(T,)`` each, NaN where they are not known.
+
+    Returns:
+        ``residual`` of `frame_percent`; ``jitter``: mean length of the second difference in time of the
+        projected points, in pixels of a 256 px frame, at the middle of three detected frames; ``yaw``,
+        ``pitch``, ``roll`` in degrees.
+    """
+    from ..training.metrics.landmarks import to_256
+
+    seen = (fit.status == DETECTED).numpy()
+    points = to_256((fit.landmarks - fit.residual).double().numpy(), fit.size)
+    bends = np.linalg.norm(np.diff(points, n=2, axis=0), axis=-1).mean(-1)  # (T - 2,)
+    jitter = np.full(fit.frames, np.nan)
+    jitter[1:-1] = np.where(seen[2:] & seen[1:-1] & seen[:-2], bends, np.nan)
+    angles = np.where(seen[:, None], head_pose(fit.params).double().numpy(), np.nan)
+    shown = dict(zip(("yaw", "pitch", "roll"), angles.T, strict=True))
+    return {"residual": frame_percent(model, fit), "jitter": jitter, **shown}
+
+
 def fit_curves(model: HeadModel, fit: HeadFit, title: str) -> Frame:
     """The picture: gaps and shading where the face was not detected, red lines at the worst frames."""
     percent = frame_percent(model, fit)

@@ -278,6 +278,8 @@ def describe(report: Mapping[str, Any]) -> str:
         lines.append(f"identity: halves of a clip differ by {identity['within_mm']:.2f} mm{against}")
     if report.get("sheet"):
         lines.append(f"{report['sheet']}: look at it: worst fits first")
+    if report.get("page"):
+        lines.append(f"{report['page']}: the run as a page for a browser")
     return "\n".join(lines)
 
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 import heapq
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..flame.model import HeadModel
 from ..flame.params import DETECTED, STATUS_NAMES, HeadFit
@@ -24,7 +25,7 @@ from ..geom.errors import HeadwarpError
 from ..training.data.inputs import Input, opened
 from ..training.data.portrait import Frame, to_frame, to_image
 from .draw import blend, shaded, view_of
-from .fit_curves import frame_percent, worst_frames
+from .fit_curves import fit_series, frame_percent, worst_frames
 
 WORST, EVEN = 24, 8  # clips on a sheet
 FRAMES = 5  # of a clip: three evenly taken, and the two worst
@@ -43,11 +44,13 @@ class Row:
         lines: its name and numbers.
         bad: whether they are a warning.
         tiles: pictures, each with a caption and whether it is a warning.
+        series: numbers frame by frame, of `fit_series`.
     """
 
     lines: tuple[str, ...]
     bad: bool
     tiles: tuple[tuple[Frame, str, bool], ...]
+    series: Mapping[str, NDArray[np.floating]] = field(default_factory=dict)
 
 
 def badness(entry: Mapping[str, Any]) -> float:
@@ -109,7 +112,7 @@ def clip_row(path: Path, entry: Mapping[str, Any], model: HeadModel, *, start: i
         caption = f"{frame}: {percent[frame]:.1f} %" + (" worst" if worst and frame == worst[0] else "")
         tiles.append((tile(picture, fit.select([frame]), model), caption, bad))
     lines, bad = _lines(entry)
-    return Row(lines, bad, tuple(tiles))
+    return Row(lines, bad, tuple(tiles), fit_series(model, fit) if fit.frames > 1 else {})
 
 
 def _frames(path: Path, numbers: Sequence[int], *, seek: bool) -> list[Frame]:
@@ -203,33 +206,42 @@ def _fitting(draw: Any, text: str, width: int) -> str:
     return ".." + text
 
 
-def write_sheet(
-    path: Path, entries: Sequence[Mapping[str, Any]], inputs: Sequence[Input], model: HeadModel
-) -> list[str]:
-    """Write the contact sheet of a run as PNG; nothing where no input was fitted.
+def open_rows(
+    entries: Sequence[Mapping[str, Any]], inputs: Sequence[Input], model: HeadModel
+) -> tuple[dict[int, Row], list[str]]:
+    """The rows of the clips to show, worst first, by the numbers of their inputs.
 
     Args:
-        path: of the sheet.
         entries: of the report, one an input.
         inputs: what was fitted.
         model: the head.
 
     Returns:
-        Clips that were to be shown and could not be read again, a sentence each.
+        The rows; and clips that were to be shown and could not be read again, a sentence each.
     """
-    from ..training.data.media import write_image
-
-    rows: list[Row] = []
+    rows: dict[int, Row] = {}
     refused = []
     for number in chosen_clips(entries):
         found = inputs[number]
         try:
             with tempfile.TemporaryDirectory() as folder, opened(found, Path(folder)) as file:
-                rows.append(clip_row(file, entries[number], model, start=found.start))
+                rows[number] = clip_row(file, entries[number], model, start=found.start)
         except HeadwarpError as error:
             refused.append(f"sheet.png lacks {entries[number]['name']}: {error}")
+    return rows, refused
+
+
+def write_sheet(path: Path, rows: Sequence[Row], total: int) -> None:
+    """Write the contact sheet of a run as PNG; nothing where there is no row.
+
+    Args:
+        path: of the sheet.
+        rows: of `open_rows`.
+        total: inputs of the run.
+    """
+    from ..training.data.media import write_image
+
     if rows:
-        shown = f"{len(rows)} of {len(entries)} inputs" if len(rows) < len(entries) else f"{len(rows)} inputs"
+        shown = f"{len(rows)} of {total} inputs" if len(rows) < total else f"{len(rows)} inputs"
         title = f"{shown}, worst first; frame: residual in % of the eye distance, red above {BAD_PERCENT:g} %"
         write_image(path, draw_sheet(together(rows), title), provenance=None)
-    return refused

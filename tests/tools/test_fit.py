@@ -103,7 +103,15 @@ def test_the_report_has_the_promised_keys_and_is_the_one_of_json(tmp_path, posed
     assert face == {"face": 0, "track": 0, "confirmed": True, "span": [0, 6], "frames": 6}
     assert (entry["face"], entry["track"], entry["span"]) == (0, 0, [0, 6])
     written = sorted(p.name for p in out.iterdir())
-    assert written == ["c.npz", "curves", "manifest.jsonl", "overlays", "report.json", "sheet.png"]
+    assert written == [
+        "c.npz",
+        "curves",
+        "manifest.jsonl",
+        "overlays",
+        "report.html",
+        "report.json",
+        "sheet.png",
+    ]
     assert [p.name for p in (out / "overlays").iterdir()] == ["c.png"]
     assert [p.name for p in (out / "curves").iterdir()] == ["c.png"]
 
@@ -265,7 +273,16 @@ def test_one_that_fails_is_recorded_and_the_others_go_on(tmp_path, capsys):
     assert shown.err == f"headwarp fit: {report['failed']['grey']}\n"
     assert str(blank) in shown.err
     assert "2 of 3 input(s), 5 frame(s)" in shown.out
-    made = ["curves", "manifest.jsonl", "overlays", "p_mp4.npz", "p_png.npz", "report.json", "sheet.png"]
+    made = [
+        "curves",
+        "manifest.jsonl",
+        "overlays",
+        "p_mp4.npz",
+        "p_png.npz",
+        "report.html",
+        "report.json",
+        "sheet.png",
+    ]
     assert sorted(p.name for p in out.iterdir()) == made
 
 

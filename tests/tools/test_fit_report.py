@@ -31,6 +31,7 @@ from headwarp.tools.fit_sheet import (
     badness,
     chosen_clips,
     draw_sheet,
+    open_rows,
     together,
     write_sheet,
 )
@@ -242,19 +243,21 @@ def test_the_sheet_marks_bad_fits(head, tmp_path):
             entry(name, percent=100 * off, frames=frames, output=fit.save(tmp_path / f"{name}.npz"))
         )
         inputs.append(Input(str(clip), clip.name))
-    assert write_sheet(tmp_path / "sheet.png", entries, inputs, head) == []
+    rows, told = open_rows(entries, inputs, head)
+    assert told == []
+    write_sheet(tmp_path / "sheet.png", list(rows.values()), 3)
     sheet = np.asarray(Image.open(tmp_path / "sheet.png"))
     red = (sheet == (215, 40, 40)).all(-1)
     assert red.any()
     assert np.nonzero(red)[0].max() < sheet.shape[0] / 2  # the bad one stands first
-    assert write_sheet(tmp_path / "none.png", [failed("x")], inputs[:1], head) == []
+    write_sheet(tmp_path / "none.png", [], 1)
     assert not (tmp_path / "none.png").exists()
 
 
 def test_an_input_that_is_gone_is_told(head, tmp_path):
     fit = posed_fit(head, [0.0, 5.0])
     entries = [entry("gone", frames=2, output=fit.save(tmp_path / "gone.npz"))]
-    told = write_sheet(tmp_path / "s.png", entries, [Input(str(tmp_path / "gone.mp4"), "gone.mp4")], head)
+    _, told = open_rows(entries, [Input(str(tmp_path / "gone.mp4"), "gone.mp4")], head)
     assert len(told) == 1
     assert told[0].startswith("sheet.png lacks gone: ")
 

@@ -1,0 +1,42 @@
+"""Small pictures inside a page."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterable
+
+import numpy as np
+from jaxtyping import UInt8
+from numpy import ndarray
+
+from .text import text
+
+Picture = UInt8[ndarray, "H W 3"]
+SIDE = 144  # pixels of the longer side
+_QUALITY = 76
+
+
+def jpeg(picture: Picture, *, side: int = SIDE) -> bytes:
+    """A picture made small, its longer side ``side`` pixels at most, without a word about its file."""
+    from PIL import Image
+
+    image = Image.fromarray(np.ascontiguousarray(picture))
+    image.thumbnail((side, side), Image.Resampling.LANCZOS)
+    stream = io.BytesIO()
+    image.save(stream, "JPEG", quality=_QUALITY)
+    return stream.getvalue()
+
+
+def figure(content: bytes, caption: str, *, bad: bool = False) -> str:
+    """A JPEG under its caption."""
+    shown = base64.b64encode(content).decode()
+    return (
+        f'<figure{" class=bad" if bad else ""}><img alt="{text(caption)}" loading="lazy" '
+        f'src="data:image/jpeg;base64,{shown}"><figcaption>{text(caption, longest=60)}</figcaption></figure>'
+    )
+
+
+def strip(figures: Iterable[str]) -> str:
+    """Pictures beside each other, to be moved sideways where the screen is narrow."""
+    return f'<div class="row">{"".join(figures)}</div>'
