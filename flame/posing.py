@@ -193,9 +193,7 @@ def apply_pose(model: HeadModel, fit: HeadFit, pose: Pose | Sequence[Pose]) -> H
         raise HeadwarpError("apply_pose: expected at least one pose, got none")
     repeated = fit.select([0] * len(poses))
     params = _moved_params(model, repeated.params, poses)
-    return dataclasses.replace(
-        repeated, params=params, camera=_neck_held(model, fit, params, repeated.camera)
-    )
+    return dataclasses.replace(repeated, params=params, camera=neck_held(model, fit, params, repeated.camera))
 
 
 def _moved_params(model: HeadModel, params: HeadParams, poses: Sequence[Pose]) -> HeadParams:
@@ -234,7 +232,7 @@ def _named_expression(model: HeadModel, amounts: Mapping[str, float], like: Tens
     return total
 
 
-def _neck_held(model: HeadModel, fit: HeadFit, params: HeadParams, camera: Camera) -> Camera:
+def neck_held(model: HeadModel, fit: HeadFit, params: HeadParams, camera: Camera) -> Camera:
     """The camera shifted so that the neck joint projects where it did before the head turned."""
     shift = neck_pixels(model, fit.params, fit.camera) - neck_pixels(model, params, camera)
     if isinstance(camera, WeakPerspective):

@@ -139,7 +139,7 @@ def _where(finite: Tensor, made: HeadFit, fit: HeadFit) -> HeadFit:
         }
 
     params = dataclasses.replace(made.params, **chosen(made.params, fit.params))
-    camera = dataclasses.replace(made.camera, **chosen(made.camera, fit.camera))
+    camera = type(made.camera)(**chosen(made.camera, fit.camera))
     return dataclasses.replace(made, params=params, camera=camera)
 
 

@@ -309,7 +309,7 @@ def _open(config: Animate, animator: Animator, place: torch.device) -> tuple[Sta
         driver,
         model,
         transfer=transfer,
-        motion=motion_of(config.motion),
+        motion=motion_of(config.motion, animator, name=config.animator),
         size=config.size,
         face=config.face,
         landmarks=config.landmarks,

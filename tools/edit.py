@@ -192,8 +192,7 @@ def run(config: Edit) -> dict[str, Any]:
     """
     began = time.perf_counter()
     _check(config)
-    motion = motion_of(config.motion)
-    check_poses(motion)
+    check_poses(motion_of(config.motion))
     place = check_device(config.device)
     animator = open_animator(config.animator, config.checkpoint, device=place)
     guidance = settled(guidance_of(config), guided_by(animator), name=config.animator)
@@ -207,6 +206,7 @@ def run(config: Edit) -> dict[str, Any]:
         picture, head=model, size=config.size, landmarks=config.landmarks, face=config.face
     )
     portrait = with_landmarks_of(portrait, animator)
+    motion = motion_of(config.motion, animator, name=config.animator)
     posed = motion.filtered(model, apply_pose(model, portrait.fit, poses), config.fps)
     fit = motion.applied(model, portrait.fit, posed)
     prepared = time.perf_counter()

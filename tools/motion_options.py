@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,9 +15,12 @@ from torch import Tensor
 from ..flame.model import HeadModel
 from ..flame.openness import driven_eyes, openness, with_openness
 from ..flame.params import HeadFit
+from ..flame.pose_limit import limited_pose
 from ..flame.retargeting import Retargeting, retargeted
 from ..flame.smoothing import FitSmoothing, smoothed_fit
 from ..geom.errors import HeadwarpError
+from ..geom.pose_range import PoseRange
+from .performance import warn
 
 PARTS = tuple(part.name for part in dataclasses.fields(Retargeting))
 GROUPS = {"pose": ("yaw", "pitch", "roll")}
@@ -38,6 +42,8 @@ class MotionOptions:
     mouth's width; 0 is shut."""
     smooth: bool = False
     """A One Euro filter takes the jitter of the motion away; blinks keep their depth."""
+    clamp: bool = False
+    """Stop the head softly at the turns from the photo at which the animator holds; else they are told."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +54,18 @@ class Motion:
         retargeting: strengths.
         eyes, lips: wanted openness, ``"driver"``, or None: as the motion has it.
         smooth: filter the driver.
+        clamp: keep the head within the turns at which the animator holds.
+        holds: these turns; None: not known.
+        animator: its name, for the warning.
     """
 
     retargeting: Retargeting = field(default_factory=Retargeting)
     eyes: float | str | None = None
     lips: float | str | None = None
     smooth: bool = False
+    clamp: bool = False
+    holds: PoseRange | None = None
+    animator: str = ""
 
     @property
     def needs_driver(self) -> bool:
@@ -63,6 +75,19 @@ class Motion:
     def filtered(self, model: HeadModel, driver: HeadFit, fps: float) -> HeadFit:
         """The driver's fit as it drives."""
         return smoothed_fit(model, driver, FitSmoothing(fps=fps)).fit if self.smooth else driver
+
+    def within(self, model: HeadModel, source: HeadFit, driven: HeadFit) -> HeadFit:
+        """The driven head within the animator's range where it is to be; a warning of what is beyond it."""
+        if self.holds is None:
+            return driven
+        made = limited_pose(model, source, driven, self.holds)
+        if made.frames:
+            warn(
+                f"rotation of {made.farthest_deg:.0f} degrees from the photo is beyond the "
+                f"{made.limit_deg:.0f} that {self.animator} holds, in {made.frames} frame(s); "
+                + ("clamped" if self.clamp else "--clamp stops there")
+            )
+        return made.fit if self.clamp else driven
 
     def applied(
         self, model: HeadModel, source: HeadFit, driven: HeadFit, driver: HeadFit | None = None
@@ -74,7 +99,7 @@ class Motion:
             driven: T frames.
             driver: whose openness is followed, T frames; None for poses that a person says.
         """
-        moved = retargeted(model, source, driven, self.retargeting)
+        moved = self.within(model, source, retargeted(model, source, driven, self.retargeting))
         if self.eyes is None and self.lips is None:
             return moved
         theirs = None if driver is None else openness(model, driver)
@@ -87,8 +112,12 @@ class Motion:
         return with_openness(model, moved, eyes=eyes, lips=lips)
 
 
-def motion_of(options: MotionOptions) -> Motion:
+def motion_of(options: MotionOptions, animator: Any = None, *, name: str = "") -> Motion:
     """The options, checked.
+
+    Args:
+        animator: whose range of poses is kept to, or warned of.
+        name: of the animator.
 
     Raises:
         HeadwarpError: an unknown part, no number, or one out of range.
@@ -110,6 +139,9 @@ def motion_of(options: MotionOptions) -> Motion:
         _openness(options.eyes_open, "--eyes-open"),
         _openness(options.lips_open, "--lips-open"),
         options.smooth,
+        options.clamp,
+        getattr(animator, "holds", None),
+        name,
     )
 
 

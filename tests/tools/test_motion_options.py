@@ -11,9 +11,10 @@ from posed_fits import posed_fit
 from headwarp.flame.io import load_head
 from headwarp.flame.openness import openness
 from headwarp.flame.params import Pose
-from headwarp.flame.posing import apply_pose, head_pose
+from headwarp.flame.posing import apply_pose, head_pose, neck_pixels
 from headwarp.flame.retargeting import Retargeting
 from headwarp.geom.errors import HeadwarpError
+from headwarp.geom.pose_range import PoseRange
 from headwarp.tools.animate import Animate
 from headwarp.tools.edit import Edit
 from headwarp.tools.motion_options import MotionOptions, check_no_head, check_poses, motion_of
@@ -51,6 +52,24 @@ def test_strength_and_openness_reach_the_head():
     torch.testing.assert_close(
         openness(MODEL, lips).lips, openness(MODEL, DRIVEN).lips[1:2], atol=1e-4, rtol=0
     )
+
+
+def test_the_range_of_the_animator_is_told_and_kept(capsys):
+    class Toy:
+        holds = PoseRange(21, 21)
+
+    told = motion_of(MotionOptions(), Toy(), name="toy")
+    assert told.applied(MODEL, SOURCE, DRIVEN) is DRIVEN
+    said = capsys.readouterr().err
+    assert "rotation of 30 degrees from the photo is beyond the 21 that toy holds, in 1 frame(s)" in said
+    made = motion_of(MotionOptions(clamp=True), Toy(), name="toy").applied(MODEL, SOURCE, DRIVEN)
+    yaw = head_pose(made.params)[:, 0]
+    assert 20 < yaw[1] < 21.01
+    assert 18 < yaw[2] < yaw[1]
+    assert "clamped" in capsys.readouterr().err
+    own, there = (neck_pixels(MODEL, fit.params, fit.camera) for fit in (DRIVEN, made))
+    torch.testing.assert_close(there, own, atol=1e-2, rtol=0)
+    assert motion_of(MotionOptions(clamp=True), Toy()).applied(MODEL, SOURCE, SOURCE) is SOURCE
 
 
 def test_smooth_reaches_the_driver():

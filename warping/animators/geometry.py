@@ -23,6 +23,7 @@ from ...geom.displacement import DisplacementConfig, MeshFlow, border, carried_m
 from ...geom.flow import warp
 from ...geom.guidance import Driving, Source, require, take
 from ...geom.outline import Hairline, hairline, hairline_anchors, skull_outline
+from ...geom.pose_range import PoseRange
 from ...geom.sources.mesh import MeshSource, MeshSourceConfig, MeshState
 from ..guided_layers import GuidedCache, encode_guided, guided_layers, torso_line
 from ..layers import Layers, below, splat_anchors, split_layers
@@ -83,6 +84,7 @@ class GeometryAnimator:
 
     needs_source = ("image", "posed_vertices", "faces")
     needs_driving = ("posed_vertices",)
+    holds = PoseRange(yaw_deg=40, pitch_deg=35)  # beyond, cheeks double: docs/benchmarks.md
 
     def __init__(self, config: GeometryConfig) -> None:
         self.config = config

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ...geom.errors import HeadwarpError
 from ...geom.guidance import Driving, Source, require, take
+from ...geom.pose_range import PoseRange
 from ..guide_record import record_of
 from ..guided_layers import GuidedCache, guided_layers
 from ..inference import InferenceConfig, prepare_network_
@@ -52,6 +53,7 @@ class PwmAnimator(nn.Module):
 
     needs_source = GeometryAnimator.needs_source
     needs_driving = GeometryAnimator.needs_driving
+    holds = PoseRange(yaw_deg=55, pitch_deg=35)  # of the weights in the package: docs/benchmarks.md
 
     def __init__(self, config: PwmConfig) -> None:
         super().__init__()

@@ -1,0 +1,53 @@
+"""A driven head kept within the turns from its photo at which an animator holds."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+from ..geom.pose_range import SOFT_FROM, PoseRange, limited_turn
+from ..geom.transforms import axis_angle_to_matrix, matrix_to_axis_angle
+from .model import HeadModel
+from .params import HeadFit
+from .posing import camera_rotation, neck_held
+
+
+@dataclass(frozen=True)
+class Limited:
+    """A fit within a range.
+
+    Attributes:
+        fit: softly stopped; the neck joint stays where it was in the picture.
+        frames: how many turned further than the range.
+        farthest_deg: the largest turn, as it was.
+        limit_deg: the range in its direction.
+    """
+
+    fit: HeadFit
+    frames: int
+    farthest_deg: float
+    limit_deg: float
+
+
+def limited_pose(model: HeadModel, source: HeadFit, driven: HeadFit, limits: PoseRange) -> Limited:
+    """Stop a driven head softly at turns from the source's pose; see `geom.pose_range.limited_turn`.
+
+    Args:
+        source: one frame.
+        driven: T frames.
+        limits: of the animator.
+    """
+    heads = [camera_rotation(fit.params) @ axis_angle_to_matrix(fit.params.neck) for fit in (source, driven)]
+    made = limited_turn(heads[1] @ heads[0].mT, limits)
+    over = made.angle_deg - made.limit_deg
+    worst = int(over.argmax())
+    changed = made.turn @ heads[0] @ heads[1].mT  # camera axes, to be put before the root's own turn
+    flip = camera_rotation(dataclasses.replace(source.params, rotation=source.params.rotation * 0))[0]
+    rotation = matrix_to_axis_angle(flip.T @ changed @ flip @ axis_angle_to_matrix(driven.params.rotation))
+    kept = (made.angle_deg <= SOFT_FROM * made.limit_deg)[:, None]
+    params = dataclasses.replace(driven.params, rotation=driven.params.rotation.where(kept, rotation))
+    fit = driven
+    if not bool(kept.all()):
+        camera = neck_held(model, driven, params, driven.camera)
+        fit = dataclasses.replace(driven, params=params, camera=camera)
+    return Limited(fit, int((over > 0).sum()), float(made.angle_deg[worst]), float(made.limit_deg[worst]))
