@@ -31,7 +31,7 @@ ADDED = {
     "demo": ("--size", "48", "--seconds", "0.2"),
     "edit": ("--size", "64"),
     "animate": ("--size", "64"),
-    "swap": ("--size", "96"),
+    "swap": ("--size", "64"),
     "render": (),
     "fit": (),
     "info": (),
