@@ -19,6 +19,7 @@ from ..geom.face_regions import REGION_NAMES
 from ..training.data.atomic import atomic_folder, atomic_path
 from .fit import fit as fit_head
 from .heads import ready_head
+from .inputs import check_folder
 from .portrait import fitted_frames
 
 COLOURS = (
@@ -68,12 +69,13 @@ def run(config: Segment) -> dict[str, Any]:
     Raises:
         HeadwarpError: no such segmenter, no face, or the output is not possible.
     """
+    _check_before(config)
     model = ready_head(config.head)
     segmenter = load_segmenter(
         config.segmentation, head=model, weights_dir=config.weights_dir, device=config.device
     )
     fit = _fit(config, model)
-    _check_output(config.output, fit)
+    _check_output(config.output, fit.frames)
     if fit.frames == 1:
         found = next(_segmented(segmenter, config.input, fit))
         write_class_map(config.output, found.labels)
@@ -114,12 +116,23 @@ def _fit(config: Segment, model: HeadModel) -> HeadFit:
     return fit_head(config.input, head=model, landmarks=config.landmarks, face=config.face)
 
 
-def _check_output(output: Path, fit: HeadFit) -> None:
-    if fit.frames == 1 and output.suffix.lower() != ".png":
+def _check_before(config: Segment) -> None:
+    """Refuse an output that is not possible before the long work, as far as the file says what it holds."""
+    from ..training.data.media import probe
+
+    check_folder(config.output.parent)
+    found = probe(config.input)
+    frames = 1 if found.kind == "photo" else found.frames
+    if frames is not None:
+        _check_output(config.output, frames)
+
+
+def _check_output(output: Path, frames: int) -> None:
+    if frames == 1 and output.suffix.lower() != ".png":
         raise HeadwarpError(f"--output: expected a .png for one picture, got {output.name}")
-    if fit.frames > 1 and output.suffix:
+    if frames > 1 and output.suffix:
         raise HeadwarpError(f"--output: expected a folder for a clip's class maps, got {output.name}")
-    if fit.frames > 1 and output.exists():
+    if frames > 1 and output.exists():
         raise HeadwarpError(f"--output: {output} is there already; name a new folder")
 
 

@@ -11,8 +11,9 @@ from media_files import write_clip, write_photo
 from PIL import Image
 
 from headwarp.flame.detect.regions import load_segmenter
+from headwarp.geom.errors import HeadwarpError
 from headwarp.geom.face_regions import FaceRegion
-from headwarp.tools import cli
+from headwarp.tools import cli, segment
 from headwarp.tools.segment import COLOURS, write_class_map
 
 
@@ -66,6 +67,17 @@ def test_what_cannot_be_is_said_and_leaves_no_file(tmp_path, capsys):
         assert cli.main(["segment", *paths]) == 1
         assert text in capsys.readouterr().err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "none.png"]
+
+
+@pytest.mark.parametrize("output", ["map.jpg", "a.png/map.png"])
+def test_an_output_that_cannot_be_is_refused_before_the_fit(tmp_path, monkeypatch, output):
+    def never(*_, **__):
+        raise AssertionError("fitted before the output was looked at")
+
+    monkeypatch.setattr(segment, "_fit", never)
+    Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(tmp_path / "a.png")
+    with pytest.raises(HeadwarpError, match="--output"):
+        segment.run(segment.Segment(tmp_path / "a.png", output=tmp_path / output))
 
 
 def test_every_region_has_a_colour_of_its_own(tmp_path):
