@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -173,7 +174,7 @@ def run(config: Swap) -> dict[str, Any]:
     Returns:
         ``output``, ``frames``, ``fps``, ``width``, ``height``, ``engine``, ``size``, ``head``, ``sources``
         (``views``, ``main``, ``apart_mm``), ``target`` (frames ``detected``, ``interpolated``, ``missing``),
-        ``notes``, ``audio``, ``mark``, ``provenance``, ``seconds``.
+        ``turned_deg`` (to mend its pose), ``notes``, ``audio``, ``mark``, ``provenance``, ``seconds``.
 
     Raises:
         HeadwarpError: contradictory options, or what `swap` raises.
@@ -220,6 +221,7 @@ def run(config: Swap) -> dict[str, Any]:
         "head": model.model_id,
         "sources": {"views": sources.views, "main": sources.main, "apart_mm": list(sources.apart_mm)},
         "target": {name: int((status == number).sum()) for number, name in enumerate(STATUS_NAMES)},
+        "turned_deg": 0.0 if scene.turn is None else math.degrees(float(scene.turn.norm())),
         "notes": list(sources.notes),
         "audio": scene.target.audio_from is not None and config.output.suffix.lower() in CLIPS,
         "mark": config.mark,

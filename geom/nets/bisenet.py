@@ -44,7 +44,9 @@ class BiSeNet(nn.Module):
         self.ffm = _Fusion(4 * width)
         self.conv_out = _Output(4 * width, classes)
         for name, values in (("mean", MEAN), ("deviation", DEVIATION)):
-            self.register_buffer(name, torch.tensor(values)[:, None, None], persistent=False)
+            # No file fills them: on the CPU even where a network is made without memory to be filled.
+            constant = torch.tensor(values, device="cpu")[:, None, None]
+            self.register_buffer(name, constant, persistent=False)
 
     def forward(self, image: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B K H W"]:
         """Scores (before a softmax) of every pixel of pictures in [0, 1]; the public weights saw 512 x 512.

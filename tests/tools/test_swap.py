@@ -15,6 +15,8 @@ from PIL import Image
 import headwarp
 from headwarp.flame.io import load_head
 from headwarp.geom.errors import HeadwarpError, NoFaceError
+from headwarp.geom.face_regions import FaceRegion
+from headwarp.geom.nets.bisenet import BiSeNet
 from headwarp.tools import cli
 from headwarp.tools.faces import fit_frames
 from headwarp.tools.swap import Swap, describe, run, swap
@@ -87,6 +89,7 @@ def test_the_command_writes_a_clip_with_sound_and_a_report(folder, tmp_path, cap
     assert (told["frames"], told["audio"], told["mark"], told["engine"]) == (3, True, True, "geometry")
     assert told["target"] == {"missing": 0, "interpolated": 0, "detected": 3}
     assert told["sources"]["views"] == 2
+    assert 0 <= told["turned_deg"] <= 8
     assert told["sources"]["apart_mm"] == pytest.approx([0, 0], abs=1e-3)
     frames = frames_of(tmp_path / "o.mp4")
     assert len(frames) == 3
@@ -138,6 +141,24 @@ def test_grey_pictures_work(head):
     (made,) = swap(other(), grey, head=head, size=SIZE)
     spread = made.astype(int).max(-1) - made.astype(int).min(-1)
     assert np.median(spread[80:140, 110:170]) < 30  # a coloured head in a grey picture turns grey
+
+
+@needs_mediapipe
+def test_a_parser_of_the_users_tells_what_goes(folder, tmp_path):
+    """A network that sees hair in every pixel takes all of the person away, one that sees clothes nothing."""
+    network = BiSeNet().eval()
+    changed = {}
+    for region in (FaceRegion.HAIR, FaceRegion.CLOTH):
+        with torch.no_grad():
+            network.conv_out.conv_out.weight.zero_()[int(region)] = 1.0  # of features that are never negative
+        weights, output = tmp_path / "w.pth", tmp_path / f"{region}.png"
+        torch.save(network.state_dict(), weights)
+        words = ["--source", folder / "source.png", "--target", folder / "target.png", "--output", output]
+        words += ["--size", SIZE, "--segmentation", weights, "--pose-rounds", 0]
+        assert cli.main(["swap", *map(str, words)]) == 0
+        changed[region] = (read_photo(output) != portrait()).any(-1)
+    assert changed[FaceRegion.HAIR].sum() > 1.2 * changed[FaceRegion.CLOTH].sum()
+    assert changed[FaceRegion.CLOTH][80:140, 110:170].mean() > 0.9  # the new face is there
 
 
 def test_frames_are_made_when_asked_for():

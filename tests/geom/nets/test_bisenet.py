@@ -147,6 +147,7 @@ def test_a_file_of_the_published_layout_loads_and_another_does_not(tmp_path):
     assert backbone.name == "bisenet"
     key = "cp.arm32.conv_atten.weight"
     assert torch.equal(backbone.network.state_dict()[key], weights[key])
+    assert not any(value.is_meta for value in backbone.network.buffers())
     del weights["ffm.conv1.weight"]
     torch.save(weights, path)
     with pytest.raises(ModelFileError, match="expected weights of bisenet"):
