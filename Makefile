@@ -11,6 +11,7 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+DEMO_STAMP := $(VENV)/.installed-demo
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 ARGS ?=
 JOBS ?= 2
@@ -28,16 +29,21 @@ help:
 venv: $(STAMP)
 
 # torch comes first and by its own line, so that a machine's own choice of torch index (PIP_EXTRA_INDEX_URL) is the only
-# thing that decides which build is taken. setuptools: see [build-system] in pyproject.toml.
-$(STAMP): pyproject.toml constraints.txt
+# thing that decides which build is taken. setuptools: see [build-system] in pyproject.toml. The demo waits for what it
+# needs alone; the other targets add the rest to the same environment.
+$(DEMO_STAMP): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "make: no Python 3.10, 3.11 or 3.12 found; install one or name it: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@echo "installing into $(VENV) with $(PYTHON); a minute or two, once"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) install --quiet -c constraints.txt torch numpy setuptools
+	$(PIP) install --quiet -c constraints.txt --no-build-isolation -e '.[mediapipe]'
+	@touch $@
+
+$(STAMP): $(DEMO_STAMP)
 	$(PIP) install --quiet -c constraints.txt --no-build-isolation -e '.[mediapipe,cluster,train,docs,dev]'
 	@touch $@
 
-demo: $(STAMP)
+demo: $(DEMO_STAMP)
 	$(BIN)/headwarp demo --output outputs/demo $(ARGS)
 
 test: $(STAMP)
