@@ -42,7 +42,7 @@ def random_disc(count=60, seed=0):
     points = np.random.default_rng(seed).random((count, 2))
     faces = Delaunay(points).simplices.astype(np.int64)
     a, b, c = points[faces].transpose(1, 0, 2)
-    clockwise = np.cross(b - a, c - a) < 0
+    clockwise = (b - a)[:, 0] * (c - a)[:, 1] < (b - a)[:, 1] * (c - a)[:, 0]
     faces[clockwise] = faces[clockwise][:, ::-1]
     return np.concatenate([points, np.zeros((count, 1))], 1), faces
 
