@@ -61,6 +61,18 @@ def test_linked_files_exist(page):
     assert not [link for link in links(page.read_text(encoding="utf-8")) if not (page.parent / link).exists()]
 
 
+def missing_from_nav(pages: list[str]) -> list[str]:
+    """Pages of docs/ that the site's nav does not name exactly once."""
+    named = re.findall(r"^ +- (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE)
+    return [page for page in pages if named.count(page) != 1]
+
+
+def test_every_page_is_in_the_nav_of_the_site():
+    pages = [path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")]
+    assert not missing_from_nav(pages), "name it under nav: in mkdocs.yml"
+    assert missing_from_nav([*pages, "new.md"]) == ["new.md"]
+
+
 def test_every_command_is_in_the_readme():
     assert set(COMMANDS) <= commands_named((ROOT / "README.md").read_text(encoding="utf-8"))
 

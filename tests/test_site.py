@@ -47,17 +47,6 @@ def pages_of(nav: Any) -> list[str]:
     return [page for part in parts for page in pages_of(part)]
 
 
-def missing_from(nav: Any, pages: list[str]) -> set[str]:
-    return set(pages) - set(pages_of(nav))
-
-
-def test_every_page_is_in_the_nav_once():
-    pages = [path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")]
-    assert not missing_from(CONFIG["nav"], pages), "name it under nav: in mkdocs.yml"
-    assert len(pages_of(CONFIG["nav"])) == len(set(pages_of(CONFIG["nav"])))
-    assert missing_from(CONFIG["nav"], [*pages, "new.md"]) == {"new.md"}
-
-
 def test_the_nav_names_only_pages_that_there_are():
     generated = {*REFERENCE.reference_pages(ROOT), "reference/modules.md", "reference/commands.md"}
     known = {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")} | generated
