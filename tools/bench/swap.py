@@ -183,7 +183,7 @@ def _floors(
         resampled.append(pasted(each.before, each.target, own, each.crop))
     frames = [each.before for each in made]
     itself = open_scene([frames[0]], frames, load_engine(), model, SceneOptions(pose_rounds=0))
-    found = {}
+    found: dict[str, float] = {}
     for name, pictures in (("resampled", resampled), ("itself", list(frames_of(itself)))):
         facts = fit_facts(model, target, target, _detected(pictures, wanted))
         found |= {f"{key}_{name}": facts[key] for key in ("pose_deg", "expression_percent")}
@@ -324,6 +324,7 @@ def _steady_overlap(masks: Sequence[np.ndarray], points: Float[Tensor, "T L 2"])
     for number in range(1, len(masks)):
         motion = head_motion(points[number], points[number - 1])
         before = torch.from_numpy(masks[number - 1])[None, None]
-        carried = warp(before, affine_flow(motion, masks[number].shape))[0, 0].numpy()
+        height, width = masks[number].shape
+        carried = warp(before, affine_flow(motion, (height, width)))[0, 0].numpy()
         pairs.append(_overlap([carried > 0.5, masks[number] > 0.5]))
     return float(np.mean(pairs))
