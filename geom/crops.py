@@ -66,6 +66,22 @@ def head_crop(
     return Crop(x, y, side)
 
 
+def pixel_window(crop: Crop, *, least: int = 256, most: int = 1024) -> tuple[Crop, int]:
+    """The nearest window of whole pixels, and the size to draw it at: its own side, so that what is drawn
+    back unchanged has the picture's bits; a small one is drawn a whole number of times as large, to
+    ``least`` pixels or more, a large one at ``most``.
+
+    Example:
+        >>> pixel_window(Crop(10.3, 4.8, 400.2))
+        (Crop(x=10.0, y=5.0, side=400.0), 400)
+        >>> pixel_window(Crop(10.3, 4.8, 50.2))[1], pixel_window(Crop(0, 0, 1500))[1]
+        (300, 1024)
+    """
+    side = max(1, round(crop.side))
+    size = min(side * max(1, -(-least // side)), most)
+    return Crop(float(round(crop.x)), float(round(crop.y)), float(side)), size
+
+
 def _inside(start: float, side: float, length: int) -> float:
     """The start of an interval shifted into 0..length; centred on it if the interval is longer."""
     return (length - side) / 2 if side >= length else min(max(start, 0.0), length - side)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -22,7 +21,9 @@ from ..warping.animators import Animator
 from ..warping.guided import GuidedAnimator
 from ..warping.landmark_motion import SmoothingConfig
 from . import head_motion, landmark_motion, picture_motion
-from .drivers import DEFAULT_FPS, open_clip, open_driver
+from .drivers import DEFAULT_FPS, TRACKS, Driver, open_clip, open_driver
+from .filmed_head import check_filmed
+from .frame_files import preview_path, write_frames, write_preview
 from .guidance import GuidanceName, guidance_of, guide_animator, guided_by, settled, warn_of_mesh
 from .heads import ready_head
 from .motion_options import MotionOptions, check_no_head, motion_of
@@ -38,12 +39,14 @@ from .performance import (
     explained,
     inference_of,
     open_animator,
-    progress,
     provenance_facts,
     provenance_of,
+    window_size,
     windows,
 )
 from .picture_motion import takes_pictures, takes_whole
+from .portrait import as_frames
+from .shows import Audio, Role, Show, check_roles, film_show, is_film, photo_show, read_role
 from .stage import Stage
 
 Window = Literal["face", "whole"]
@@ -58,7 +61,8 @@ class Animate:
     """
 
     source: Annotated[tuple[Path, ...], arg(aliases=["--source-image"])]
-    """The photo; several of one person for animators that fuse them."""
+    """The photo; several of one person for animators that fuse them. A clip: the head in each of its frames
+    is driven by what the driver does at that time, in whole frames."""
     driving: Annotated[Path, arg(aliases=["--driving-video"])]
     """Video, photo, folder of pictures, fit (.npz), or pose track (.csv, .json); for sparse2dense and tps a
     file of landmarks too (.npz, .npy, .csv)."""
@@ -82,8 +86,8 @@ class Animate:
     the default of animators that look at pictures alone (fomm, dagan), and for --guidance keypoints."""
     full_frame: bool = False
     """Paste the window back into the whole photo; else the square window around the head is written."""
-    size: int = 256
-    """Side of the window in pixels."""
+    size: int | None = None
+    """Side of the window in pixels: 256; in whole frames as large as the head is in its picture."""
     animator: str = "geometry"
     """What makes the pixels; geometry needs no weights."""
     checkpoint: Path | None = None
@@ -106,8 +110,19 @@ class Animate:
     """Which face of the photo, by rank; the largest where not given."""
     driving_face: int | None = None
     """Which face of the driver, by rank; the largest and longest seen where not given."""
+    also: tuple[str, ...] = ()
+    """Another face of the source and its driver, FACE=DRIVER, or FACE=DRIVER@FACE for a face of the driver by
+    rank; may be repeated. --face then says which face --driving moves; whole frames are written."""
+    audio: Audio | None = None
+    """Whose sound is taken along; the driver's where not given, else the source clip's."""
+    loop: bool = False
+    """Begin a driver again that ends before the source clip or before another driver; else the shortest ends
+    the result."""
     fps: float | None = None
-    """Frames per second; the driver's own where not given, 25 where it has none."""
+    """Frames per second: of a clip other frames are shown, in step with its sound. Where not given, those of
+    the source clip, else the driver's own, 25 where it has none."""
+    preview: bool = False
+    """First write the beginning in little, NAME.preview.mp4."""
     device: str = "cpu"
     """Where the animator works: cpu, cuda."""
     compile: bool = False
@@ -199,8 +214,13 @@ def run(config: Animate) -> dict[str, Any]:
     began = time.perf_counter()
     _transfer(config)
     motion_of(config.motion)
-    if config.size < 16:
+    if config.size is not None and config.size < 16:
         raise HeadwarpError(f"--size: expected 16 pixels or more, got {config.size}")
+    roles = roles_of(config)
+    check_roles(roles)
+    filmed = is_film(config.source)
+    if filmed or len(roles) > 1:
+        config = replace(config, full_frame=True)
     if config.panels and config.full_frame:
         raise HeadwarpError("--panels: expected --panels or --full-frame, got both")
     check_output(config.output, [*CLIPS, *PICTURES], what="a clip or a picture")
@@ -209,33 +229,46 @@ def run(config: Animate) -> dict[str, Any]:
     animator = open_animator(config.animator, config.checkpoint, device=place, inference=chosen)
     guidance = settled(guidance_of(config), guided_by(animator), name=config.animator)
     animator = guide_animator(animator, guidance, name=config.animator, device=place)
-    check_window(animator, config.size, name=config.animator)
-    stage, head = _open(config, animator, place)
-    if config.output.suffix.lower() in PICTURES and stage.count != 1:
-        many = "several" if stage.count is None else str(stage.count)
+    size = window_size(config.size, animator, full_frame=config.full_frame, default=256)
+    if size is not None:
+        check_window(animator, size, name=config.animator)
+    if config.preview:
+        preview_path(config.output)
+    opened = _open_film if filmed else _open_photo
+    show, head = opened(config, roles, animator, size, place)
+    if config.output.suffix.lower() in PICTURES and show.count != 1:
+        many = "several" if show.count is None else str(show.count)
         raise HeadwarpError(f"--output: expected a clip (.mp4) for {many} frames, got {config.output.name}")
+    heard, audio_from = show.sound(config.audio)
     prepared = time.perf_counter()
-    frames = marked_frames(_frames(config, stage, animator), config.mark)
-    provenance = (
-        provenance_of(config.animator, inputs=[*config.source, config.driving]) if config.provenance else None
-    )
-    count, height, width = _write(config.output, frames, stage, provenance)
+    provenance = None
+    if config.provenance:
+        inputs = [*config.source, *(role.driving for role in roles)]
+        provenance = provenance_of(config.animator, inputs=inputs)
+
+    def frames() -> Iterator[Frame]:
+        return marked_frames(show.frames(), config.mark)
+
+    how: dict[str, Any] = {"fps": show.fps, "audio_from": audio_from, "provenance": provenance}
+    preview = write_preview(config.output, frames, **how) if config.preview else None
+    written = write_frames(config.output, frames(), count=show.count, **how)
     seconds = {"prepare": prepared - began, "animate": time.perf_counter() - prepared}
-    driver = stage.driver
     return {
         "output": str(config.output),
-        "frames": count,
-        "fps": float(driver.fps),
-        "width": width,
-        "height": height,
-        **stage.facts,
+        "frames": written.frames,
+        "fps": float(show.fps),
+        "width": written.width,
+        "height": written.height,
+        **show.facts,
         "animator": config.animator,
         "guidance": guidance.name,
         "head": head,
-        "audio": driver.audio_from is not None and config.output.suffix.lower() in CLIPS,
+        "audio": audio_from is not None and config.output.suffix.lower() in CLIPS,
+        "audio_of": heard,
+        "preview": None if preview is None else str(preview),
         "mark": config.mark,
         "provenance": provenance_facts(provenance),
-        "seconds": {**seconds, "per_frame": seconds["animate"] / count},
+        "seconds": {**seconds, "per_frame": seconds["animate"] / written.frames},
     }
 
 
@@ -252,6 +285,16 @@ def describe(report: Mapping[str, Any]) -> str:
     if lost:
         said = ", ".join(f"{count} {name}" for name, count in lost.items())
         lines.append(f"  driver: frames without a face: {said}; the motion bridges them")
+    for number, face in enumerate(report.get("faces", [report])):
+        if face.get("unchanged_frames"):
+            whose = "the face" if "faces" not in report else f"face {number + 1}"
+            lines.append(
+                f"  source: {face['unchanged_frames']} frame(s) do not show {whose} and stay as they are"
+            )
+    if report.get("ends_with") == "driver":
+        lines.append("  the driver ends before the source, and so does the result; --loop begins it again")
+    if report["preview"]:
+        lines.append(f"  preview: {report['preview']}")
     return "\n".join([*lines, f"  provenance: {report['provenance']}"])
 
 
@@ -288,44 +331,116 @@ def _check_whole(config: Animate) -> None:
             )
 
 
-def _open(config: Animate, animator: Animator, place: torch.device) -> tuple[Stage, str | None]:
+def roles_of(config: Animate) -> list[Role]:
+    """The faces of a command and their drivers, --face and --driving first."""
+    return [Role(config.face, config.driving, config.driving_face), *map(read_role, config.also)]
+
+
+def _open_film(
+    config: Animate, roles: Sequence[Role], animator: Animator, size: int | None, place: torch.device
+) -> tuple[Show, str | None]:
+    """A source clip and its drivers."""
+    transfer = _transfer(config)
+    check_filmed(animator, name=config.animator)
+    motion = motion_of(config.motion)
+    if motion.clamp:
+        raise HeadwarpError("--clamp: belongs to a photo, the source is a clip; leave it out")
+    if config.window == "whole" or any(landmark_motion.is_landmark_file(role.driving) for role in roles):
+        what = "--window whole" if config.window == "whole" else "--driving: a file of landmarks"
+        raise HeadwarpError(f"{what}: belongs to a photo, the source is a clip; take a frame of it")
+    model = ready_head(config.head)
+    drivers = [_driver(config, role, model) for role in roles]
+    show = film_show(
+        config.source[0],
+        list(zip(roles, drivers, strict=True)),
+        model,
+        animator,
+        transfer=transfer,
+        size=size,
+        landmarks=config.landmarks,
+        fps=config.fps,
+        loop=config.loop,
+        device=place,
+        motion=motion,
+    )
+    return show, model.model_id
+
+
+def _driver(config: Animate, role: Role, model: HeadModel) -> Driver:
+    """A driver at its own rate; a pose track, which has none, at the one asked for."""
+    track = role.driving.suffix.lower() in TRACKS
+    driver = open_driver(
+        role.driving,
+        model,
+        fps=config.fps if track else None,
+        face=role.driving_face,
+        landmarks=config.landmarks,
+    )
+    return driver if driver.timed or not config.fps else replace(driver, fps=config.fps)
+
+
+def _open_photo(
+    config: Animate, roles: Sequence[Role], animator: Animator, size: int | None, place: torch.device
+) -> tuple[Show, str | None]:
+    """A photo and the drivers of its faces."""
+    opened = [
+        _open(
+            replace(config, face=role.face, driving=role.driving, driving_face=role.driving_face),
+            animator,
+            size,
+            place,
+        )
+        for role in roles
+    ]
+    show = photo_show(
+        [stage for stage, _ in opened],
+        lambda: next(iter(as_frames(config.source[0]))),
+        lambda stage: _frames(config, stage, animator),
+        animator,
+        fps=config.fps,
+        loop=config.loop,
+    )
+    return show, opened[0][1]
+
+
+def _open(
+    config: Animate, animator: Animator, size: int | None, place: torch.device
+) -> tuple[Stage, str | None]:
     """Source and driver together, and the head model's id where one was fitted."""
     transfer = _transfer(config)
     if landmark_motion.is_landmark_file(config.driving):
-        return _open_landmarks(config, animator, transfer, place)
+        return _open_landmarks(config, animator, size or 256, place)
     if _window(config.window, animator, name=config.animator) == "whole":
         _check_whole(config)
         check_no_head(config.motion)
         motion = picture_motion.open_pictures(
-            config.source, open_clip(config.driving, fps=config.fps), size=config.size, transfer=transfer
+            config.source, open_clip(config.driving), size=size or 256, transfer=transfer
         )
         return picture_motion.stage(motion, animator, device=place, landmarks=config.landmarks), None
     model = ready_head(config.head)
-    driver = open_driver(
-        config.driving, model, fps=config.fps, face=config.driving_face, landmarks=config.landmarks
-    )
+    driver = _driver(config, roles_of(config)[0], model)
     performance = head_motion.prepare(
         list(config.source),
         driver,
         model,
         transfer=transfer,
         motion=motion_of(config.motion, animator, name=config.animator),
-        size=config.size,
+        size=size,
         face=config.face,
         landmarks=config.landmarks,
     )
+    if config.full_frame:
+        performance = head_motion.resting(performance)
     return head_motion.stage(performance, animator, device=place), model.model_id
 
 
-def _open_landmarks(
-    config: Animate, animator: Animator, transfer: Transfer, place: torch.device
-) -> tuple[Stage, str]:
+def _open_landmarks(config: Animate, animator: Animator, size: int, place: torch.device) -> tuple[Stage, str]:
     """A source driven by a file of landmarks, and the id of the head that its own are of."""
     landmark_motion.check_landmark_driven(animator, name=config.animator)
     if config.window == "whole" or config.driving_face is not None:
         option = "--window whole" if config.window == "whole" else "--driving-face"
         raise HeadwarpError(f"{option}: a file of landmarks has one face and moves a head; leave it out")
-    check_no_head(dataclasses.replace(config.motion, smooth=False))
+    check_no_head(replace(config.motion, smooth=False))
     fps = float(config.fps or DEFAULT_FPS)
     model = ready_head(config.head)
     stage = landmark_motion.stage(
@@ -333,8 +448,8 @@ def _open_landmarks(
         config.driving,
         animator,
         model=model,
-        size=config.size,
-        transfer=transfer,
+        size=size,
+        transfer=_transfer(config),
         smoothing=SmoothingConfig(fps=fps) if config.motion.smooth else None,
         fps=fps,
         face=config.face,
@@ -368,19 +483,3 @@ def _explained(stage: Stage, animator: Animator) -> Iterator[Frame]:
     if drivers is None:
         raise HeadwarpError("--panels: expected a driver with pictures; this one is a fit or a pose track")
     return (panels(each, stage.source, driver) for driver, each in zip(drivers, maps, strict=False))
-
-
-def _write(path: Path, frames: Iterator[Frame], stage: Stage, provenance: Any) -> tuple[int, int, int]:
-    """Write the clip or the one picture; returns how many frames, their height and width."""
-    from ..training.data.media import VideoWriter, write_image
-
-    if path.suffix.lower() in PICTURES:
-        frame = next(frames)
-        write_image(path, frame, provenance=provenance)
-        return 1, frame.shape[0], frame.shape[1]
-    driver, count = stage.driver, 0
-    with VideoWriter(path, driver.fps, audio_from=driver.audio_from, provenance=provenance) as writer:
-        for frame in progress(frames, stage.count, "animate"):
-            writer.write(frame)
-            count += 1
-    return count, frame.shape[0], frame.shape[1]

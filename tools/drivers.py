@@ -31,6 +31,8 @@ class Driver:
             without.
         fps: of the result.
         audio_from: a file with sound, or None.
+        timed: whether ``fps`` is the driver's own, so that another rate shows other frames of it; else it is
+            what was asked for, or 25.
     """
 
     fit: HeadFit | None
@@ -38,6 +40,7 @@ class Driver:
     pictures: Any
     fps: Fraction | float
     audio_from: Path | None = None
+    timed: bool = False
 
 
 def open_driver(
@@ -62,7 +65,8 @@ def open_driver(
         path = Path(driving)
         if path.suffix.lower() == ".npz":
             fit = HeadFit.load(path)
-            return Driver(fit, None, None, fps or _stored_fps(fit))
+            timed = fps is None and bool(fit.report.get("fps"))
+            return Driver(fit, None, None, fps or _stored_fps(fit), timed=timed)
         if path.suffix.lower() in TRACKS:
             rate = fps or DEFAULT_FPS
             poses = read_pose_track(path, rate, expressions=model.named_expressions)
@@ -93,7 +97,8 @@ def open_clip(driving: Any, *, fps: float | None = None) -> Driver:
     path = Path(driving)
     info = probe(path)
     sound = path if info.has_audio and fps is None else None  # another rate would be out of step
-    return Driver(None, None, path, fps or info.fps or DEFAULT_FPS, sound)
+    timed = fps is None and info.fps is not None
+    return Driver(None, None, path, fps or info.fps or DEFAULT_FPS, sound, timed)
 
 
 def _stored_fps(fit: HeadFit) -> Fraction:
@@ -110,4 +115,5 @@ def _open_clip(
     frames = progress(as_frames(path), info.frames, "fit driver")
     fit = fit_frames(frames, model, landmarks=landmarks, face=face)
     sound = path if info.has_audio and fps is None else None  # another rate would be out of step
-    return Driver(fit, None, path, fps or info.fps or DEFAULT_FPS, sound)
+    timed = fps is None and info.fps is not None
+    return Driver(fit, None, path, fps or info.fps or DEFAULT_FPS, sound, timed)

@@ -18,6 +18,7 @@ from ..geom.errors import HeadwarpError
 from ..training.data.portrait import Frame, Portrait
 from ..training.data.visible_mark import marked_frames
 from ..warping.animators import Animation, Animator
+from .frame_files import write_frames
 from .guidance import GuidanceName, guidance_of, guide_animator, guided_by, settled, warn_of_mesh
 from .heads import ready_head
 from .landmark_motion import with_landmarks_of
@@ -32,9 +33,9 @@ from .performance import (
     has_weights,
     open_animator,
     perform,
-    progress,
     provenance_facts,
     provenance_of,
+    window_size,
     windows,
 )
 from .portrait import as_frames, open_portrait
@@ -75,8 +76,8 @@ class Edit:
     motion: Annotated[MotionOptions, arg(name="")] = field(default_factory=MotionOptions)
     full_frame: bool = False
     """Paste the window back into the whole photo; else the square window around the head is written."""
-    size: int = 512
-    """Side of the window in pixels."""
+    size: int | None = None
+    """Side of the window in pixels: 512; with --full-frame as large as the head is in the photo."""
     animator: str = "geometry"
     """What makes the pixels; geometry needs no weights."""
     checkpoint: Path | None = None
@@ -198,13 +199,13 @@ def run(config: Edit) -> dict[str, Any]:
     guidance = settled(guidance_of(config), guided_by(animator), name=config.animator)
     _check_whole(config, guidance.name)
     animator = guide_animator(animator, guidance, name=config.animator, device=place)
-    check_window(animator, config.size, name=config.animator)
+    size = window_size(config.size, animator, full_frame=config.full_frame, default=512)
+    if size is not None:
+        check_window(animator, size, name=config.animator)
     model = ready_head(config.head)
     poses = poses_of(config, model)
     picture = next(iter(as_frames(config.photo)))
-    portrait = open_portrait(
-        picture, head=model, size=config.size, landmarks=config.landmarks, face=config.face
-    )
+    portrait = open_portrait(picture, head=model, size=size, landmarks=config.landmarks, face=config.face)
     portrait = with_landmarks_of(portrait, animator)
     motion = motion_of(config.motion, animator, name=config.animator)
     posed = motion.filtered(model, apply_pose(model, portrait.fit, poses), config.fps)
@@ -220,13 +221,15 @@ def run(config: Edit) -> dict[str, Any]:
             inputs=[config.photo, config.track],
             moved_pixels_only=not has_weights(animator),
         )
-    height, width = _write(config, frames, len(poses), provenance)
+    written = write_frames(
+        config.output, frames, fps=config.fps, count=len(poses), what="edit", provenance=provenance
+    )
     angles = {"photo": head_pose(portrait.fit.params)[0], "first": head_pose(fit.params)[0]}
     return {
         "output": str(config.output),
         "frames": len(poses),
-        "width": width,
-        "height": height,
+        "width": written.width,
+        "height": written.height,
         "animator": config.animator,
         "guidance": guidance.name,
         "head": model.model_id,
@@ -257,7 +260,7 @@ def _check(config: Edit) -> None:
     said = [name for name in (*OF_HEADS, *OF_FACES) if _given(config, name)]
     if config.track is not None and said:
         raise HeadwarpError(f"--track: expected a track or a pose, got both (--{', --'.join(said)})")
-    if config.size < 16:
+    if config.size is not None and config.size < 16:
         raise HeadwarpError(f"--size: expected 16 pixels or more, got {config.size}")
     if config.track is None:
         check_output(config.output, PICTURES, what="one picture")
@@ -306,17 +309,3 @@ def poses_of(config: Edit, model: HeadModel) -> list[Pose]:
             relative=not config.absolute,
         )
     ]
-
-
-def _write(config: Edit, frames: Iterator[Frame], count: int, provenance: Any) -> tuple[int, int]:
-    """Write the picture or the clip; returns height and width."""
-    from ..training.data.media import VideoWriter, write_image
-
-    if config.track is None:
-        frame = next(frames)
-        write_image(config.output, frame, provenance=provenance)
-        return frame.shape[0], frame.shape[1]
-    with VideoWriter(config.output, config.fps, provenance=provenance) as writer:
-        for frame in progress(frames, count, "edit"):
-            writer.write(frame)
-    return frame.shape[0], frame.shape[1]

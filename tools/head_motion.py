@@ -15,7 +15,8 @@ from torch import Tensor
 from ..flame.driving import Driven, Transfer, transfer_motion
 from ..flame.model import HeadModel
 from ..flame.params import STATUS_NAMES, HeadFit
-from ..flame.posing import apply_pose
+from ..flame.posing import apply_pose, pixels_per_metre
+from ..flame.still_body import over_still_body
 from ..geom.crops import Crop, crop_image
 from ..geom.errors import HeadwarpError
 from ..geom.guidance import Driving
@@ -59,11 +60,13 @@ def prepare(
     *,
     transfer: Transfer | None = None,
     motion: Motion | None = None,
-    size: int = 256,
+    size: int | None = 256,
     face: int | None = None,
     landmarks: str | Path = "mediapipe",
 ) -> Performance:
     """Open the sources and bring the driver's motion into the first one's window.
+
+    ``size`` None is as large as the head is in its photo.
 
     Raises:
         NoFaceError: a source has no face.
@@ -95,6 +98,15 @@ def prepare(
     return Performance(portraits, photo, driver, motion.applied(model, own, posed), None)
 
 
+def resting(performance: Performance) -> Performance:
+    """The performance over a body that rests, as where the window is pasted back into the photo."""
+    portraits = tuple(replace(portrait, body_follow=0.0) for portrait in performance.portraits)
+    fit = performance.fit
+    if performance.driven is not None:
+        fit = over_still_body(portraits[0].head, portraits[0].fit, fit)
+    return replace(performance, portraits=portraits, fit=fit)
+
+
 def stage(performance: Performance, animator: Animator, *, device: torch.device | str = "cpu") -> Stage:
     """A performance with the sources encoded."""
     portraits = tuple(with_landmarks_of(each, animator) for each in performance.portraits)
@@ -119,7 +131,14 @@ def stage(performance: Performance, animator: Animator, *, device: torch.device 
         pictures=partial(driver_windows, performance),
         pasted=partial(full_frames, performance.photo, portrait),
         facts={**_facts(performance), "window": "face"},
+        nearness=_nearness(portrait),
     )
+
+
+def _nearness(portrait: Portrait) -> float:
+    """Pixels of the photo that a metre of the head takes."""
+    scale = 1.0 if portrait.crop is None else portrait.crop.scale(portrait.image.shape[-1])
+    return float(pixels_per_metre(portrait.fit.params, portrait.fit.camera)[0]) / scale
 
 
 @torch.no_grad()

@@ -10,23 +10,21 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from ..flame.params import HeadFit
-from ..geom.displacement import dilate
 from ..geom.errors import HeadwarpError
 from ..geom.guidance import Driving
 from ..geom.nets.packing import PackedConvolution
 from ..training.data.portrait import Frame, Portrait, to_frame
 from ..training.data.provenance import COMPOSITE_WITH_TRAINED, ENHANCED, Provenance
 from ..warping.animators import Animation, Animator, frame_multiple, load_animator
-from ..warping.composite import paste_back
+from ..warping.composite import changed_region, paste_back, soft_region
 from ..warping.inference import InferenceConfig, prepare_animator_
 
 PICTURES = (".png", ".jpg", ".jpeg")
 CLIPS = (".mp4", ".m4v", ".mov", ".mkv")
-PERSON_MARGIN = 0.02  # of the window: how far around the person a pasted window reaches
+PERSON = 0.1  # of a mask: from here on somebody is there
 Precision = Literal["32", "bf16"]
 Kept = TypeVar("Kept")
 Maker = TypeVar("Maker")
@@ -71,6 +69,15 @@ def check_window(animator: Animator, size: int, *, name: str) -> None:
     if size % step:
         near = max(step, round(size / step) * step)
         raise HeadwarpError(f"--size: {name} takes multiples of {step} pixels, got {size}; take {near}")
+
+
+def window_size(asked: int | None, animator: Animator, *, full_frame: bool, default: int) -> int | None:
+    """The side of the window; None, the head's own pixels in its picture, for whole frames of an animator
+    that moves the picture's own: a network takes windows as large as those that it learned from.
+    """
+    if asked is not None:
+        return asked
+    return None if full_frame and not has_weights(animator) and frame_multiple(animator) == 1 else default
 
 
 def on_device(observation: Kept, device: torch.device) -> Kept:
@@ -191,36 +198,42 @@ def windows(animations: Iterable[Animation]) -> Iterator[Frame]:
     return (to_frame(animation.image) for animation in animations)
 
 
-def full_frames(photo: Frame, portrait: Portrait, animations: Iterable[Animation]) -> Iterator[Frame]:
-    """The whole photo with each window pasted back where the person is or was; all else keeps its bits.
+def full_frames(
+    photo: Frame,
+    portrait: Portrait,
+    animations: Iterable[Animation],
+    *,
+    onto: Iterable[Frame] | None = None,
+) -> Iterator[Frame]:
+    """The whole photo with each window pasted back; all that did not change keeps its bits.
 
     Args:
         photo: uint8 (H, W, 3), the picture that the portrait was cut from.
         portrait: with a crop; one without is the photo itself.
+        animations: of the portrait.
+        onto: pictures of the photo's size to paste into, one for every animation, as where other faces of the
+            photo were changed before; None: the photo.
     """
     if portrait.crop is None:
         yield from windows(animations)
         return
-    whole = torch.from_numpy(photo.copy()).permute(2, 0, 1)[None]  # (1, 3, H, W)
-    size = portrait.image.shape[-1]
-    was = dilate((portrait.mask > 0.1).to(portrait.image), round(PERSON_MARGIN * size))
-    for animation in animations:
-        mask = None if animation.occlusion is None else _person(was, animation.occlusion.cpu(), size)
-        pasted = paste_back(whole, animation.image.cpu(), portrait.crop, mask=mask)
-        yield pasted[0].permute(1, 2, 0).contiguous().numpy()  # (H, W, 3)
+    below: Iterable[Frame] = repeat(photo) if onto is None else onto
+    for animation, frame in zip(animations, below, strict=False):
+        yield pasted(frame, portrait, animation)
 
 
-def _person(
-    was: Float[Tensor, "1 1 S S"], now: Float[Tensor, "1 1 S S"], size: int
-) -> Float[Tensor, "1 1 S S"]:
-    """Where the person is before or after, with a soft rim."""
-    reach = round(PERSON_MARGIN * size)
-    hard = torch.maximum(was, dilate((now > 0.1).to(was), reach))
-    for _ in range(2):
-        hard = torch.nn.functional.avg_pool2d(
-            hard, 2 * reach + 1, stride=1, padding=reach, count_include_pad=False
+def pasted(frame: Frame, portrait: Portrait, animation: Animation) -> Frame:
+    """A whole picture with a portrait's window put back where the person was or is and something changed."""
+    crop, before = portrait.crop, portrait.image
+    assert crop is not None
+    whole = torch.from_numpy(frame.copy()).permute(2, 0, 1)[None]  # (1, 3, H, W)
+    after = animation.image.cpu()
+    mask = changed_region(before, after)
+    if animation.occlusion is not None:
+        mask = mask * soft_region(
+            torch.maximum(portrait.mask.to(mask), animation.occlusion.cpu()), least=PERSON
         )
-    return hard
+    return paste_back(whole, after, crop, mask=mask)[0].permute(1, 2, 0).contiguous().numpy()  # (H, W, 3)
 
 
 def progress(frames: Iterable[Frame], total: int | None, what: str) -> Iterator[Frame]:

@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
-from itertools import islice
+from itertools import islice, repeat
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -283,9 +283,11 @@ def drivings(motion: PictureMotion, *, device: torch.device | str = "cpu") -> It
     return (on_device(Driving(image=window), torch.device(device)) for window in motion.windows())
 
 
-def pasted(motion: PictureMotion, animations: Iterable[Animation]) -> Iterator[Frame]:
-    """The whole photo with each square pasted back."""
-    whole = torch.from_numpy(motion.photo.copy()).permute(2, 0, 1)[None]  # (1, 3, H, W)
-    for animation in animations:
+def pasted(
+    motion: PictureMotion, animations: Iterable[Animation], *, onto: Iterable[Frame] | None = None
+) -> Iterator[Frame]:
+    """The whole photo, or what it became, with each square pasted back."""
+    for animation, frame in zip(animations, repeat(motion.photo) if onto is None else onto, strict=False):
+        whole = torch.from_numpy(frame.copy()).permute(2, 0, 1)[None]  # (1, 3, H, W)
         made = paste_back(whole, animation.image.cpu(), motion.crop)
         yield made[0].permute(1, 2, 0).contiguous().numpy()  # (H, W, 3)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..flame.model import HeadModel
 from ..flame.params import HeadFit
+from ..geom.crops import head_crop, pixel_window
 from ..geom.errors import ShapeError
 from ..training.data.portrait import Frame, Portrait, portrait_of, to_frame
 from .faces import fit_frames
@@ -99,7 +100,7 @@ def open_portrait(
     photo: Any,
     *,
     head: str | Path | HeadModel = "builtin",
-    size: int = 512,
+    size: int | None = 512,
     landmarks: str | Path = "mediapipe",
     face: int | None = None,
 ) -> Portrait:
@@ -107,7 +108,8 @@ def open_portrait(
 
     Args:
         photo: a path, PIL, numpy or torch picture.
-        size: side of the square working window around the head.
+        size: side of the square working window around the head; None: as many pixels as it has in the
+            photo, see `pixel_window`.
 
     Raises:
         NoFaceError: nothing to fit.
@@ -116,4 +118,7 @@ def open_portrait(
     model = ready_head(head)
     frame = next(iter(as_frames(photo)))
     fit = fit_frames([frame], model, landmarks=landmarks, face=face)
-    return portrait_of(frame, model, fit, size=size)
+    if size is not None:
+        return portrait_of(frame, model, fit, size=size)
+    crop, size = pixel_window(head_crop(fit.landmarks[0], size=fit.size))
+    return portrait_of(frame, model, fit, size=size, crop=crop)

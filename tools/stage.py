@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 from jaxtyping import Float
 from torch import Tensor
@@ -13,6 +13,15 @@ from ..geom.guidance import Driving
 from ..training.data.portrait import Frame
 from ..warping.animators import Animation
 from .drivers import Driver
+from .timeline import Indices, picked
+
+
+class Paste(Protocol):
+    """Windows pasted back into whole pictures: the photo, or those given, one for every window."""
+
+    def __call__(
+        self, animations: Iterable[Animation], *, onto: Iterable[Frame] | None = None
+    ) -> Iterator[Frame]: ...
 
 
 @dataclass(frozen=True)
@@ -28,6 +37,7 @@ class Stage:
         pictures: the driver's pictures in the same square, or None where it has none; anew at every call.
         pasted: whole photos with the square pasted back.
         facts: of the report: ``relative``, ``reference_frame``, ``driver``, ``window``.
+        nearness: larger, the nearer the head.
     """
 
     source: Float[Tensor, "1 3 S S"]
@@ -36,5 +46,21 @@ class Stage:
     count: int | None
     drivings: Callable[[], Iterator[Driving]]
     pictures: Callable[[], Iterator[Tensor] | None]
-    pasted: Callable[[Iterable[Animation]], Iterator[Frame]]
+    pasted: Paste
     facts: Mapping[str, Any]
+    nearness: float = 0.0
+
+    def at(self, indices: Indices) -> Stage:
+        """The stage at these driving frames, in this order."""
+
+        def pictures() -> Iterator[Tensor] | None:
+            if self.pictures() is None:
+                return None
+            return picked(lambda: self.pictures() or iter(()), indices)
+
+        return replace(
+            self,
+            count=len(indices),
+            drivings=lambda: picked(self.drivings, indices),
+            pictures=pictures,
+        )

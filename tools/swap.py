@@ -24,6 +24,7 @@ from ..training.data.visible_mark import marked_frames
 from ..warping.composite import paste_back
 from ..warping.swap_engines import Checkpoints, SwapEngine, Swapped, SwapSource, SwapTarget, load_engine
 from .drivers import Driver, open_clip, open_driver
+from .frame_files import write_frames
 from .heads import ready_head
 from .performance import (
     CLIPS,
@@ -31,7 +32,6 @@ from .performance import (
     check_device,
     check_output,
     on_device,
-    progress,
     provenance_facts,
     provenance_of,
     ready,
@@ -206,16 +206,24 @@ def run(config: Swap) -> dict[str, Any]:
     if config.provenance:
         provenance = provenance_of(config.engine, inputs=[*config.source, config.target])
     frames = marked_frames(frames_of(scene), config.mark)
-    count, height, width = _write(config.output, frames, scene, provenance)
+    written = write_frames(
+        config.output,
+        frames,
+        fps=scene.target.fps,
+        count=scene.fit.frames,
+        what="swap",
+        audio_from=scene.target.audio_from,
+        provenance=provenance,
+    )
     seconds = {"prepare": prepared - began, "swap": time.perf_counter() - prepared}
     status = scene.fit.status
     sources = scene.sources
     return {
         "output": str(config.output),
-        "frames": count,
+        "frames": written.frames,
         "fps": float(scene.target.fps),
-        "width": width,
-        "height": height,
+        "width": written.width,
+        "height": written.height,
         "engine": config.engine,
         "size": config.size,
         "head": model.model_id,
@@ -226,7 +234,7 @@ def run(config: Swap) -> dict[str, Any]:
         "audio": scene.target.audio_from is not None and config.output.suffix.lower() in CLIPS,
         "mark": config.mark,
         "provenance": provenance_facts(provenance),
-        "seconds": {**seconds, "per_frame": seconds["swap"] / count},
+        "seconds": {**seconds, "per_frame": seconds["swap"] / written.frames},
     }
 
 
@@ -316,19 +324,3 @@ def open_scene(
     if engine.checkpoints or options.pose_rounds < 1 or landmarks not in detector_names():
         return scene  # an engine that has learned sees the pose in the target's picture
     return dataclasses.replace(scene, turn=seen_turn(scene, landmarks=landmarks, rounds=options.pose_rounds))
-
-
-def _write(path: Path, frames: Iterator[Frame], scene: Scene, provenance: Any) -> tuple[int, int, int]:
-    """Write the clip or the one picture; returns how many frames, their height and width."""
-    from ..training.data.media import VideoWriter, write_image
-
-    if path.suffix.lower() in PICTURES:
-        frame = next(frames)
-        write_image(path, frame, provenance=provenance)
-        return 1, frame.shape[0], frame.shape[1]
-    target, count = scene.target, 0
-    with VideoWriter(path, target.fps, audio_from=target.audio_from, provenance=provenance) as writer:
-        for frame in progress(frames, scene.fit.frames, "swap"):
-            writer.write(frame)
-            count += 1
-    return count, frame.shape[0], frame.shape[1]

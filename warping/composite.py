@@ -5,13 +5,18 @@ from __future__ import annotations
 import math
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
 from ..geom.crops import Crop, crop_image
+from ..geom.displacement import dilate
 from ..geom.errors import ShapeError
 
 FEATHER = 0.08  # of the window's side
+CHANGE = 1.5 / 255  # a pixel that changed by less is the same
+REACH = 0.02  # of the window's side: how far a mask of changes goes around them, and how soft its rim is
+COARSE = 256  # pixels: masks of changes are made at up to this side
 
 
 def over(
@@ -38,6 +43,37 @@ def window_feather(size: int, *, feather: float = FEATHER) -> Float[Tensor, "1 1
     ramp = (distance / (feather * size)).clamp(0, 1) if feather > 0 else torch.ones(size)
     smooth = ramp * ramp * (3 - 2 * ramp)
     return (smooth[:, None] * smooth[None, :])[None, None]  # (1, 1, S, S)
+
+
+def soft_region(
+    region: Float[Tensor, "1 1 S S"], *, reach: float = REACH, least: float = 0.5
+) -> Float[Tensor, "1 1 S S"]:
+    """1 on a region, falling smoothly to 0 around it; holes and gaps up to 4 ``reach`` wide are closed.
+
+    Where it is 0, no pixel within 2 ``reach`` belongs to the region. It is made coarsely, so that its time
+    does not hang on the size.
+
+    Args:
+        region: over ``least`` where it is.
+        reach: in sides of the window.
+    """
+    size = region.shape[-1]
+    step = max(1, -(-size // COARSE))
+    coarse = F.max_pool2d((region > least).to(region.dtype), step, ceil_mode=True)
+    radius = max(1, round(reach * coarse.shape[-1]))
+    soft = dilate(coarse, 2 * radius)
+    for _ in range(2):
+        soft = F.avg_pool2d(soft, radius // 2 * 2 + 1, stride=1, padding=radius // 2, count_include_pad=False)
+    if step == 1:
+        return soft
+    return F.interpolate(soft, scale_factor=step, mode="bilinear", align_corners=False)[..., :size, :size]
+
+
+def changed_region(
+    before: Float[Tensor, "1 3 S S"], after: Float[Tensor, "1 3 S S"], *, least: float = CHANGE
+) -> Float[Tensor, "1 1 S S"]:
+    """`soft_region` of the pixels in which two windows differ by more than ``least`` in some colour."""
+    return soft_region((after - before).abs().amax(1, keepdim=True), least=least)
 
 
 def paste_back(

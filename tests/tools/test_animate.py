@@ -152,9 +152,10 @@ def test_panels_stand_side_by_side_and_no_provenance_is_kept_to(photo, clip, tmp
 
 
 @needs_mediapipe
-def test_another_rate_has_no_sound_because_it_would_be_out_of_step(photo, clip, tmp_path):
+def test_another_rate_shows_other_frames_in_step_with_the_sound(photo, clip, tmp_path):
     report = run(Animate((photo,), clip, tmp_path / "o.mp4", fps=10, size=SIZE))
-    assert (report["fps"], report["audio"]) == (10, False)
+    assert (report["fps"], report["audio"]) == (10, True)
+    assert report["frames"] == 3  # of 5 frames in 0.21 seconds
 
 
 @needs_mediapipe

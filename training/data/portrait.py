@@ -16,7 +16,14 @@ from ...flame.landmarks import MEDIAPIPE_68
 from ...flame.model import HeadModel, landmark_points
 from ...flame.mouth import Mouth, open_mouth, with_mouth
 from ...flame.params import HeadFit
-from ...flame.posing import body_motion, body_vertices, posed_vertices, skull_vertices, window_fit
+from ...flame.posing import (
+    BODY_FOLLOW,
+    body_motion,
+    body_vertices,
+    posed_vertices,
+    skull_vertices,
+    window_fit,
+)
 from ...flame.residual import ResidualField, corrected, field_of
 from ...geom.crops import Crop, crop_image, head_crop
 from ...geom.guidance import Driving, Source
@@ -48,6 +55,7 @@ class Portrait:
         field: spreads landmark residuals over the mesh.
         crop: where the window lies in the original picture; None if the picture was used whole.
         landmarks: how many the tensors hold, see `face_points`.
+        body_follow: share of the neck joint's motion that the torso takes part in; 0: it rests.
     """
 
     head: HeadModel
@@ -57,6 +65,7 @@ class Portrait:
     field: ResidualField
     crop: Crop | None = None
     landmarks: int = 68
+    body_follow: float = BODY_FOLLOW
 
     def source(self) -> Source:
         """The tensors an animator takes."""
@@ -77,13 +86,15 @@ class Portrait:
         self, fit: HeadFit, *, image: Tensor | None = None, camera_motion: Tensor | None = None
     ) -> Driving:
         """Driving tensors of a fit in the same window (edited, retargeted, or of the same clip)."""
-        verts = corrected(posed_vertices(self.head, fit, body=self.fit), fit, self.field)
+        follow = self.body_follow
+        verts = posed_vertices(self.head, fit, body=self.fit, follow=follow)
+        verts = corrected(verts, fit, self.field)
         return Driving(
             image=image,
             landmarks=face_points(self.head, verts, self.landmarks),
             posed_vertices=with_mouth(self.head, self._mouth, verts, fit),
             camera_motion=camera_motion,
-            body_motion=body_motion(self.head, self.fit, fit),
+            body_motion=body_motion(self.head, self.fit, fit, follow=follow),
         )
 
     @cached_property
@@ -119,9 +130,10 @@ def portrait_of(
     *,
     size: int | None = None,
     field: ResidualField | None = None,
+    crop: Crop | None = None,
 ) -> Portrait:
     """A portrait from a frame and its one-frame fit; ``size`` draws the head's window, None takes the frame
-    whole.
+    whole. ``crop`` is another window than that of the landmarks.
     """
     from ...flame.detect import segment_person
 
@@ -129,7 +141,7 @@ def portrait_of(
     if size is None:
         mask = torch.from_numpy(segment_person(frame))[None, None]
         return Portrait(head, to_image(frame), fit, mask, field)
-    crop = head_crop(fit.landmarks[0], size=fit.size)
+    crop = crop or head_crop(fit.landmarks[0], size=fit.size)
     image = crop_image(to_image(frame), crop, size)
     mask = torch.from_numpy(segment_person(to_frame(image)))[None, None]
     return Portrait(head, image, window_fit(fit, crop, size), mask, field, crop)
