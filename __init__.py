@@ -32,6 +32,7 @@ _EXPORTS: dict[str, str] = {
     "edit_track": ".tools.edit",
     "evaluate": ".tools.evaluate",
     "export": ".tools.export",
+    "export_network": ".tools.export_network",
     "fit": ".tools.fit",
     "fit_all": ".tools.fit",
     "load_animator": ".warping.animators",
@@ -64,6 +65,7 @@ if TYPE_CHECKING:  # the same names for editors and type checkers
     from .tools.edit import edit_track as edit_track
     from .tools.evaluate import evaluate as evaluate
     from .tools.export import export as export
+    from .tools.export_network import export_network as export_network
     from .tools.fit import fit as fit
     from .tools.fit import fit_all as fit_all
     from .tools.posed import codes as codes

@@ -345,9 +345,7 @@ def _grid_factor(image: Tensor, flow: Tensor, dtype: torch.dtype) -> Tensor:
 
 def _pair(like: Tensor, x: float, y: float) -> Tensor:
     """(1, 2, 1, 1), filled on the device: no copy from the host, no wait."""
-    pair = like.new_full((1, 2, 1, 1), x)
-    pair[:, 1] = y
-    return pair
+    return torch.cat([like.new_full((1, 1, 1, 1), x), like.new_full((1, 1, 1, 1), y)], dim=1)
 
 
 def _edges(planar: Tensor, align_corners: bool) -> tuple[float, Tensor]:

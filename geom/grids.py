@@ -178,6 +178,4 @@ def _lattice_of(like: Tensor, size: tuple[int, int]) -> Tensor:
 
 def _pair(like: Tensor, x: float, y: float) -> Tensor:
     """(1, 2, 1, 1), filled on the device."""
-    pair = like.new_full((1, 2, 1, 1), x)
-    pair[:, 1] = y
-    return pair
+    return torch.cat([like.new_full((1, 1, 1, 1), x), like.new_full((1, 1, 1, 1), y)], dim=1)

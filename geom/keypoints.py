@@ -237,10 +237,11 @@ def jacobian_quotient(
         # the two singular values have s1^2 + s2^2 = |B|^2 and s1 s2 = |det|
         squares = a * a + b * b + c * c + d * d
         least = (squares / (condition_guard + 1 / condition_guard)).clamp_min(_LEAST_DETERMINANT)
-        held = torch.copysign(least, determinant.detach())
+        held = torch.where(determinant.detach() < 0, -least, least)
         determinant = torch.where(determinant.abs() < least, held, determinant)
-    rows = [p * d - q * c, q * a - p * b, r * d - s * c, s * a - r * b]
-    return (torch.stack(rows, dim=-1) / determinant[..., None]).unflatten(-1, (2, 2))
+    first = torch.stack([p * d - q * c, q * a - p * b], dim=-1)
+    second = torch.stack([r * d - s * c, s * a - r * b], dim=-1)
+    return torch.stack([first, second], dim=-2) / determinant[..., None, None]
 
 
 def jacobian_quotient_ref(

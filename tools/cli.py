@@ -40,6 +40,7 @@ COMMANDS: dict[str, str] = {
     "convert landmarks": "convert_landmarks:ConvertLandmarks",
     "convert fit": "convert_fit:ConvertFit",
     "convert checkpoint": "convert_checkpoint:ConvertCheckpoint",
+    "export": "export_network:ExportNetwork",
     "weights list": "weights_list:WeightsList",
     "weights check": "weights_check:WeightsCheck",
     "weights fetch": "weights_fetch:WeightsFetch",

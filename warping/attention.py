@@ -74,6 +74,7 @@ class CrossModalAttention(nn.Module):
     def __init__(self, channels: int, config: AttentionConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or AttentionConfig()
+        self.block_bytes: int | None = BLOCK_BYTES
         keys = max(1, channels // config.reduction)
         self.query_conv = nn.Conv2d(channels, keys, 1)
         self.key_conv = nn.Conv2d(channels, keys, 1)
@@ -106,7 +107,8 @@ class CrossModalAttention(nn.Module):
                 f"got {queries.shape[1]}; make them from features of the same size"
             )
         values = self._projected(self.value_conv, warped)
-        attended = attend(queries.expand(batch, -1, -1), self._projected(self.key_conv, warped), values)
+        keys = self._projected(self.key_conv, warped)
+        attended = attend(queries.expand(batch, -1, -1), keys, values, block_bytes=self.block_bytes)
         refined = attended.transpose(1, 2).reshape(batch, channels, height, width)
         return warped + self.gamma * refined if self.config.residual else refined
 
@@ -153,13 +155,14 @@ def attend(
     key: Float[Tensor, "B M E"],
     value: Float[Tensor, "B M D"],
     *,
-    block_bytes: int = BLOCK_BYTES,
+    block_bytes: int | None = BLOCK_BYTES,
 ) -> Float[Tensor, "B N D"]:
     """``softmax(Q K^T) V`` without the map of all queries and keys; see the module.
 
     Args:
         query, key, value: any numbers of positions and channels.
-        block_bytes: of scores at a time; at least one query is taken.
+        block_bytes: of scores at a time; at least one query is taken. None: all at once, for programs that
+            know no loops (`graphs`).
 
     Returns:
         In the type of ``value``. Weights are computed in float32, their product with half precision values
@@ -173,6 +176,8 @@ def attend(
             "attend: expected query (B, N, E), key (B, M, E), value (B, M, D), got "
             f"{tuple(query.shape)}, {tuple(key.shape)}, {tuple(value.shape)}"
         )
+    if block_bytes is None:
+        return attend_ref(query, key, value)
     dtype = torch.promote_types(query.dtype, torch.float32)
     query, key = query.to(dtype), key.to(dtype)
     with _full_precision(query.device):

@@ -32,7 +32,7 @@ def relative_keypoints(
     driving: Keypoints,
     reference: Keypoints,
     *,
-    scale: float = 1.0,
+    scale: float | Tensor = 1.0,
     condition_guard: float | None = GUARD,
 ) -> Keypoints:
     """The source's keypoints moved as the driver's did since its reference frame.

@@ -270,13 +270,25 @@ class Sparse2DenseNetwork(nn.Module):
             parts.append(network.encode(seen, _vector(patch, landmarks, region)))
         return SourceParts(self.generator.encode(source), landmarks, whole, tuple(parts))
 
-    def decode(self, source: SourceParts, landmarks: Float[Tensor, "B L 2"]) -> Sparse2DenseOutput:
+    def decode(
+        self,
+        source: SourceParts,
+        landmarks: Float[Tensor, "B L 2"],
+        *,
+        spline: Float[Tensor, "B 2 H W"] | None = None,
+    ) -> Sparse2DenseOutput:
         """The picture at the driver's landmarks, or a batch of them; a source of batch 1 serves all.
+
+        Args:
+            source: of `encode`.
+            landmarks: of the driver, normalised.
+            spline: backward flow in pixels that motion begins with, where the config begins with a spline;
+                computed if None.
 
         Raises:
             ShapeError: landmarks that do not fit.
         """
-        motion = self.motion(source, landmarks)
+        motion = self.motion(source, landmarks, spline=spline)
         made = self.generator.decode(source.encoded, motion)
         image, shown = made.image, motion.occlusion
         if self.config.blended:
@@ -293,14 +305,20 @@ class Sparse2DenseNetwork(nn.Module):
         """A source of its own for every driving frame."""
         return self.decode(self.encode(source, landmarks), driving)
 
-    def motion(self, source: SourceParts, landmarks: Float[Tensor, "B L 2"]) -> LandmarkMotion:
-        """Dense motion: where every pixel comes from, and what is hidden."""
+    def motion(
+        self,
+        source: SourceParts,
+        landmarks: Float[Tensor, "B L 2"],
+        *,
+        spline: Float[Tensor, "B 2 H W"] | None = None,
+    ) -> LandmarkMotion:
+        """Dense motion: where every pixel comes from, and what is hidden; arguments as in `decode`."""
         own = source.landmarks
         self._check_landmarks(landmarks, len(own), "driving landmarks")
         landmarks = landmarks.to(own)
         maps = self.whole.decode(source.whole, own.flatten(1), landmarks.flatten(1))  # (B, 4, H, W)
         still = torch.zeros_like(maps[:, :2])
-        begun = self._begun(source, landmarks).to(maps)  # (B, 2, H, W), or 0
+        begun = self._begun(source, landmarks, spline).to(maps)  # (B, 2, H, W), or 0
         ahead = 0.0 if self.config.initial_flow == "zero" else _AHEAD
         flows, logits = [still, begun + maps[:, :2]], [still[:, :1], maps[:, 2:3] + ahead]
         for (region, network), hidden in zip(self._parts(), source.parts, strict=True):
@@ -321,13 +339,14 @@ class Sparse2DenseNetwork(nn.Module):
         for region, network in zip(self.config.parts, self.parts, strict=True):
             yield region, cast(MotionNetwork, network)
 
-    def _begun(self, source: SourceParts, landmarks: Float[Tensor, "B L 2"]) -> Tensor:
+    def _begun(self, source: SourceParts, landmarks: Float[Tensor, "B L 2"], flow: Tensor | None) -> Tensor:
         """What motions begin with, normalised: the spline's flow, or 0."""
         if self.config.initial_flow == "zero":
             return landmarks.new_zeros(())
         size = (source.encoded.image.shape[2], source.encoded.image.shape[3])
-        own, driving = (to_pixels(points, size) for points in (source.landmarks, landmarks))
-        flow = spline_flows(own, driving, size, config=_SPLINE)
+        if flow is None:
+            own, driving = (to_pixels(points, size) for points in (source.landmarks, landmarks))
+            flow = spline_flows(own, driving, size, config=_SPLINE)
         return flow * 2 / flow.new_tensor([size[1], size[0]])[:, None, None]
 
     def _part(
