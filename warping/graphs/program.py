@@ -111,6 +111,7 @@ def _runner(path: Path) -> Callable[[tuple[Tensor, ...]], tuple[Tensor, ...]]:
 _BY_METHOD: dict[Any, str] = {
     torch.ops.aten.expand.default: "expand",
     torch.ops.aten.view.default: "reshape",
+    torch.ops.aten._unsafe_view.default: "reshape",
     torch.ops.aten.reshape.default: "reshape",
 }
 

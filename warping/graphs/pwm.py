@@ -72,8 +72,8 @@ def _residual(
     network: ResidualWarping, config: ResidualConfig, size: tuple[int, int], codes: int
 ) -> tuple[Graph, ...]:
     encode = _ResidualEncode(network)
-    source = (picture("source", size, "the source picture"), _map("matte", size, _SOURCE, 1))
-    source += _codes("source_codes", codes, size, "source", 1)
+    image, matte = picture("source", size, "the source picture"), _map("matte", size, _SOURCE, 1)
+    source = (image, matte, *_codes("source_codes", codes, size, "source", 1))
     features = _features(encode, source)
     frame = tuple(_layer(field.name, size) for field in dataclasses.fields(PosedLayers))
     outputs = (
