@@ -28,7 +28,7 @@ _CHECKED = (1, 3)
 
 @dataclass(frozen=True)
 class ExportNetwork:
-    """Write an animator's networks as ONNX or TorchScript: what runs once a source, and what runs a frame.
+    """Write an animator's networks as ONNX or TorchScript, compared with the network.
 
     Fits become glTF, OBJ and ARKit by ``headwarp convert fit``.
     """
