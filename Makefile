@@ -40,7 +40,7 @@ $(DEMO_STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 $(STAMP): $(DEMO_STAMP)
-	$(PIP) install --quiet -c constraints.txt --no-build-isolation -e '.[mediapipe,cluster,train,docs,export,dev]'
+	$(PIP) install --quiet -c constraints.txt --no-build-isolation -e '.[mediapipe,cluster,train,view,docs,export,dev]'
 	@touch $@
 
 demo: $(DEMO_STAMP)

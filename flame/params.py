@@ -182,7 +182,8 @@ class Pose:
         jaw: 0 shut .. 1 wide open (20 degrees about the jaw joint).
         gaze: (yaw, pitch) of the eyes in degrees, signs as the head's.
         blink: 0 open .. 1 closed, both eyes.
-        expressions: named expressions of the head model and their amounts, e.g. ``{"smile": 0.6}``.
+        expressions: named expressions of the head model and their amounts, e.g. ``{"smile": 0.6}``; a number
+            for a name, ``{"3": 1.2}``, is that expression coefficient of the head, in standard deviations.
         relative: added to the fit's own pose and expression (default), or replacing them.
     """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -220,15 +221,46 @@ def _moved_params(model: HeadModel, params: HeadParams, poses: Sequence[Pose]) -
     )
 
 
+def expression_names(model: HeadModel) -> tuple[str, ...]:
+    """Names that `Pose.expressions` may hold: the head's named expressions, and after them ``"0"``, ``"1"``,
+    ...: its own expression coefficients, in standard deviations.
+    """
+    return (*sorted(model.named_expressions), *map(str, range(model.expression_basis.shape[2])))
+
+
+def reshaped(fit: HeadFit, amounts: Mapping[int, float]) -> HeadFit:
+    """A fit with amounts added to shape coefficients: another face on the same pose.
+
+    Args:
+        amounts: by the coefficient's number, in standard deviations.
+
+    Raises:
+        HeadwarpError: a number that the head does not have, or an amount that is not finite.
+    """
+    if not amounts:
+        return fit
+    shape = fit.params.shape.clone()
+    for number, amount in amounts.items():
+        if not 0 <= number < len(shape) or not math.isfinite(amount):
+            raise HeadwarpError(
+                f"shape: expected coefficients 0 to {len(shape) - 1}, finite amounts, got {number}={amount}"
+            )
+        shape[number] += amount
+    return dataclasses.replace(fit, params=dataclasses.replace(fit.params, shape=shape))
+
+
 def _named_expression(model: HeadModel, amounts: Mapping[str, float], like: Tensor) -> Tensor:
     total = torch.zeros(model.expression_basis.shape[2], dtype=like.dtype)
     if not amounts:
         return total
     known = model.named_expressions
     for name, amount in amounts.items():
-        if name not in known:
+        if name in known:
+            total = total + amount * known[name].to(total)
+        elif name in expression_names(model):
+            total[int(name)] += amount
+        else:
             raise HeadwarpError(f"expression: expected one of {', '.join(sorted(known))}, got {name!r}")
-        total = total + amount * known[name].to(total)
     return total
 
 

@@ -112,7 +112,7 @@ def imported_packages() -> set[str]:
 
 def test_every_import_is_declared():
     extras = PROJECT["project"]["optional-dependencies"]
-    used = ("mediapipe", "face-alignment", "cluster", "train", "export")
+    used = ("mediapipe", "face-alignment", "cluster", "train", "export", "view")
     optional = (line for extra in used for line in extras[extra])
     lines = [*PROJECT["project"]["dependencies"], *optional]
     declared = {re.match(r"[\w-]+", line)[0].lower() for line in lines} | {"pytorch3d"}

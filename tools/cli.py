@@ -44,6 +44,7 @@ COMMANDS: dict[str, str] = {
     "weights list": "weights_list:WeightsList",
     "weights check": "weights_check:WeightsCheck",
     "weights fetch": "weights_fetch:WeightsFetch",
+    "view": "view:View",
     "bench": "bench:Bench",
     "info": "info:Info",
     "doctor": "doctor:Doctor",

@@ -11,6 +11,7 @@ from typing import Any
 from ..flame.model import HeadModel
 from ..flame.params import HeadFit, Pose
 from ..flame.pose_track import read_pose_track
+from ..flame.posing import expression_names
 from ..geom.errors import HeadwarpError
 from .faces import fit_frames
 from .performance import progress
@@ -69,7 +70,7 @@ def open_driver(
             return Driver(fit, None, None, fps or _stored_fps(fit), timed=timed)
         if path.suffix.lower() in TRACKS:
             rate = fps or DEFAULT_FPS
-            poses = read_pose_track(path, rate, expressions=model.named_expressions)
+            poses = read_pose_track(path, rate, expressions=expression_names(model))
             return Driver(None, tuple(poses), None, rate)
         return _open_clip(path, model, fps=fps, face=face, landmarks=landmarks)
     frames = list(driving) if isinstance(driving, Iterator) else driving

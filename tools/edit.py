@@ -8,18 +8,27 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
 from tyro.conf import Positional, arg
 
 from ..flame.model import HeadModel
 from ..flame.params import Pose
 from ..flame.pose_track import absolute, read_pose_track
-from ..flame.posing import apply_pose, head_pose
+from ..flame.posing import apply_pose, expression_names, head_pose, reshaped
 from ..geom.errors import HeadwarpError
 from ..training.data.portrait import Frame, Portrait
 from ..training.data.visible_mark import marked_frames
 from ..warping.animators import Animation, Animator
 from .frame_files import write_frames
-from .guidance import GuidanceName, guidance_of, guide_animator, guided_by, settled, warn_of_mesh
+from .guidance import (
+    GuidanceName,
+    GuidanceOptions,
+    guidance_of,
+    guide_animator,
+    guided_by,
+    settled,
+    warn_of_mesh,
+)
 from .heads import ready_head
 from .landmark_motion import with_landmarks_of
 from .motion_options import MotionOptions, check_poses, motion_of, parse_amounts
@@ -38,7 +47,7 @@ from .performance import (
     window_size,
     windows,
 )
-from .portrait import as_frames, open_portrait
+from .portrait import as_frames, frame_of, open_portrait
 
 DEFAULT_FPS = 25.0
 OF_HEADS = ("yaw", "pitch", "roll")
@@ -50,7 +59,7 @@ class Edit:
     """Turn the head of a photo, open its mouth, change its expression: a picture, or a track's clip."""
 
     photo: Positional[Path]
-    """The photo."""
+    """The photo, or a clip of which one frame is taken."""
     output: Path
     """Picture to write (.png, .jpg); with --track a clip (.mp4)."""
     yaw: float = 0.0
@@ -66,7 +75,10 @@ class Edit:
     blink: float = 0.0
     """0 as it is to 1 closed."""
     expression: tuple[str, ...] = ()
-    """NAME=AMOUNT, such as smile=0.7; may be repeated. A wrong name lists the head's own."""
+    """NAME=AMOUNT, such as smile=0.7; may be repeated. A wrong name lists the head's own. A number for a name
+    is that expression coefficient of the head, in standard deviations: 3=1.2."""
+    shape: tuple[str, ...] = ()
+    """NUMBER=AMOUNT added to a shape coefficient of the head, in standard deviations; may be repeated."""
     absolute: bool = False
     """Replace the photo's own pose and expression instead of adding to them."""
     track: Path | None = None
@@ -98,6 +110,8 @@ class Edit:
     """mediapipe, face-alignment, or a landmark file."""
     face: int | None = None
     """Which face, by rank; the largest where not given."""
+    frame: int = 0
+    """Which frame of a clip, from 0."""
     device: str = "cpu"
     """Where the animator works: cpu, cuda."""
     mark: bool = False
@@ -195,20 +209,18 @@ def run(config: Edit) -> dict[str, Any]:
     _check(config)
     check_poses(motion_of(config.motion))
     place = check_device(config.device)
-    animator = open_animator(config.animator, config.checkpoint, device=place)
-    guidance = settled(guidance_of(config), guided_by(animator), name=config.animator)
+    animator, guidance = guided_animator(config, device=place)
     _check_whole(config, guidance.name)
-    animator = guide_animator(animator, guidance, name=config.animator, device=place)
     size = window_size(config.size, animator, full_frame=config.full_frame, default=512)
     if size is not None:
         check_window(animator, size, name=config.animator)
     model = ready_head(config.head)
-    poses = poses_of(config, model)
-    picture = next(iter(as_frames(config.photo)))
+    poses, shape = poses_of(config, model), parse_shape(config.shape)
+    picture = frame_of(config.photo, config.frame)
     portrait = open_portrait(picture, head=model, size=size, landmarks=config.landmarks, face=config.face)
     portrait = with_landmarks_of(portrait, animator)
     motion = motion_of(config.motion, animator, name=config.animator)
-    posed = motion.filtered(model, apply_pose(model, portrait.fit, poses), config.fps)
+    posed = motion.filtered(model, apply_pose(model, reshaped(portrait.fit, shape), poses), config.fps)
     fit = motion.applied(model, portrait.fit, posed)
     prepared = time.perf_counter()
     animations = perform([portrait], fit, animator, device=place)
@@ -241,6 +253,21 @@ def run(config: Edit) -> dict[str, Any]:
     }
 
 
+def guided_animator(config: Any, *, device: torch.device | str = "cpu") -> tuple[Animator, GuidanceOptions]:
+    """The animator of a command's options, with what guides it, and the guidance that was settled on.
+
+    Args:
+        config: with ``animator``, ``checkpoint`` and the fields that `guidance_of` reads.
+        device: where it works.
+
+    Raises:
+        HeadwarpError: what `open_animator`, `settled` and `guide_animator` raise.
+    """
+    animator = open_animator(config.animator, config.checkpoint, device=device)
+    guidance = settled(guidance_of(config), guided_by(animator), name=config.animator)
+    return guide_animator(animator, guidance, name=config.animator, device=device), guidance
+
+
 def describe(report: Mapping[str, Any]) -> str:
     """What was written, and the head's pose before and after."""
     angles = {
@@ -254,6 +281,23 @@ def describe(report: Mapping[str, Any]) -> str:
             f"  provenance: {report['provenance']}",
         ]
     )
+
+
+def parse_shape(words: Sequence[str]) -> dict[int, float]:
+    """``["0=1.5"]`` to a mapping of coefficients' numbers.
+
+    Raises:
+        HeadwarpError: not a number, =, an amount; or a number twice.
+
+    Example:
+        >>> parse_shape(["0=1.5", "3=-1"])
+        {0: 1.5, 3: -1.0}
+    """
+    amounts = parse_amounts(words, option="--shape")
+    wrong = [name for name in amounts if not (name.isascii() and name.isdigit())]
+    if wrong:
+        raise HeadwarpError(f"--shape: expected a number from 0 on before the =, got {wrong[0]!r}")
+    return {int(name): amount for name, amount in amounts.items()}
 
 
 def _check(config: Edit) -> None:
@@ -288,14 +332,14 @@ def poses_of(config: Edit, model: HeadModel) -> list[Pose]:
     Raises:
         HeadwarpError: an expression that the head does not know, a malformed track, or a pose out of range.
     """
-    known = model.named_expressions
+    known = expression_names(model)
     if config.track is not None:
         poses = read_pose_track(config.track, config.fps, expressions=known)
         return absolute(poses) if config.absolute else poses
     expressions = parse_amounts(config.expression, option="--expression")
     unknown = sorted(set(expressions) - set(known))
     if unknown:
-        names = ", ".join(sorted(known)) or "none"
+        names = ", ".join(sorted(model.named_expressions)) or "none"
         raise HeadwarpError(f"--expression: no {', '.join(unknown)}; head {model.model_id} has {names}")
     return [
         Pose(

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..flame.model import HeadModel
 from ..flame.params import HeadFit
 from ..geom.crops import head_crop, pixel_window
-from ..geom.errors import ShapeError
+from ..geom.errors import HeadwarpError, ShapeError
 from ..training.data.portrait import Frame, Portrait, portrait_of, to_frame
 from .faces import fit_frames
 from .heads import ready_head
@@ -48,6 +48,32 @@ def as_frames(source: Any) -> Iterator[Frame]:
         raise ShapeError(
             f"frames: expected a path, PIL, numpy or torch pictures, got {type(source).__name__}"
         )
+
+
+def frame_of(source: Any, number: int = 0) -> Frame:
+    """One frame of whatever a caller has; a photo has the one.
+
+    Raises:
+        HeadwarpError: there is no such frame.
+        MediaError: the file cannot be read.
+    """
+    if number < 0:
+        raise HeadwarpError(f"--frame: expected 0 or more, got {number}")
+    frame = next(itertools.islice(_from(source, number), 1), None)
+    if frame is None:
+        raise HeadwarpError(f"--frame: no frame {number} in {source if isinstance(source, Path) else 'it'}")
+    return frame
+
+
+def _from(source: Any, number: int) -> Iterator[Frame]:
+    """Frames from a number on; a clip's file is not decoded up to there."""
+    from ..training.data.media import VideoReader, probe
+
+    if number and isinstance(source, (str, Path)) and probe(source).kind == "video":
+        with VideoReader(source, start=number) as reader:
+            yield from reader
+    else:
+        yield from itertools.islice(as_frames(source), number, None)
 
 
 def fitted_frames(source: Any, fit: HeadFit, *, first: int = 0) -> Iterator[Frame]:

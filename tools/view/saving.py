@@ -1,0 +1,106 @@
+"""What the editor saves: a picture, a track, a film; atomic, and saying how it was made."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from ...flame.params import HeadFit
+from ...flame.pose_track import write_pose_track
+from ...geom.errors import HeadwarpError
+from ...training.data.media import VideoWriter, write_image
+from ...training.data.provenance import Provenance
+from ...training.data.visible_mark import marked_frames
+from ..performance import provenance_of
+from .document import Document, film
+from .engine import Subject, frames, posed
+from .files import Results, stem_of
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What is said about files: ``provenance`` in them and beside them, ``mark`` visibly in every frame."""
+
+    provenance: bool = True
+    mark: bool = False
+
+
+class Stopped(HeadwarpError):
+    """The person stopped it; nothing was written."""
+
+
+def save_picture(
+    results: Results,
+    subject: Subject,
+    document: Document,
+    *,
+    signature: Signature,
+    fit: HeadFit | None = None,
+) -> Path:
+    """Write the present picture; ``fit`` in place of the document's pose.
+
+    Raises:
+        HeadwarpError: it cannot be written.
+    """
+    (path,) = results.free(stem_of(document), ".png")
+    chosen = posed(subject, [document.pose], document.shape) if fit is None else fit
+    made = frames(subject, chosen, full_frame=document.full_frame)
+    frame = next(marked_frames(made, signature.mark))
+    write_image(path, frame, provenance=_provenance(subject, document, signature))
+    return path
+
+
+def save_track(results: Results, document: Document, fps: float) -> Path:
+    """Write the film's poses, one a frame: what ``--track`` reads.
+
+    Raises:
+        HeadwarpError: no key frame.
+    """
+    poses = film(document, fps)
+    (path,) = results.free(stem_of(document), ".csv")
+    return write_pose_track(path, poses, fps)
+
+
+def save_film(
+    results: Results,
+    subject: Subject,
+    document: Document,
+    fit: HeadFit,
+    *,
+    fps: Fraction | float,
+    signature: Signature,
+    stop: threading.Event,
+    told: Callable[[int, int], None],
+    audio_from: Path | None = None,
+) -> Path:
+    """Write a clip of every frame of a fit.
+
+    Args:
+        stop: set by another thread: the clip is given up.
+        told: how many frames of how many are done.
+
+    Raises:
+        Stopped: it was given up.
+        HeadwarpError: it cannot be written.
+    """
+    (path,) = results.free(stem_of(document), ".mp4")
+    provenance = _provenance(subject, document, signature)
+    made = marked_frames(frames(subject, fit, full_frame=document.full_frame), signature.mark)
+    with VideoWriter(path, fps, audio_from=audio_from, provenance=provenance) as writer:
+        for number, frame in enumerate(made, start=1):
+            if stop.is_set():
+                raise Stopped("the film was stopped; nothing was written")
+            writer.write(frame)
+            told(number, fit.frames)
+    return path
+
+
+def _provenance(subject: Subject, document: Document, signature: Signature) -> Provenance | None:
+    if not signature.provenance:
+        return None
+    inputs = [subject.opened.source.path, document.driver and document.driver.path]
+    only = subject.moved_pixels_only and document.driver is None
+    return provenance_of(subject.maker.animator, inputs=inputs, moved_pixels_only=only)
