@@ -9,12 +9,14 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import json
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ..data.atomic import atomic_path, plain
 
@@ -31,6 +33,26 @@ def read_log(path: Path, last_step: int | None = None) -> list[dict[str, Any]]:
             if last_step is None or entry["step"] <= last_step:
                 lines.append(entry)
     return lines
+
+
+class Means:
+    """Running means of loss terms, kept where they were computed: adding waits for no device."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._counts: Counter[str] = Counter()
+        self.steps = 0
+
+    def add(self, terms: Mapping[str, Tensor]) -> None:
+        """Count one step's terms, scalars."""
+        self.steps += 1
+        for name, value in terms.items():
+            self._sums[name] = self._sums[name] + value if name in self._sums else value
+            self._counts[name] += 1
+
+    def values(self) -> dict[str, float]:
+        """By name, over the steps that had the term; some have it from a later step on."""
+        return {name: float(total) / self._counts[name] for name, total in self._sums.items()}
 
 
 class Journal:

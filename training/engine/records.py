@@ -21,7 +21,7 @@ from ..data.media import write_image
 from . import store
 from .config import EngineConfig
 from .guard import NonFiniteError
-from .journal import LOG, Journal, read_log
+from .journal import LOG, Journal, Means, read_log
 from .parallel import broadcast
 from .pictures import HeldOut, measure, sheet_of
 from .session import Clock
@@ -64,6 +64,7 @@ class Recorder:
         self._main = machinery.fabric.global_rank == 0
         self._journal = Journal(self.output, last_step=written.begun) if self._main else None
         self._saved_at, self._saved_step = time.monotonic(), written.begun
+        self._means = Means()
 
     def __enter__(self) -> Recorder:
         return self
@@ -83,6 +84,8 @@ class Recorder:
     def after(self, made: Update | None, done: Progress, clock: Clock) -> None:
         """After a step: what is due of log, pictures, held-out pairs and, last, the checkpoint."""
         config, step = self._config, done.step
+        if made is not None and self._main:
+            self._means.add(made.terms)
         if made is not None and self._due(step, config.log_every, first=1):
             self._log(made, done, clock)
         if self._due(step, config.pictures_every, first=config.first_pictures):
@@ -122,11 +125,16 @@ class Recorder:
         pace = times["seconds_per_step"] or times["first_step_seconds"] or 0.0
         shown = {"seconds_per_step": float(pace), "starvation": float(times["starvation"] or 0.0)}
         self._journal.write(done.step, {**entry, "rate": made.rate}, times=shown)
-        losses = "  ".join(f"{name} {value:.4f}" for name, value in terms.items())
-        self._say(
-            f"step {done.step}  {losses}  {shown['seconds_per_step']:.2f} s a step, "
-            f"{shown['starvation']:.0%} waiting"
-        )
+        self._say_means(done.step, f"{pace:.2f} s a step, {shown['starvation']:.0%} waiting")
+
+    def _say_means(self, step: int, pace: str) -> None:
+        """A line of this session's means since the last one. The log keeps single steps: its bytes are the
+        same wherever a run was cut off.
+        """
+        means, self._means = self._means, Means()
+        losses = "  ".join(f"{name} {value:.4f}" for name, value in means.values().items())
+        over = f"  (means of {means.steps} steps)" if means.steps > 1 else ""
+        self._say(f"step {step}  {losses}{over}  {pace}")
 
     def _look(self, step: int, batch: Batch | None) -> None:
         """A sheet of pictures and the held-out pairs."""

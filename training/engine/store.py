@@ -13,6 +13,9 @@ from ...warping._config_json import config_from_json
 from ...warping.checkpoints import TRAINING, Checkpoint, load_checkpoint, save_checkpoint
 from .state import RunRecord, run_differences
 
+NAMED = 3
+"""Fields of another run that the error names; it counts the rest."""
+
 
 def checkpoint_paths(folder: Path) -> list[Path]:
     """Checkpoints of a run, oldest first."""
@@ -55,10 +58,11 @@ def newest(folder: Path, *, say: Callable[[str], None]) -> tuple[Checkpoint, Run
 
 
 def check_same(record: RunRecord, identity: Mapping[str, Any], path: Path) -> None:
-    """Raise HeadwarpError, naming the fields, if a checkpoint belongs to another run."""
+    """Raise HeadwarpError, naming the first fields, if a checkpoint belongs to another run."""
     found = run_differences(record.identity, identity)
     if found:
+        more = f"; and {len(found) - NAMED} more" if len(found) > NAMED else ""
         raise HeadwarpError(
-            f"{path}: is of another run: {'; '.join(found[:8])}; give what it was begun with, another "
-            "--output, or --restart"
+            f"{path}: is of another run: {'; '.join(found[:NAMED])}{more}; give what it was begun with, "
+            "another --output, or --restart"
         )

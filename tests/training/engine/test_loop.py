@@ -19,6 +19,7 @@ from headwarp.geom.errors import HeadwarpError, MissingDependencyError
 from headwarp.training.engine.average import average_of, decay_at, update_average
 from headwarp.training.engine.config import EngineConfig, check_config
 from headwarp.training.engine.guard import NonFiniteError, batch_tensors, nonfinite_terms
+from headwarp.training.engine.journal import Means
 from headwarp.training.engine.loop import train
 from headwarp.training.engine.parallel import seed_step
 from headwarp.training.engine.precision import InPrecision, channels_last, in_full
@@ -101,6 +102,30 @@ def test_accumulated_halves_equal_the_whole(tmp_path):
     ]
     for term, value in lines[0]["losses"].items():
         assert math.isclose(value, lines[1]["losses"][term], rel_tol=1e-5)
+
+
+def test_the_line_for_a_person_says_means_since_the_last_one(tmp_path):
+    said = []
+    for folder, every in (("each", 1), ("fourth", 4)):
+        config = engine_config(8, log_every=every)
+        train(ToyRecipe(PLAIN), ToyBatches(), output=tmp_path / folder, config=config, say=said.append)
+    logged = (tmp_path / "each" / "log.jsonl").read_text().splitlines()
+    losses = [entry["losses"] for entry in map(json.loads, logged) if "losses" in entry]
+    lines = [line for line in said if " s a step" in line][8:]
+    parts = (losses[:1], losses[1:4], losses[4:])
+    assert len(lines) == len(parts)
+    for line, part in zip(lines, parts, strict=True):
+        assert (f"(means of {len(part)} steps)" in line) == (len(part) > 1)
+        for term in part[0]:
+            said_mean = float(line.split(f"{term} ")[1].split()[0])
+            assert math.isclose(said_mean, sum(each[term] for each in part) / len(part), abs_tol=6e-5)
+
+
+def test_means_of_terms_that_begin_later():
+    means = Means()
+    means.add({"l1": torch.tensor(1.0)})
+    means.add({"l1": torch.tensor(2.0), "judged": torch.tensor(5.0)})
+    assert (means.values(), means.steps) == ({"l1": 1.5, "judged": 5.0}, 2)
 
 
 def test_a_generator_alone_trains(tmp_path):

@@ -153,6 +153,15 @@ def test_another_run_is_refused_and_the_field_named(tmp_path, other, field):
     assert before.keys() == state_of(tmp_path)[1].keys()
 
 
+def test_of_many_fields_the_first_three_are_named_and_the_rest_counted(tmp_path):
+    run(tmp_path, 2)
+    facts = {"batch": 4, "pairs": 9, "frames": "0:0.6"}
+    with pytest.raises(HeadwarpError) as found:
+        run(tmp_path, recipe=ToyRecipe(ToyConfig(width=5)), seed=3, facts=facts)
+    text = str(found.value)
+    assert (text.count(": was "), text.count("; and 2 more; give what it was begun with")) == (3, 1)
+
+
 def test_another_recipe_is_refused(tmp_path):
     run(tmp_path, 2)
     recipe = ToyRecipe()
