@@ -33,6 +33,7 @@ from .kinds import (
     POSE_ENCODER,
     TITLES,
     described,
+    heser_without,
     kind_of,
 )
 
@@ -125,6 +126,8 @@ def _by_kind(contents: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     files: dict[str, str] = {}
     for name, content in contents.items():
         kind = kind_of(content)
+        if (half := heser_without(content)) is not None:
+            raise ModelFileError(f"{name}: {half}; give the whole file, as its training saved it")
         if kind is None:
             known = "; ".join(TITLES.values())
             raise ModelFileError(f"{name}: expected one of: {known}; got {described(content)}")

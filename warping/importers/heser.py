@@ -23,17 +23,10 @@ from ...geom.nets.mobilenet import MobileNetConfig, MobileNetV2
 from ...geom.nets.resnext import ResNext, ResNextConfig
 from ..heser_aligner import HeserAlignerConfig
 from ..heser_generator import START, GeneratorSize
-from .key_table import COUNTERS, SPECTRAL_NORM, KeyReport, Rename, joined, match_keys, prefixed
-from .kinds import HESER, TITLES, described, kind_of, tensors_of
+from .key_table import COUNTERS, SPECTRAL_NORM, KeyReport, Rename, beside, joined, match_keys, prefixed
+from .kinds import HESER, HESER_PARTS, HESER_TRAINING, TITLES, described, kind_of, tensors_of
 
-PARTS = {"Epor": "portrait", "Eid": "identity", "Epose": "pose", "Eexp": "expression", "G": "generator"}
-"""The file's networks -> ours."""
-_LEFT_OUT = {
-    "D": "the discriminator is not an animator's",
-    "g_optim": "the optimizer's state",
-    "d_optim": "the optimizer's state",
-    "args": "settings of the training, an object of its own code",
-}
+_LEFT_OUT = {"D": "the discriminator is not an animator's", **HESER_TRAINING}
 _RENAMES = (
     Rename(r"^constant\.constant$", "constant"),
     Rename(r"^decoder_blocks\.(\d+)\.block\.[34]\.", r"blocks.\1.conv1."),
@@ -78,17 +71,17 @@ def import_heser(content: Mapping[str, Any], *, name: str) -> ImportedAligner:
     """
     if kind_of(content) != HESER:
         raise ModelFileError(f"{name}: expected {TITLES[HESER]}, got {described(content)}")
-    tensors = {part: tensors_of(content.get(part)) for part in PARTS}
+    tensors = {part: tensors_of(content.get(part)) for part in HESER_PARTS}
     config = _config(tensors, name)
     expected = _expected(config)
     reports: list[KeyReport] = []
     weights: dict[str, Tensor] = {}
-    for part, own in PARTS.items():
+    for part, own in HESER_PARTS.items():
         renames = _RENAMES if part == "G" else _FIRST_WORD
         report, taken = match_keys(tensors[part], expected[own], renames=renames, optional=COUNTERS)
         reports.append(prefixed(report, file=f"{part}.", own=f"{own}."))
         weights |= {f"{own}.{key}": value for key, value in taken.items()}
-    reports.append(_others(content))
+    reports.append(beside(content, HESER_PARTS, left_out=_LEFT_OUT))
     return ImportedAligner(config, weights, joined(*reports), _notes(content))
 
 
@@ -153,26 +146,20 @@ def _config(tensors: Mapping[str, Mapping[str, Tensor]], name: str) -> HeserAlig
             blocks=len(blocks) - doublings,
             hidden=len(hidden),
         )
-        portrait = ResNextConfig(outputs=_outputs(tensors["Epor"], "fc", name))
-        pose = MobileNetConfig(outputs=_outputs(tensors["Epose"], "classifier.1", name))
+        portrait = ResNextConfig(outputs=_outputs(tensors, "Epor", "fc"))
+        pose = MobileNetConfig(outputs=_outputs(tensors, "Epose", "classifier.1"))
     except HeadwarpError as error:
         raise ModelFileError(f"{name}: {error}") from error
     return HeserAlignerConfig(portrait=portrait, pose=pose, generator=generator)
 
 
-def _outputs(tensors: Mapping[str, Tensor], layer: str, name: str) -> int:
+def _outputs(tensors: Mapping[str, Mapping[str, Tensor]], part: str, layer: str) -> int:
     """Numbers that the last layer of an encoder gives."""
-    found = next((value for key, value in tensors.items() if key.endswith(f"{layer}.bias")), None)
+    ends = f"{layer}.bias"
+    found = next((value for key, value in tensors[part].items() if key.endswith(ends)), None)
     if found is None:
-        raise ModelFileError(f"{name}: expected an encoder with a last layer {layer}, found none")
+        raise ModelFileError(f"{part}: expected an encoder with a last layer {layer}, found none")
     return len(found)
-
-
-def _others(content: Mapping[str, Any]) -> KeyReport:
-    """What lies beside the networks: left out for a reason, or unexpected."""
-    rest = [key for key in content if key not in PARTS]
-    dropped = tuple((key, _LEFT_OUT[key]) for key in rest if key in _LEFT_OUT)
-    return KeyReport((), (), tuple(key for key in rest if key not in _LEFT_OUT), (), dropped)
 
 
 def _notes(content: Mapping[str, Any]) -> tuple[str, ...]:

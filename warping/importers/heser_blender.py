@@ -18,15 +18,10 @@ from ...geom.errors import ModelFileError
 from ...geom.nets.vgg import layer_names
 from ..blending_unet import ResidualUNetConfig
 from ..heser_blender import TAP_CHANNELS, HeserBlender, HeserBlenderConfig
-from .key_table import Drop, KeyReport, Rename, joined, match_keys, prefixed
-from .kinds import HESER_BLENDER, TITLES, described, kind_of, tensors_of
+from .key_table import Drop, KeyReport, Rename, beside, joined, match_keys, prefixed
+from .kinds import HESER_BLENDER, HESER_TRAINING, TITLES, described, kind_of, tensors_of
 
-_LEFT_OUT = {
-    "D": "the discriminator blends nothing",
-    "g_optim": "the optimizer's state",
-    "d_optim": "the optimizer's state",
-    "args": "settings of the training, an object of its own code",
-}
+_LEFT_OUT = {"D": "the discriminator blends nothing", **HESER_TRAINING}
 _DROPS = (Drop(r"feature_ext\.conv5_\d\.(weight|bias)", "the code never runs VGG-19's fifth block"),)
 _RENAMES = (
     *(
@@ -94,8 +89,6 @@ def import_heser_blender(content: Mapping[str, Any], *, name: str) -> ImportedBl
     with torch.device("meta"):
         expected = HeserBlender(config).state_dict()
     report, weights = match_keys(tensors, expected, renames=_RENAMES, drops=_DROPS)
-    others = [(key, _LEFT_OUT[key]) for key in content if key in _LEFT_OUT]
-    strange = tuple(key for key in content if key != "G" and key not in _LEFT_OUT)
-    rest = KeyReport((), (), strange, (), tuple(others))
+    rest = beside(content, ("G",), left_out=_LEFT_OUT)
     notes = ("its VGG-19 was trained from random weights together with the rest; it is part of the file",)
     return ImportedBlender(config, weights, joined(prefixed(report, file="G."), rest), notes)

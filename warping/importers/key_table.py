@@ -6,7 +6,7 @@ Strict: a key is loaded, or dropped with a reason that is written down, or it is
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -116,6 +116,24 @@ def joined(*reports: KeyReport) -> KeyReport:
         mismatched=tuple(entry for report in reports for entry in report.mismatched),
         dropped=tuple(entry for report in reports for entry in report.dropped),
         supplied=tuple(entry for report in reports for entry in report.supplied),
+    )
+
+
+def beside(content: Mapping[str, Any], parts: Collection[str], *, left_out: Mapping[str, str]) -> KeyReport:
+    """What became of a file's entries that are none of its networks.
+
+    Args:
+        content: of the file.
+        parts: names of the networks.
+        left_out: what is dropped, and why; anything else is unexpected.
+    """
+    rest = [key for key in content if key not in parts]
+    return KeyReport(
+        loaded=(),
+        missing=(),
+        unexpected=tuple(key for key in rest if key not in left_out),
+        mismatched=(),
+        dropped=tuple((key, left_out[key]) for key in rest if key in left_out),
     )
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from ...geom.depth import DepthConfig
 from ...geom.errors import HeadwarpError, ModelFileError
 from ..keypoint_network import KeypointNetwork, KeypointNetworkConfig
-from .key_table import COUNTERS, SPECTRAL_NORM, KeyReport, joined, match_keys, prefixed
+from .key_table import COUNTERS, SPECTRAL_NORM, KeyReport, beside, joined, match_keys, prefixed
 from .keypoint_shapes import attention_of, detector_config, generator_config, motion_config
 from .kinds import tensors_of
 
@@ -30,6 +30,7 @@ _LEFT_OUT = {
     "optimizer_discriminator": "state of its training",
     "optimizer_kp_detector": "state of its training",
     "epoch": "state of its training",
+    "discriminator": "not an animator's",
 }
 
 
@@ -137,7 +138,7 @@ def import_parts(
         report, taken = match_keys(content[part], own, renames=SPECTRAL_NORM, optional=COUNTERS)
         reports.append(prefixed(report, file=stem, own=stem))
         weights |= {stem + key: value for key, value in taken.items()}
-    return joined(*reports, _others(content)), weights
+    return joined(*reports, beside(content, PARTS, left_out=_LEFT_OUT)), weights
 
 
 def layout_of(discriminator: Mapping[str, Tensor] | None) -> str:
@@ -173,16 +174,3 @@ def _expected(config: KeypointNetworkConfig) -> dict[str, Tensor]:
     """The state dict of a `KeypointNetwork` without values, on device ``meta``."""
     with torch.device("meta"):
         return KeypointNetwork(config).state_dict()
-
-
-def _others(content: Mapping[str, Any]) -> KeyReport:
-    """What became of the entries beside detector and generator."""
-    reasons = _LEFT_OUT | {"discriminator": "not an animator's"}
-    rest = [key for key in content if key not in PARTS]
-    return KeyReport(
-        loaded=(),
-        missing=(),
-        unexpected=tuple(key for key in rest if key not in reasons),
-        mismatched=(),
-        dropped=tuple((key, reasons[key]) for key in rest if key in reasons),
-    )

@@ -33,11 +33,26 @@ TITLES: Mapping[str, str] = {
 }
 """What is read, by its name here."""
 
+HESER_PARTS: Mapping[str, str] = {
+    "Epor": "portrait",
+    "Eid": "identity",
+    "Epose": "pose",
+    "Eexp": "expression",
+    "G": "generator",
+}
+"""Networks of an aligner of the public code of [HeSer] -> ours."""
+HESER_TRAINING: Mapping[str, str] = {
+    "g_optim": "the optimizer's state",
+    "d_optim": "the optimizer's state",
+    "args": "settings of the training, an object of its own code",
+}
+"""What lies beside the networks of that code's files and is left out, and why."""
+
+_ALIGNER_MARK = "affine_params_projector.0.weight_orig"
 _BLENDER_MARKS = {"feature_ext.conv1_1.weight", "phi.weight", "theta.weight", "decoder.conv10_ab.weight"}
 _OTHERS = {
     "inpainting_network": "a checkpoint of TPSMM",
     "he_estimator": "a checkpoint of one-shot free-view (face-vid2vid)",
-    "Epor": "a checkpoint of HeSer",
     "kp_detector": "a keypoint animator of another project",
     "down_layers.x1.conv.weight": "a generator without spectral norms",
 }
@@ -47,7 +62,7 @@ def kind_of(content: Mapping[str, Any]) -> str | None:
     """One of `TITLES`, or None for anything else."""
     if any(mark in content for mark in ("inpainting_network", "he_estimator")):
         return None
-    if "Epor" in content and "affine_params_projector.0.weight_orig" in tensors_of(content.get("G")):
+    if "Epor" in content and _ALIGNER_MARK in tensors_of(content.get("G")):
         return HESER
     if tensors_of(content.get("G")).keys() >= _BLENDER_MARKS:
         return HESER_BLENDER
@@ -74,7 +89,23 @@ def described(content: Mapping[str, Any]) -> str:
     if kind is not None:
         return TITLES[kind]
     told = next((text for mark, text in _OTHERS.items() if mark in content), "something else")
-    return f"{told} (it holds {names})"
+    return f"{heser_without(content) or told} (it holds {names})"
+
+
+def heser_without(content: Mapping[str, Any]) -> str | None:
+    """What a file of the public code of [HeSer] lacks, as ``a checkpoint of HeSer's aligner without G``; None
+    for a whole one and for any other file.
+    """
+    generator = tensors_of(content.get("G"))
+    if _ALIGNER_MARK in generator or (HESER_PARTS.keys() - {"G"}) & content.keys():
+        lost = [part for part in HESER_PARTS if part not in content]
+        if "G" in content and _ALIGNER_MARK not in generator:
+            lost.append(f"{_ALIGNER_MARK} in its G")
+        return f"a checkpoint of HeSer's aligner without {', '.join(lost)}" if lost else None
+    marks = sorted(_BLENDER_MARKS - generator.keys())
+    if not 0 < len(marks) < len(_BLENDER_MARKS):
+        return None
+    return f"a checkpoint of HeSer's blender without {', '.join(marks)} in its G"
 
 
 def tensors_of(content: object) -> dict[str, Tensor]:

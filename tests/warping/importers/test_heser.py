@@ -194,11 +194,21 @@ def test_the_command_tells_of_what_is_missing(tmp_path, content, monkeypatch):
     assert not (tmp_path / "b.safetensors").exists()
 
 
+@pytest.mark.parametrize("part", ["Epor", "Eid", "Epose", "Eexp", "G"])
+def test_a_part_that_is_missing_is_named(content, part):
+    few = {key: value for key, value in content.items() if key != part}
+    whole = "give the whole file, as its training saved it"
+    with pytest.raises(ModelFileError, match=rf"^a\.pth: .* aligner without {part}; {whole}$"):
+        convert({"a.pth": few})
+
+
 def test_what_is_no_aligner_is_refused(content):
     with pytest.raises(ModelFileError, match=r"a\.pth: expected an aligner of the public code of \[HeSer\]"):
         import_heser({"Epor": {}, "G": {}}, name="a.pth")
     bare = {key: v for key, v in content["G"].items() if not key.startswith("decoder_blocks")}
     with pytest.raises(ModelFileError, match=r"a\.pth: G: expected constant, decoder_blocks"):
         import_heser({**content, "G": bare}, name="a.pth")
-    with pytest.raises(ModelFileError, match=r"expected an encoder with a last layer fc, found none"):
+    with pytest.raises(
+        ModelFileError, match=r"a\.pth: Epor: expected an encoder with a last layer fc, found none"
+    ):
         import_heser({**content, "Epor": {}}, name="a.pth")

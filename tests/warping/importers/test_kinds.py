@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from dagan_file import dagan_detector_shapes, depth_aware_shapes, spade_shapes
 from depth_file import decoder_shapes, pose_shapes, resnet_shapes
 from fomm_file import detector_shapes, generator_shapes, unwritten
 from gdpw_file import generator_shapes as gdpw_shapes
 
 from headwarp.warping.importers.kinds import TITLES, described, kind_of, tensors_of
+
+ONE = torch.ones(1)
 
 
 def both(detector, generator, **others):
@@ -52,7 +55,15 @@ def test_every_kind_is_told(name):
         ),
         ({"inpainting_network": {}, "kp_detector": {}}, "a checkpoint of TPSMM"),
         ({"he_estimator": {}, "kp_detector": {}, "generator": {}}, "a checkpoint of one-shot free-view"),
-        ({"Epor": {}}, "a checkpoint of HeSer"),
+        ({"Epor": {}}, "a checkpoint of HeSer's aligner without Eid, Epose, Eexp, G (it holds Epor)"),
+        (
+            {"G": {"affine_params_projector.0.weight_orig": ONE}},
+            "a checkpoint of HeSer's aligner without Epor",
+        ),
+        (
+            {"G": {"phi.weight": ONE, "decoder.conv10_ab.weight": ONE}},
+            "a checkpoint of HeSer's blender without feature_ext.conv1_1.weight, theta.weight in its G",
+        ),
         ({}, "something else (it holds nothing)"),
         ({"kp_detector": 3, "generator": [1]}, "a keypoint animator of another project"),
     ],
