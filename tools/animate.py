@@ -3,31 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-import numpy as np
-import torch
 from tyro.conf import FlagCreatePairsOff, arg
 
 from ..flame.driving import Transfer
 from ..flame.model import HeadModel
 from ..geom.errors import HeadwarpError
-from ..training.data.portrait import Frame, to_frame
+from ..training.data.portrait import Frame
 from ..training.data.visible_mark import marked_frames
 from ..warping.animators import Animator
-from ..warping.guided import GuidedAnimator
-from ..warping.landmark_motion import SmoothingConfig
 from . import head_motion, landmark_motion, picture_motion
-from .drivers import DEFAULT_FPS, TRACKS, Driver, open_clip, open_driver
-from .filmed_head import check_filmed
+from .drivers import open_clip, open_driver
 from .frame_files import preview_path, write_frames, write_preview
 from .guidance import GuidanceName, guidance_of, guide_animator, guided_by, settled, warn_of_mesh
 from .heads import ready_head
-from .motion_options import MotionOptions, check_no_head, motion_of
-from .panels import panels
+from .motion_options import MotionOptions, motion_of
+from .openings import Window, open_film, open_photo, roles_of, transfer_of, window_of
 from .performance import (
     CLIPS,
     PICTURES,
@@ -36,7 +31,6 @@ from .performance import (
     check_device,
     check_output,
     check_window,
-    explained,
     inference_of,
     open_animator,
     provenance_facts,
@@ -44,12 +38,7 @@ from .performance import (
     window_size,
     windows,
 )
-from .picture_motion import takes_pictures, takes_whole
-from .portrait import as_frames
-from .shows import Audio, Role, Show, check_roles, film_show, is_film, photo_show, read_role
-from .stage import Stage
-
-Window = Literal["face", "whole"]
+from .shows import Audio, check_roles, is_film
 
 
 @dataclass(frozen=True)
@@ -189,7 +178,7 @@ def animate(
             face=face,
             device=place,
         )
-    elif _window(window, maker, name=name) == "whole":
+    elif window_of(window, maker, name=name) == "whole":
         motion = picture_motion.open_pictures(source, open_clip(driving), size=size, transfer=transfer)
         stage = picture_motion.stage(motion, maker, device=place)
     else:
@@ -212,7 +201,7 @@ def run(config: Animate) -> dict[str, Any]:
         HeadwarpError: contradictory options, or what `animate` raises.
     """
     began = time.perf_counter()
-    _transfer(config)
+    transfer_of(config)
     motion_of(config.motion)
     if config.size is not None and config.size < 16:
         raise HeadwarpError(f"--size: expected 16 pixels or more, got {config.size}")
@@ -234,7 +223,7 @@ def run(config: Animate) -> dict[str, Any]:
         check_window(animator, size, name=config.animator)
     if config.preview:
         preview_path(config.output)
-    opened = _open_film if filmed else _open_photo
+    opened = open_film if filmed else open_photo
     show, head = opened(config, roles, animator, size, place)
     if config.output.suffix.lower() in PICTURES and show.count != 1:
         many = "several" if show.count is None else str(show.count)
@@ -296,190 +285,3 @@ def describe(report: Mapping[str, Any]) -> str:
     if report["preview"]:
         lines.append(f"  preview: {report['preview']}")
     return "\n".join([*lines, f"  provenance: {report['provenance']}"])
-
-
-def _transfer(config: Animate) -> Transfer:
-    if config.relative and config.absolute:
-        raise HeadwarpError("--relative, --absolute: expected one of them, got both")
-    relative = True if config.relative else (False if config.absolute else None)
-    return Transfer(relative, config.adapt_scale, config.best_frame, config.find_best_frame)
-
-
-def _window(asked: Window | None, animator: Animator, *, name: str) -> Window:
-    """The window that is animated.
-
-    Raises:
-        HeadwarpError: the whole picture is asked of an animator that looks at a head.
-    """
-    if asked == "whole" and not takes_whole(animator):
-        why = f"{name} moves a head and looks for one"
-        if isinstance(animator, GuidedAnimator) and animator.observer is not None:
-            why = f"depth turns what it sees as one head, and would turn all of {name}'s picture"
-        raise HeadwarpError(
-            f"--window whole: {why}; leave it out, or take --guidance keypoints, which moves anything"
-        )
-    return asked or ("whole" if takes_pictures(animator) else "face")
-
-
-def _check_whole(config: Animate) -> None:
-    """Refuse options that are about heads where none is looked for."""
-    for option in ("head", "face", "driving_face"):
-        if getattr(config, option) is not None:
-            raise HeadwarpError(
-                f"--{option.replace('_', '-')}: {config.animator} looks at pictures alone and finds no head; "
-                "leave it out, or take --window face"
-            )
-
-
-def roles_of(config: Animate) -> list[Role]:
-    """The faces of a command and their drivers, --face and --driving first."""
-    return [Role(config.face, config.driving, config.driving_face), *map(read_role, config.also)]
-
-
-def _open_film(
-    config: Animate, roles: Sequence[Role], animator: Animator, size: int | None, place: torch.device
-) -> tuple[Show, str | None]:
-    """A source clip and its drivers."""
-    transfer = _transfer(config)
-    check_filmed(animator, name=config.animator)
-    motion = motion_of(config.motion)
-    if motion.clamp:
-        raise HeadwarpError("--clamp: belongs to a photo, the source is a clip; leave it out")
-    if config.window == "whole" or any(landmark_motion.is_landmark_file(role.driving) for role in roles):
-        what = "--window whole" if config.window == "whole" else "--driving: a file of landmarks"
-        raise HeadwarpError(f"{what}: belongs to a photo, the source is a clip; take a frame of it")
-    model = ready_head(config.head)
-    drivers = [_driver(config, role, model) for role in roles]
-    show = film_show(
-        config.source[0],
-        list(zip(roles, drivers, strict=True)),
-        model,
-        animator,
-        transfer=transfer,
-        size=size,
-        landmarks=config.landmarks,
-        fps=config.fps,
-        loop=config.loop,
-        device=place,
-        motion=motion,
-    )
-    return show, model.model_id
-
-
-def _driver(config: Animate, role: Role, model: HeadModel) -> Driver:
-    """A driver at its own rate; a pose track, which has none, at the one asked for."""
-    track = role.driving.suffix.lower() in TRACKS
-    driver = open_driver(
-        role.driving,
-        model,
-        fps=config.fps if track else None,
-        face=role.driving_face,
-        landmarks=config.landmarks,
-    )
-    return driver if driver.timed or not config.fps else replace(driver, fps=config.fps)
-
-
-def _open_photo(
-    config: Animate, roles: Sequence[Role], animator: Animator, size: int | None, place: torch.device
-) -> tuple[Show, str | None]:
-    """A photo and the drivers of its faces."""
-    opened = [
-        _open(
-            replace(config, face=role.face, driving=role.driving, driving_face=role.driving_face),
-            animator,
-            size,
-            place,
-        )
-        for role in roles
-    ]
-    show = photo_show(
-        [stage for stage, _ in opened],
-        lambda: next(iter(as_frames(config.source[0]))),
-        lambda stage: _frames(config, stage, animator),
-        animator,
-        fps=config.fps,
-        loop=config.loop,
-    )
-    return show, opened[0][1]
-
-
-def _open(
-    config: Animate, animator: Animator, size: int | None, place: torch.device
-) -> tuple[Stage, str | None]:
-    """Source and driver together, and the head model's id where one was fitted."""
-    transfer = _transfer(config)
-    if landmark_motion.is_landmark_file(config.driving):
-        return _open_landmarks(config, animator, size or 256, place)
-    if _window(config.window, animator, name=config.animator) == "whole":
-        _check_whole(config)
-        check_no_head(config.motion)
-        motion = picture_motion.open_pictures(
-            config.source, open_clip(config.driving), size=size or 256, transfer=transfer
-        )
-        return picture_motion.stage(motion, animator, device=place, landmarks=config.landmarks), None
-    model = ready_head(config.head)
-    driver = _driver(config, roles_of(config)[0], model)
-    performance = head_motion.prepare(
-        list(config.source),
-        driver,
-        model,
-        transfer=transfer,
-        motion=motion_of(config.motion, animator, name=config.animator),
-        size=size,
-        face=config.face,
-        landmarks=config.landmarks,
-    )
-    if config.full_frame:
-        performance = head_motion.resting(performance)
-    return head_motion.stage(performance, animator, device=place), model.model_id
-
-
-def _open_landmarks(config: Animate, animator: Animator, size: int, place: torch.device) -> tuple[Stage, str]:
-    """A source driven by a file of landmarks, and the id of the head that its own are of."""
-    landmark_motion.check_landmark_driven(animator, name=config.animator)
-    if config.window == "whole" or config.driving_face is not None:
-        option = "--window whole" if config.window == "whole" else "--driving-face"
-        raise HeadwarpError(f"{option}: a file of landmarks has one face and moves a head; leave it out")
-    check_no_head(replace(config.motion, smooth=False))
-    fps = float(config.fps or DEFAULT_FPS)
-    model = ready_head(config.head)
-    stage = landmark_motion.stage(
-        list(config.source),
-        config.driving,
-        animator,
-        model=model,
-        size=size,
-        transfer=_transfer(config),
-        smoothing=SmoothingConfig(fps=fps) if config.motion.smooth else None,
-        fps=fps,
-        face=config.face,
-        detector=config.landmarks,
-        device=place,
-    )
-    return stage, model.model_id
-
-
-def _frames(config: Animate, stage: Stage, animator: Animator) -> Iterator[Frame]:
-    if config.panels and takes_pictures(animator):
-        return _explained(stage, animator)
-    animations = animated(animator, stage.cache, stage.drivings())
-    if config.full_frame:
-        return stage.pasted(animations)
-    if not config.panels:
-        return windows(animations)
-    source, drivers = to_frame(stage.source), stage.pictures()
-    if drivers is None:
-        return (np.concatenate([source, frame], axis=1) for frame in windows(animations))
-    return (
-        np.concatenate([source, to_frame(driver), frame], axis=1)
-        for driver, frame in zip(drivers, windows(animations), strict=False)
-    )
-
-
-def _explained(stage: Stage, animator: Animator) -> Iterator[Frame]:
-    """Source, driver, result, and how it came about."""
-    maps = explained(animator, stage.cache, stage.drivings())
-    drivers = stage.pictures()
-    if drivers is None:
-        raise HeadwarpError("--panels: expected a driver with pictures; this one is a fit or a pose track")
-    return (panels(each, stage.source, driver) for driver, each in zip(drivers, maps, strict=False))

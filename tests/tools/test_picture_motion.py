@@ -66,7 +66,7 @@ def words(folder: Path, *more: str, output: str = "o.mp4") -> list[str]:
 
 
 def test_the_command_needs_no_face(files, monkeypatch):
-    monkeypatch.setattr("headwarp.tools.animate.ready_head", lambda *_: pytest.fail("a head was asked for"))
+    monkeypatch.setattr("headwarp.tools.openings.ready_head", lambda *_: pytest.fail("a head was asked for"))
     report = files / "r.json"
     options = ("--relative", "--no-adapt-scale", "--best-frame", "2", "--json", str(report))
     assert cli.main(words(files, *options)) == 0
@@ -201,7 +201,7 @@ def guides(tmp_path_factory) -> dict[str, Path]:
 
 @pytest.mark.parametrize("name", ["geometry", "pwm"])
 def test_keypoints_guide_whole_pictures_without_a_face(files, guides, name, monkeypatch):
-    monkeypatch.setattr("headwarp.tools.animate.ready_head", lambda *_: pytest.fail("a head was asked for"))
+    monkeypatch.setattr("headwarp.tools.openings.ready_head", lambda *_: pytest.fail("a head was asked for"))
     report = files / "r.json"
     options = ["--guidance", "keypoints", "--keypoints-checkpoint", str(guides["keypoints"])]
     options += ["--guide-side", str(SIZE), "--best-frame", "2", "--no-adapt-scale", "--json", str(report)]

@@ -113,7 +113,7 @@ def test_a_clip_of_a_size_that_the_network_does_not_take_fails_with_the_remedy(f
     ],
 )
 def test_what_cannot_work_is_said_at_once(files, options, text, capsys, monkeypatch):
-    monkeypatch.setattr("headwarp.tools.animate.open_driver", lambda *_, **__: pytest.fail("work had begun"))
+    monkeypatch.setattr("headwarp.tools.openings.open_driver", lambda *_, **__: pytest.fail("work had begun"))
     made = words(files, **{k: v for k, v in options.items() if k != "animator"})
     if "animator" in options:
         made[made.index("pwm")] = options["animator"]
