@@ -45,6 +45,9 @@ from .worker import Count, LatestWins
 
 FPS = Fraction(25)
 GESTURE_PAUSE = 0.8  # seconds without a change: the next one is a step of its own
+REST = (
+    0.3  # seconds without a change: the head in 3D and the command line follow, which would delay a picture
+)
 _LOG = logging.getLogger("headwarp")
 
 
@@ -143,7 +146,10 @@ class Session:
         self._closed = False
         self._uploads = Uploads(most_bytes)
         self._tasks = ThreadPoolExecutor(1, thread_name_prefix="headwarp-view-task")
-        self._worker: LatestWins[_Job] = LatestWins(self._draw, failed=self._fail)
+        self._unseen: tuple[Subject, HeadFit] | None = None
+        self._worker: LatestWins[_Job] = LatestWins(
+            self._draw, failed=self._fail, rested=self._rest, pause=REST
+        )
 
     # what a person says
 
@@ -326,7 +332,7 @@ class Session:
         self._tasks.shutdown(wait=False, cancel_futures=True)
         self._worker.close()
         self._uploads.close()
-        self._subject, self._film = None, None
+        self._subject, self._film, self._unseen = None, None, None
         self._drivers.clear()
 
     def wait(self, seconds: float = 60.0) -> None:
@@ -438,9 +444,19 @@ class Session:
         fit = posed(job.subject, [job.document.pose], job.document.shape) if job.fit is None else job.fit
         made = next(shown(job.subject, fit))
         self._screen.picture(sight(job.subject, made, job.sight), caption(job.sight))
-        self._screen.mesh(mesh(job.subject, made.fit))
-        if self._worker.idle and not self._playing.is_set():
+        self._unseen = job.subject, made.fit
+        if self._last_gesture.startswith("drag@") or self._playing.is_set():
+            self._show_mesh()
+
+    def _rest(self) -> None:
+        self._show_mesh()
+        if not self._playing.is_set():
             self._screen.status(self.state())
+
+    def _show_mesh(self) -> None:
+        unseen, self._unseen = self._unseen, None
+        if unseen is not None:
+            self._screen.mesh(mesh(*unseen))
 
     def _play(self) -> None:
         began, start = time.monotonic(), self._time if self._time < self.length() else 0.0

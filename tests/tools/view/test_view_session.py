@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from media_files import write_photo
 from headwarp.tools import cli
 from headwarp.tools.view.document import Document, Maker
 from headwarp.tools.view.engine import Engine
-from headwarp.tools.view.files import Results
+from headwarp.tools.view.files import Results, source_of
 from headwarp.tools.view.session import Session
 from headwarp.tools.view.sights import SIGHTS
 from headwarp.tools.view.worker import LatestWins
@@ -62,19 +63,33 @@ def engine():
     return Engine()
 
 
-@pytest.fixture
-def photo(tmp_path) -> Path:
-    return write_photo(tmp_path / "a.png", portrait())
+@pytest.fixture(scope="module")
+def photo(tmp_path_factory) -> Path:
+    return write_photo(tmp_path_factory.mktemp("photo") / "a.png", portrait())
+
+
+@pytest.fixture(scope="module")
+def subject(engine, photo):
+    """Fitted once for all sessions."""
+    return engine.subject(Document(source=source_of(photo), size=SIZE))
 
 
 @pytest.fixture
-def session(engine, photo, tmp_path):
-    made = Session(engine, Recorder(), Results(tmp_path / "out"), document=Document(size=SIZE))
+def session(engine, subject, tmp_path):
+    document = Document(source=subject.opened.source, size=SIZE)
+    made = Session(engine, Recorder(), Results(tmp_path / "out"), document=document)
     made.screen = made._screen
-    made.open(photo)
+    made._subject = subject
+    made.reset()
     made.wait()
     yield made
     made.close()
+
+
+def until(condition, seconds=20.0):
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.01)
 
 
 def test_the_copied_line_makes_the_saved_pixels(session, tmp_path, monkeypatch):
@@ -188,6 +203,43 @@ def test_a_closed_session_does_nothing_and_keeps_nothing(session):
     assert len(session.screen.frames) == count
     assert session._subject is None
     assert not uploads.exists()
+
+
+def test_while_a_slider_moves_only_the_picture_is_sent(session):
+    frames, meshes, states = (
+        len(seen) for seen in (session.screen.frames, session.screen.meshes, session.screen.states)
+    )
+    session._worker._pause = 60.0
+    session.move("yaw", 9.0)
+    until(lambda: len(session.screen.frames) > frames)
+    assert len(session.screen.frames) == frames + 1
+    assert (len(session.screen.meshes), len(session.screen.states)) == (meshes, states)
+    session.wait()
+    assert len(session.screen.meshes) == meshes + 1
+    assert "--yaw 9" in session.screen.states[-1].command
+
+
+def test_the_head_in_3d_follows_its_drag_at_once(session):
+    meshes = len(session.screen.meshes)
+    session._worker._pause = 60.0
+    session.turn(yaw=9.0, pitch=0.0, roll=0.0)
+    until(lambda: len(session.screen.meshes) > meshes)
+    assert len(session.screen.meshes) == meshes + 1
+
+
+def test_a_rest_comes_once_after_the_pause():
+    done = []
+    worker = LatestWins(done.append, failed=done.append, rested=lambda: done.append("rest"), pause=0.05)
+    assert worker.wait(5)
+    assert done == []
+    for job in (1, 2):
+        worker.ask(job)
+        assert worker.wait(5)
+        time.sleep(0.15)
+    worker.ask(3)
+    until(lambda: len(done) == 6)  # nobody waits: the pause ends by itself
+    worker.close()
+    assert done == [1, "rest", 2, "rest", 3, "rest"]
 
 
 def test_only_the_latest_of_what_waits_is_done():
