@@ -168,4 +168,4 @@ def test_the_animator_of_the_page_keeps_the_contract(tmp_path, monkeypatch):
             contract.test_the_sources_own_pose_reproduces_the_source("tilt", masked)
             contract.test_explain_gives_named_maps("tilt", masked)
     finally:
-        animators._REGISTERED.pop("tilt", None)
+        animators._REGISTRY.found.pop("tilt", None)

@@ -59,7 +59,7 @@ class Checkpoint:
     tensors: Mapping[str, Tensor]
     guide: GuideRecord | None = None
 
-    def build(self, entry: Registration) -> Animator:
+    def build(self, entry: Registration[Animator]) -> Animator:
         """The animator of a registration with this config and these weights; it knows the guide of its
         training (`PwmAnimator.guided_by`).
 

@@ -105,7 +105,7 @@ def test_frames_of_another_multiple_are_refused(name):
 
 
 def test_importing_the_folder_loads_no_animator():
-    assert set(animators._REGISTERED) <= set(NAMES)
+    assert set(animators._REGISTRY.found) <= set(NAMES)
 
 
 # What is needed

@@ -7,19 +7,18 @@ the file's. `load_animator` imports only the file it needs. Contract tests run o
 
 from __future__ import annotations
 
-import dataclasses
-import importlib
-import pkgutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 from jaxtyping import Float
 from torch import Tensor
 
 from ...geom.errors import HeadwarpError
 from ...geom.guidance import Driving, Source
+from .._registry import Registration as Registration
+from .._registry import Registry, file_names
 
 
 @dataclass(frozen=True)
@@ -57,41 +56,20 @@ class Animator(Protocol):
         """Named maps ``(B, C, H, W)`` for pictures: flows, masks, layers."""
 
 
-@dataclass(frozen=True)
-class Registration:
-    """A registered animator: its config class and how to build it from a config."""
-
-    config: type
-    build: Callable[[Any], Animator]
-
-
-_REGISTERED: dict[str, Registration] = {}
-Built = TypeVar("Built", bound=type)
-
-
-def register(config: type) -> Callable[[Built], Built]:
-    """Class decorator: register an animator under its file's name with its frozen config dataclass."""
-    if not dataclasses.is_dataclass(config):
-        raise TypeError(f"register: expected a config dataclass, got {config!r}")
-
-    def decorate(cls: Built) -> Built:
-        _REGISTERED[cls.__module__.rpartition(".")[2]] = Registration(config, cls)
-        return cls
-
-    return decorate
+_REGISTRY: Registry[Animator] = Registry(__name__)
+register = _REGISTRY.register
 
 
 def animator_names() -> tuple[str, ...]:
     """Names that `load_animator` knows: the files of this folder."""
-    return tuple(sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_")))
+    return file_names(__path__)
 
 
-def registration(name: str) -> Registration:
+def registration(name: str) -> Registration[Animator]:
     """The registration behind a name; imports its file. Raises HeadwarpError for an unknown name."""
     if name not in animator_names():
         raise HeadwarpError(f"animator: expected one of {', '.join(animator_names())}, got {name!r}")
-    importlib.import_module(f"{__name__}.{name}")
-    return _REGISTERED[name]
+    return _REGISTRY.registration(name)
 
 
 def load_animator(
@@ -127,13 +105,7 @@ def load_animator(
             f"with `headwarp train {recipe}`, or bring a published one over with `headwarp convert "
             "checkpoint`"
         )
-    chosen = entry.config() if config is None else config
-    if not isinstance(chosen, entry.config):
-        raise HeadwarpError(
-            f"animator {name!r}: expected a config of class {entry.config.__name__}, "
-            f"got {type(chosen).__name__}"
-        )
-    return entry.build(chosen)
+    return entry.made(config, what=f"animator {name!r}")
 
 
 def shipped_weights(name: str) -> Path | None:

@@ -8,13 +8,10 @@ size, so that the tools need not know which one works.
 
 from __future__ import annotations
 
-import dataclasses
-import importlib
-import pkgutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -22,6 +19,7 @@ from torch import Tensor
 from ...geom.colour_transfer import ColourStatistics
 from ...geom.errors import HeadwarpError
 from ...geom.guidance import Driving, Source
+from .._registry import Registration, Registry, file_names
 
 Checkpoints: TypeAlias = str | Path | Sequence[str | Path] | None
 
@@ -123,36 +121,16 @@ class SwapEngine(Protocol):
         """The source's head in place of the target's."""
 
 
-@dataclass(frozen=True)
-class Registration:
-    """A registered engine: its config class and how to build it from a config."""
-
-    config: type
-    build: Callable[[Any], SwapEngine]
-
-
-_REGISTERED: dict[str, Registration] = {}
-Built = TypeVar("Built", bound=type)
-
-
-def register(config: type) -> Callable[[Built], Built]:
-    """Class decorator: register an engine under its file's name with its frozen config dataclass."""
-    if not dataclasses.is_dataclass(config):
-        raise TypeError(f"register: expected a config dataclass, got {config!r}")
-
-    def decorate(cls: Built) -> Built:
-        _REGISTERED[cls.__module__.rpartition(".")[2]] = Registration(config, cls)
-        return cls
-
-    return decorate
+_REGISTRY: Registry[SwapEngine] = Registry(__name__)
+register = _REGISTRY.register
 
 
 def engine_names() -> tuple[str, ...]:
     """Engines that are here: the files of this folder."""
-    return tuple(sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_")))
+    return file_names(__path__)
 
 
-def engine_registration(name: str) -> Registration:
+def engine_registration(name: str) -> Registration[SwapEngine]:
     """The registration behind a name; imports its file.
 
     Raises:
@@ -160,8 +138,7 @@ def engine_registration(name: str) -> Registration:
     """
     if name not in NAMES:
         raise HeadwarpError(f"--engine: expected one of {', '.join(NAMES)}, got {name!r}")
-    importlib.import_module(f"{__name__}.{name}")
-    return _REGISTERED[name]
+    return _REGISTRY.registration(name)
 
 
 def load_engine(name: str = "geometry", checkpoint: Checkpoints = None, *, config: Any = None) -> SwapEngine:
@@ -194,13 +171,7 @@ def load_engine(name: str = "geometry", checkpoint: Checkpoints = None, *, confi
     if paths:
         engine: SwapEngine = entry.build.open_checkpoint(*paths)  # type: ignore[attr-defined]
         return engine
-    chosen = entry.config() if config is None else config
-    if not isinstance(chosen, entry.config):
-        raise HeadwarpError(
-            f"engine {name!r}: expected a config of class {entry.config.__name__}, got "
-            f"{type(chosen).__name__}"
-        )
-    return entry.build(chosen)
+    return entry.made(config, what=f"engine {name!r}")
 
 
 def _paths(checkpoint: Checkpoints) -> tuple[str | Path, ...]:
