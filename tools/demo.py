@@ -197,16 +197,16 @@ def mesh_over(portrait: Portrait, fit: HeadFit, frame: Frame) -> Frame:
     return fitted_mesh(dataclasses.replace(portrait, image=to_image(frame)), fit)
 
 
-def labelled_sheet(frames: Sequence[Frame], labels: Sequence[str]) -> Frame:
-    """Pictures of one size in rows of four, each over its label."""
+def labelled_sheet(frames: Sequence[Frame], labels: Sequence[str], *, columns: int = COLUMNS) -> Frame:
+    """Pictures of one size in rows, of four where not said, each over its label."""
     from PIL import Image, ImageDraw
 
     height, width = frames[0].shape[:2]
-    rows = -(-len(frames) // COLUMNS)
-    sheet = Image.new("RGB", (COLUMNS * width, rows * (height + LABEL)), (245, 245, 245))
+    rows = -(-len(frames) // columns)
+    sheet = Image.new("RGB", (columns * width, rows * (height + LABEL)), (245, 245, 245))
     draw = ImageDraw.Draw(sheet)
     for index, (frame, label) in enumerate(zip(frames, labels, strict=True)):
-        x, y = index % COLUMNS * width, index // COLUMNS * (height + LABEL)
+        x, y = index % columns * width, index // columns * (height + LABEL)
         sheet.paste(Image.fromarray(frame), (x, y))
         draw.text((x + 4, y + height + 3), label, fill=(20, 20, 20))
     return np.asarray(sheet)

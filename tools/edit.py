@@ -48,6 +48,15 @@ from .performance import (
     windows,
 )
 from .portrait import as_frames, frame_of, open_portrait
+from .pose_grid import (
+    Grid,
+    batch_size,
+    check_grid_output,
+    field_names,
+    parse_grid,
+    perform_in_batches,
+    write_grid,
+)
 
 DEFAULT_FPS = 25.0
 OF_HEADS = ("yaw", "pitch", "roll")
@@ -61,7 +70,7 @@ class Edit:
     photo: Positional[Path]
     """The photo, or a clip of which one frame is taken."""
     output: Path
-    """Picture to write (.png, .jpg); with --track a clip (.mp4)."""
+    """Picture to write (.png, .jpg); with --track a clip (.mp4); with --grid a sheet, or a folder."""
     yaw: float = 0.0
     """Degrees; > 0 turns the nose to the image's left."""
     pitch: float = 0.0
@@ -83,6 +92,10 @@ class Edit:
     """Replace the photo's own pose and expression instead of adding to them."""
     track: Path | None = None
     """Keyframes (.csv, .json): time or frame, then yaw, jaw, gaze_x, gaze_y, ... or expressions."""
+    grid: tuple[str, ...] = ()
+    """NAME=FIRST:LAST:COUNT, one or two, the first across: yaw, pitch, roll, jaw, blink, gaze_x, gaze_y."""
+    grid_batch: int | None = None
+    """Cells of the grid made at once; 4 where not given for geometry and pwm, else 1."""
     fps: float = DEFAULT_FPS
     """Frames per second of a track's clip."""
     motion: Annotated[MotionOptions, arg(name="")] = field(default_factory=MotionOptions)
@@ -206,16 +219,19 @@ def run(config: Edit) -> dict[str, Any]:
         HeadwarpError: contradictory options, or what `edit` raises.
     """
     began = time.perf_counter()
-    _check(config)
+    grid = parse_grid(config.grid) if config.grid else None
+    _check(config, grid)
     check_poses(motion_of(config.motion))
     place = check_device(config.device)
     animator, guidance = guided_animator(config, device=place)
-    _check_whole(config, guidance.name)
+    _check_whole(config, guidance.name, grid)
+    batch = batch_size(config.grid_batch, animator, name=config.animator)
     size = window_size(config.size, animator, full_frame=config.full_frame, default=512)
     if size is not None:
         check_window(animator, size, name=config.animator)
     model = ready_head(config.head)
     poses, shape = poses_of(config, model), parse_shape(config.shape)
+    poses = poses if grid is None else grid.poses(poses[0])
     picture = frame_of(config.photo, config.frame)
     portrait = open_portrait(picture, head=model, size=size, landmarks=config.landmarks, face=config.face)
     portrait = with_landmarks_of(portrait, animator)
@@ -223,7 +239,10 @@ def run(config: Edit) -> dict[str, Any]:
     posed = motion.filtered(model, apply_pose(model, reshaped(portrait.fit, shape), poses), config.fps)
     fit = motion.applied(model, portrait.fit, posed)
     prepared = time.perf_counter()
-    animations = perform([portrait], fit, animator, device=place)
+    if grid is None:
+        animations = perform([portrait], fit, animator, device=place)
+    else:
+        animations = perform_in_batches(portrait, fit, animator, batch=batch, device=place)
     frames = shown(picture, portrait, animations, full_frame=config.full_frame)
     frames = marked_frames(frames, config.mark)
     provenance = None
@@ -233,9 +252,12 @@ def run(config: Edit) -> dict[str, Any]:
             inputs=[config.photo, config.track],
             moved_pixels_only=not has_weights(animator),
         )
-    written = write_frames(
-        config.output, frames, fps=config.fps, count=len(poses), what="edit", provenance=provenance
-    )
+    if grid is None:
+        written = write_frames(
+            config.output, frames, fps=config.fps, count=len(poses), what="edit", provenance=provenance
+        )
+    else:
+        written = write_grid(config.output, frames, grid, provenance=provenance)
     angles = {"photo": head_pose(portrait.fit.params)[0], "first": head_pose(fit.params)[0]}
     return {
         "output": str(config.output),
@@ -300,21 +322,39 @@ def parse_shape(words: Sequence[str]) -> dict[int, float]:
     return {int(name): amount for name, amount in amounts.items()}
 
 
-def _check(config: Edit) -> None:
+def _check(config: Edit, grid: Grid | None) -> None:
+    if grid is None and config.grid_batch is not None:
+        raise HeadwarpError("--grid-batch: belongs to --grid, got it alone; leave it out")
+    if grid is not None:
+        _check_grid(config, grid)
     said = [name for name in (*OF_HEADS, *OF_FACES) if _given(config, name)]
     if config.track is not None and said:
         raise HeadwarpError(f"--track: expected a track or a pose, got both (--{', --'.join(said)})")
     if config.size is not None and config.size < 16:
         raise HeadwarpError(f"--size: expected 16 pixels or more, got {config.size}")
-    if config.track is None:
+    if grid is not None:
+        check_grid_output(config.output)
+    elif config.track is None:
         check_output(config.output, PICTURES, what="one picture")
     else:
         check_output(config.output, CLIPS, what="a track")
 
 
-def _check_whole(config: Edit, guidance: str | None) -> None:
+def _check_grid(config: Edit, grid: Grid) -> None:
+    if config.track is not None or config.motion.smooth:
+        other = "--smooth" if config.track is None else "--track"
+        raise HeadwarpError(f"--grid: expected poses without an order in time, got {other} too")
+    twice = [
+        axis.name for axis in grid.axes if axis.name in OF_HEADS + OF_FACES and _given(config, axis.name)
+    ]
+    if twice:
+        raise HeadwarpError(f"--grid: expected {twice[0]} once, got an axis and --{twice[0]}; leave one out")
+
+
+def _check_whole(config: Edit, guidance: str | None, grid: Grid | None) -> None:
     """Refuse what moves parts of a face where the head is one piece."""
-    said = [name for name in OF_FACES if _given(config, name)]
+    axes = field_names(grid)
+    said = [name for name in OF_FACES if name in axes or _given(config, name)]
     if guidance == "depth" and said:
         raise HeadwarpError(
             f"--{said[0]}: depth turns the head as one piece; take --guidance mesh, keypoints or "
