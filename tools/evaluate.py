@@ -21,6 +21,7 @@ from .evaluation.clips import parse_share, prepare_clip, with_count
 from .evaluation.footage import clip_paths, footage, pack_paths
 from .evaluation.measure import SHOWN, Outcome, Setting, measure
 from .evaluation.networks import load_networks
+from .evaluation.page import write_evaluation_page
 from .evaluation.pair_options import ListFacts, PairOptions, labels, open_list
 from .evaluation.pairs import measure_pairs
 from .evaluation.pictures import picture_animators, prepare_pictures
@@ -31,7 +32,7 @@ from .evaluation.sources import Errors, compared_sources, describe_sources, sour
 from .guidance import SIDE, GuidanceName, guided_each
 from .heads import ready_head
 from .landmark_motion import common_count
-from .performance import Precision, check_device, check_window, inference_of
+from .performance import Precision, check_device, check_output, check_window, inference_of
 
 __all__ = ["Evaluate", "describe", "evaluate", "run"]
 
@@ -98,6 +99,8 @@ class Evaluate:
     measured on pictures alone, whatever they show. Where no clip shows a face, that is done anyhow."""
     sheet: Path | None = None
     """Write a contact sheet here."""
+    html: Path | None = None
+    """Write a page for a browser here: numbers and what they mean, every clip with pictures and curves."""
     against: str | None = None
     """An animator; the others are compared with it, with 95 % intervals."""
     arcface: Path | None = None
@@ -182,6 +185,8 @@ def _evaluated(config: Evaluate, head: str | Path | HeadModel) -> dict[str, Any]
     parse_share(config.frames)
     if config.stride < 1:
         raise HeadwarpError(f"--stride: expected 1 or more, got {config.stride}")
+    if config.html is not None:
+        check_output(config.html, (".html", ".htm"), what="a page", option="--html")
     names = names_of(config.animator)
     device = check_device(config.device)
     chosen = inference_of(compile=config.compile, precision=config.precision)
@@ -193,14 +198,14 @@ def _evaluated(config: Evaluate, head: str | Path | HeadModel) -> dict[str, Any]
         arcface=config.arcface, inception=config.inception, lpips=config.lpips, device=device
     )
     if config.pairs is None:
-        shown = 0 if config.sheet is None else SHOWN
+        shown = SHOWN * _shows(config)
         setting = Setting(animators, ready_head(head), networks, device, shown)
         return _evaluate_clips(config, setting) if config.faces else _evaluate_pictures(config, setting)
     check_against(config.against, labels(_pair_options(config), animators))
     for name, animator in animators.items():
         check_window(animator, config.size, name=name)
     facts = open_list(_pair_options(config))
-    shown = int(config.sheet is not None)
+    shown = int(_shows(config))
     return _evaluate_pairs(config, facts, Setting(animators, ready_head(head), networks, device, shown))
 
 
@@ -251,7 +256,6 @@ def _evaluate_pairs(config: Evaluate, facts: ListFacts, setting: Setting) -> dic
     options = _pair_options(config)
     outcomes, failed = measure_pairs(facts, options, setting)
     names = labels(options, setting.animators)
-    write_sheet_of(config.sheet, outcomes, names)
     protocol = {
         "source": "the list's, in a square window around its head",
         "truth": options.same_person,
@@ -262,7 +266,7 @@ def _evaluate_pairs(config: Evaluate, facts: ListFacts, setting: Setting) -> dic
         "head": setting.model.model_id,
         "pairs": facts.protocol(),
     }
-    return report_of(
+    report = report_of(
         outcomes,
         names,
         setting.networks,
@@ -270,6 +274,7 @@ def _evaluate_pairs(config: Evaluate, facts: ListFacts, setting: Setting) -> dic
         protocol=protocol,
         against=config.against,
     )
+    return _shown(config, report, outcomes)
 
 
 def _evaluate_clips(config: Evaluate, setting: Setting) -> dict[str, Any]:
@@ -306,7 +311,8 @@ def _evaluate_clips(config: Evaluate, setting: Setting) -> dict[str, Any]:
         return _evaluate_pictures(config, setting)
     facts = {"source": "first frame with the face", "head": setting.model.model_id, "faces": True}
     report = _clips_report(config, setting, outcomes, failed, {**facts, "still": config.still_camera})
-    return {**report, **sources_report(compared)} if config.sources else report
+    report |= sources_report(compared) if config.sources else {}
+    return _shown(config, report, outcomes)
 
 
 def _evaluate_pictures(config: Evaluate, setting: Setting) -> dict[str, Any]:
@@ -325,7 +331,7 @@ def _evaluate_pictures(config: Evaluate, setting: Setting) -> dict[str, Any]:
         except (MediaError, ModelFileError, ShapeError) as error:
             failed[name] = f"{name}: {str(error).removeprefix(f'{name}: ')}"
     facts = {"source": "first frame", "head": None, "faces": False, "size": config.size}
-    return _clips_report(config, setting, outcomes, failed, facts)
+    return _shown(config, _clips_report(config, setting, outcomes, failed, facts), outcomes)
 
 
 def _picture_clips(place: Path) -> dict[str, Path]:
@@ -354,7 +360,6 @@ def _clips_report(
     if not outcomes:
         reasons = "; ".join(failed.values())
         raise HeadwarpError(f"evaluate: expected at least one clip that can be measured, got none: {reasons}")
-    write_sheet_of(config.sheet, outcomes, list(setting.animators))
     return report_of(
         outcomes,
         list(setting.animators),
@@ -363,3 +368,27 @@ def _clips_report(
         protocol={**facts, "truth": True, "stride": config.stride, "frames": config.frames},
         against=config.against,
     )
+
+
+def _shows(config: Evaluate) -> bool:
+    """Whether pictures are kept."""
+    return config.sheet is not None or config.html is not None
+
+
+def _shown(config: Evaluate, report: dict[str, Any], outcomes: Mapping[str, Outcome]) -> dict[str, Any]:
+    """The report, its sheet and page written where they are asked for."""
+    write_sheet_of(config.sheet, outcomes, list(report["metrics"]))
+    if config.html is not None:
+        write_evaluation_page(config.html, report, outcomes, options=_given(config))
+    return report
+
+
+def _given(config: Evaluate) -> dict[str, str]:
+    """Options that were given; of files and folders the last names, for a page is passed on."""
+    values = {f.name: getattr(config, f.name) for f in fields(config) if getattr(config, f.name) != f.default}
+    told = {}
+    for name, value in values.items():
+        items = value if isinstance(value, tuple) else (value,)
+        shown = [(item.name or str(item)) if isinstance(item, Path) else str(item) for item in items]
+        told[f"--{name.replace('_', '-')}"] = " ".join(shown)
+    return told

@@ -46,16 +46,16 @@ def check_device(name: str) -> torch.device:
     return device
 
 
-def check_output(path: Path, suffixes: Sequence[str], *, what: str) -> Path:
+def check_output(path: Path, suffixes: Sequence[str], *, what: str, option: str = "--output") -> Path:
     """Refuse a name of another kind of file before the work is done.
 
     Raises:
         HeadwarpError: a folder, or a suffix that is not among ``suffixes``.
     """
     if path.is_dir():
-        raise HeadwarpError(f"--output: expected a file, got the folder {path}; name a file in it")
+        raise HeadwarpError(f"{option}: expected a file, got the folder {path}; name a file in it")
     if path.suffix.lower() not in suffixes:
-        raise HeadwarpError(f"--output: expected a name in {', '.join(suffixes)} for {what}, got {path.name}")
+        raise HeadwarpError(f"{option}: expected a name in {', '.join(suffixes)} for {what}, got {path.name}")
     return path
 
 

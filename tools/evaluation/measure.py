@@ -87,12 +87,14 @@ class Outcome:
     Attributes:
         scores: by animator.
         reference: features that generated ones are set against: of the true frames, or of the source.
-        rows: pictures for the sheet: source, driver, every animator.
+        rows: pictures for the sheet: source, driver, every animator; of the steps of `shown_steps`.
+        times: number of every measured frame in its clip.
     """
 
     scores: Mapping[str, Scores]
     reference: tuple[Float[Tensor, " F"], ...]
     rows: list[list[Frame]]
+    times: tuple[int, ...] = ()
 
 
 @torch.no_grad()
@@ -133,7 +135,7 @@ def measure(trial: Trial, setting: Setting) -> Outcome:
     compare = _Comparison(trial.truth, times, drivers, own, size, trial.driver_size, setting.model, faces)
     scores = {name: compare.scores(pictures[name], sights[name]) for name in caches}
     reference = _features(drivers if trial.truth else [own])
-    return Outcome(scores, reference, rows)
+    return Outcome(scores, reference, rows, tuple(times))
 
 
 def _places(place: Place | None) -> list[Place]:

@@ -242,7 +242,7 @@ def _cross(pair: Pair, driver: PairDriver, options: PairOptions, setting: Settin
     rows = [list(row) for row in outcomes[0].rows]
     for outcome in outcomes[1:]:
         rows = [[*row, *more[2:]] for row, more in zip(rows, outcome.rows, strict=True)]
-    return Outcome(scores, outcomes[0].reference, rows)
+    return Outcome(scores, outcomes[0].reference, rows, outcomes[0].times)
 
 
 def _driving_frame(pair: Pair, number: int) -> Frame:

@@ -41,7 +41,7 @@ svg text{fill:var(--soft);font:10px system-ui,sans-serif}.grid{stroke:var(--line
 table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.87rem;min-width:50%}
 th,td{padding:.2rem .6rem;border-bottom:1px solid var(--line);text-align:right;vertical-align:top}
 th:first-child,td:first-child{text-align:left}td.w{text-align:left}
-td:first-child{min-width:9rem}
+td:first-child{min-width:9rem}th:not(:first-child),td:not(:first-child){overflow-wrap:normal}
 th button{all:unset;cursor:pointer;font-weight:600}th button:focus-visible{outline:2px solid var(--c0)}
 th[aria-sort=ascending] button:after{content:" \\2191"}
 th[aria-sort=descending] button:after{content:" \\2193"}

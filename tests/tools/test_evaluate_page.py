@@ -1,0 +1,131 @@
+"""The page of `headwarp evaluate`: all of the report is on it, whatever clips and animators are called."""
+
+import re
+
+import numpy as np
+import pytest
+from media_files import write_clip
+from page_reader import read_page
+
+from headwarp.tools import cli
+from headwarp.tools.evaluate import Evaluate, _given
+from headwarp.tools.evaluation.measure import Outcome, Scores
+from headwarp.tools.evaluation.networks import Networks
+from headwarp.tools.evaluation.page import FEW, write_evaluation_page
+from headwarp.tools.evaluation.report import report_of
+from headwarp.tools.pages.writer import LARGEST
+
+NASTY = "<script>alert(1)</script>\"'\x00\u202e"
+NAMES = ["copy", NASTY]
+
+
+def outcome(*, seed=0, frames=30, shown=3, side=48):
+    """Errors that fall in the second animator, and noise for pictures."""
+    generator = np.random.default_rng(seed)
+    line = generator.uniform(0.2, 0.3, frames)
+    scores = {}
+    for name, less in zip(NAMES, (0.0, 0.1), strict=True):
+        values = {"l1": line - less, "ssim": line + less}
+        scores[name] = Scores(values, {key: float(v.mean()) for key, v in values.items()}, frames)
+    rows = [list(generator.integers(0, 255, (4, side, side, 3), dtype=np.uint8)) for _ in range(shown)]
+    return Outcome(scores, (), rows, tuple(range(5, 5 + 2 * frames, 2)))
+
+
+def page_of(path, outcomes, *, failed=None, against="copy", more=None):
+    protocol = {"head": NASTY, "stride": 1, "truth": True}
+    report = report_of(outcomes, NAMES, Networks(), failed=failed or {}, protocol=protocol, against=against)
+    write_evaluation_page(path, report | (more or {}), outcomes, options={"--head": NASTY})
+    return report, read_page(path)
+
+
+def test_a_page_of_hostile_names_is_one_page(tmp_path):
+    report, page = page_of(tmp_path / "e.html", {NASTY: outcome()}, failed={NASTY: NASTY})
+    assert page.tags["script"] == page.tags["style"] == page.tags["title"] == page.tags["article"] == 1
+    assert not [name for name in page.attributes if name.startswith("on")]
+    assert "<script>alert(1)</script>" in page.words  # as text
+    assert all(address.startswith("#") for address in page.links)
+    assert len(page.sources) == 3 * 4  # three rows of source, driver, two animators
+    assert all(address.startswith("data:image/jpeg;base64,") for address in page.sources)
+    content = (tmp_path / "e.html").read_text(encoding="utf-8")
+    assert "default-src 'none'" in content.replace("&#x27;", "'")
+    assert not re.search(r"https?:|url\(|@import|\x00|\u202e", content)
+    assert report["definitions"]["ssim"] in page.words
+
+
+def test_numbers_and_intervals_are_the_reports(tmp_path):
+    report, page = page_of(tmp_path / "e.html", {"walk": outcome(), "talk": outcome(seed=1)})
+    content = (tmp_path / "e.html").read_text(encoding="utf-8")
+    for key in ("l1", "ssim"):  # lower is better in one, higher in the other: the second animator in both
+        first, second = (f"{report['metrics'][name][key]:.4f}" for name in NAMES)
+        assert f'<tr><td>{key}</td><td>{first}</td><td><span class="good">{second}</span></td>' in content
+        values = report["difference"][NASTY][key]
+        ends = "".join(f"<td>{values[end]:+.4f}</td>" for end in ("mean", "low", "high"))
+        assert f'{ends}<td>95%</td><td><span class="good">better</span></td>' in content
+    for clip in ("walk", "talk"):
+        value = report["clips"][clip]["copy"]["l1"]
+        row = f"<bdi>{clip}</bdi></td><td><bdi>copy</bdi></td><td>{value:.4f}</td>"
+        assert row in content
+    assert page.tags["svg"] == 2  # l1 over frames a clip; ssim is no error
+    assert [f"driver, frame {n}" in page.words for n in (5, 33, 63)] == [True] * 3
+
+
+def test_where_the_interval_holds_0_nothing_is_called_better(tmp_path):
+    same = outcome()
+    same = Outcome(dict.fromkeys(NAMES, same.scores["copy"]), (), [], same.times)
+    _, page = page_of(tmp_path / "e.html", {"walk": same})
+    assert page.words.count("0 is not excluded") == 2
+    content = (tmp_path / "e.html").read_text(encoding="utf-8")
+    assert 'class="good">better' not in content
+    assert content.count('<td><span class="good">') == 0
+
+
+def test_many_clips_stay_in_bounds_and_what_is_left_out_is_told(tmp_path):
+    """Pictures of noise do not compress; the table of all clips is folded from the hundredth row on."""
+    made = outcome(frames=2000, side=144)
+    outcomes = {f"{number:03d}" + "n" * 100: made for number in range(120)}
+    _, page = page_of(tmp_path / "e.html", outcomes, against=None)
+    assert (tmp_path / "e.html").stat().st_size <= LARGEST
+    assert FEW < page.tags["article"] < 120
+    assert f"Left out for the size of the page: {120 - page.tags['article']} more." in page.words
+    assert "101 to 200" in page.words
+    assert all(f"{number:03d}nn" in page.words for number in range(120))
+    assert len(page.sources) == 4 * page.tags["article"]  # one row each
+
+
+def test_clips_without_pictures_and_single_frames_are_told(tmp_path):
+    _, page = page_of(tmp_path / "e.html", {"one": outcome(frames=1, shown=1), "none": outcome(shown=0)})
+    assert (page.tags["article"], page.tags["svg"], len(page.sources)) == (2, 1, 4)
+
+
+def test_geometry_sources_are_shown(tmp_path):
+    sources = {"clips": 1, "errors": {"mesh": {"flow_epe": 1.25}}, "definitions": {"flow_epe": "pixels"}}
+    _, page = page_of(tmp_path / "e.html", {"walk": outcome()}, more={"sources": sources})
+    assert "Geometry sources, 1 clip(s)" in page.words
+    assert "1.25" in page.words
+
+
+def test_options_are_those_given_without_folders(tmp_path):
+    config = Evaluate(clips=tmp_path / "clips", checkpoint=(tmp_path / "a.pt", tmp_path / "b.pt"), stride=2)
+    assert _given(config) == {"--clips": "clips", "--checkpoint": "a.pt b.pt", "--stride": "2"}
+
+
+@pytest.mark.parametrize(("name", "told"), [("e.png", ".html, .htm"), ("", "the folder")])
+def test_a_name_of_no_page_is_refused_before_the_work(tmp_path, capsys, name, told):
+    words = ["evaluate", "--clips", str(tmp_path / "absent.mp4"), "--html", str(tmp_path / name)]
+    assert cli.main(words) == 1
+    error = capsys.readouterr().err
+    assert "--html" in error
+    assert told in error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_writes_its_page(tmp_path):
+    """Without faces, which need no detector; pictures are kept without a sheet."""
+    clip = [np.full((40, 40, 3), 40 * step, np.uint8) for step in range(4)]
+    write_clip(tmp_path / "grey.mp4", clip)
+    words = ["evaluate", "--clips", str(tmp_path / "grey.mp4"), "--no-faces", "--animator", "copy"]
+    assert cli.main([*words, "--size", "32", "--html", str(tmp_path / "e.html")]) == 0
+    page = read_page(tmp_path / "e.html")
+    assert page.tags["article"] == 1
+    assert len(page.sources) == 3 * 3  # source, driver, copy
+    assert "driver, frame 3" in page.words
