@@ -1,0 +1,112 @@
+"""Whole frames of odd footage: turned by its metadata, cut short by hand, wrong faces, any length."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from face_pictures import frames_of, needs_mediapipe, portrait
+from live_bytes import peak_bytes
+from media_files import mean_error, write_clip
+
+from headwarp.flame.driving import Transfer
+from headwarp.flame.io import load_head
+from headwarp.flame.params import Pose
+from headwarp.flame.pose_track import write_pose_track
+from headwarp.tools import cli, filmed_head, head_motion
+from headwarp.tools.drivers import Driver
+from headwarp.tools.faces import fit_frames
+from headwarp.tools.frame_files import write_frames
+from headwarp.tools.motion_options import Motion
+from headwarp.warping.animators import load_animator
+
+PHONE = np.ascontiguousarray(portrait()[:, 30:270])  # 300 high, 240 wide
+DRIVER = Driver(None, (Pose(yaw=5.0),), None, 25)
+FEW, MANY = 2, 8
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A portrait clip as phones store it, lying on its side, and a track of poses."""
+    folder = tmp_path_factory.mktemp("files")
+    lying = np.ascontiguousarray(np.rot90(PHONE))
+    write_clip(folder / "s.mp4", [lying] * 2, fps=10, rotation=-90)
+    write_pose_track(folder / "t.csv", [Pose(), Pose(yaw=12.0)], 10)
+    return folder
+
+
+def words(files, output, *more):
+    return ["animate", "--source", str(files / "s.mp4"), "--driving", str(files / "t.csv")] + [
+        *("--output", str(output), "--size", "64", "--fps", "10"),
+        *more,
+    ]
+
+
+@needs_mediapipe
+def test_a_clip_that_lies_on_its_side_is_seen_upright(files, tmp_path):
+    assert cli.main(words(files, tmp_path / "o.mp4")) == 0
+    still, turned = frames_of(tmp_path / "o.mp4")
+    assert still.shape == PHONE.shape
+    assert mean_error(still, PHONE) < 4 < mean_error(np.ascontiguousarray(still[::-1, ::-1]), PHONE)
+    assert mean_error(turned, PHONE) > 2 * mean_error(still, PHONE)
+
+
+@needs_mediapipe
+def test_an_interrupted_clip_leaves_nothing(files, tmp_path, monkeypatch):
+    pasted, made = filmed_head.pasted, []
+
+    def interrupted(*given):
+        if made:
+            raise KeyboardInterrupt
+        made.append(pasted(*given))
+        return made[-1]
+
+    monkeypatch.setattr(filmed_head, "pasted", interrupted)
+    assert cli.main(words(files, tmp_path / "o.mp4")) == 130
+    assert len(made) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@needs_mediapipe
+@pytest.mark.parametrize(
+    ("also", "text"),
+    [("7={}/t.csv", "--face 7: the source has 1 face(s)"), ("1={}/nowhere.mp4", "nowhere.mp4")],
+)
+def test_a_wrong_face_or_driver_beside_others_is_a_sentence(files, tmp_path, capsys, also, text):
+    more = ["--face", "0", "--also", also.format(files)]
+    assert cli.main(words(files, tmp_path / "o.mp4", *more)) == 1
+    said = capsys.readouterr().err
+    assert text in said
+    assert "Traceback" not in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def of_clip(head, fit, count, animator):
+    """Frames of a clip in which one frame is repeated."""
+    fit = dataclasses.replace(fit.select([0] * count), report={**fit.report, "frames": count})
+    filmed = filmed_head.film(head, fit, DRIVER, Transfer(), size=64, motion=Motion())
+    _ = filmed.windows, filmed.residuals
+    frames = (PHONE.copy() for _ in range(count))
+    return filmed_head.with_head_driven(frames, [(k, 0) for k in range(count)], filmed, animator)
+
+
+def of_photo(head, fit, count, animator):
+    """As many frames of a photo."""
+    driver = dataclasses.replace(DRIVER, poses=DRIVER.poses * count)
+    performance = head_motion.resting(head_motion.prepare(PHONE, driver, head, size=64))
+    stage = head_motion.stage(performance, animator)
+    return stage.pasted(animator.animate(stage.cache, each) for each in stage.drivings())
+
+
+@needs_mediapipe
+@pytest.mark.parametrize("source", [of_clip, of_photo])
+def test_no_frame_is_kept_however_long_the_clip(source, tmp_path):
+    head, animator = load_head("builtin"), load_animator("geometry", None)
+    fit = fit_frames([PHONE], head)
+    peaks = []
+    for count in (FEW, MANY):
+        frames = source(head, fit, count, animator)
+        peaks.append(peak_bytes(lambda made=frames: write_frames(tmp_path / "o.mp4", made, fps=25)))
+    assert peaks[0] > PHONE.nbytes  # the bytes of frames are counted
+    assert peaks[1] - peaks[0] < PHONE.nbytes  # kept, they would be MANY - FEW times that
