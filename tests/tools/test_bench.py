@@ -80,7 +80,7 @@ def test_sphere_is_closed_round_and_covers_most_of_the_frame():
     assert (torch.linalg.det(corners) > 0).all()  # counter-clockwise seen from outside
 
 
-@pytest.mark.parametrize("suite", sorted(set(SUITES) - {"device", "swap"}))
+@pytest.mark.parametrize("suite", sorted(set(SUITES) - {"device", "swap", "view"}))
 def test_every_case_is_named_after_its_suite(suite):
     cases = cases_of(suite)
     assert cases
@@ -92,6 +92,12 @@ def test_the_device_suite_needs_a_device(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(HeadwarpError, match="expected a CUDA device, torch sees none"):
         cases_of("device")
+
+
+def test_the_view_suite_needs_a_browser(monkeypatch):
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    with pytest.raises(HeadwarpError, match=r"not installed: .*chromium"):
+        cases_of("view")
 
 
 def test_rasterizer_cases_run_and_agree_with_their_rival():

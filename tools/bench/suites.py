@@ -1,7 +1,8 @@
 """What is measured: suites of cases, each with a named rival that computes the same in the same run.
 
 A suite is a function that returns its cases; `SUITES` names them, and ``public`` is all of them together but
-``device``: nothing but synthetic data and what ships with the dependencies, so that anybody can repeat it.
+those of `_NOT_PUBLIC`: nothing but synthetic data and what ships with the dependencies, so that anybody can
+repeat it.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from .pairs import pair_cases
 from .region_correlation import blender_cases
 from .regions import region_cases
 from .swap import swap_cases
+from .view import view_cases
 
 _VERTICES = 5000
 _CHANNELS = 16
@@ -163,10 +165,11 @@ SUITES: dict[str, Callable[[], Sequence[Case]]] = {
     "clips": clip_cases,
     "swap": swap_cases,
     "device": device_cases,
+    "view": view_cases,
 }
 """Name -> what makes its cases."""
 
-_NOT_PUBLIC = ("device", "clips", "swap")  # not anybody has a device, or the private clips
+_NOT_PUBLIC = ("device", "clips", "swap", "view")  # not anybody has a device, the private clips, a browser
 
 
 def cases_of(suite: str) -> list[Case]:

@@ -16,7 +16,8 @@ from ...training.data.portrait import Frame
 from ...warping.animators import animator_names
 from .document import REACH, channel_of
 from .files import DRIVERS, PORTRAITS
-from .session import Session, State
+from .screen import State
+from .session import Session
 from .sights import SIGHTS
 
 LABELS = {

@@ -21,7 +21,8 @@ from .engine import Engine
 from .files import Results
 from .saving import Signature
 from .scene import HeadScene, face_the_camera
-from .session import Session, State
+from .screen import State
+from .session import Session
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 MOST_SESSIONS = 8

@@ -14,13 +14,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Protocol
-
-from numpy.typing import NDArray
+from typing import Any
 
 from ...flame.params import HeadFit
 from ...geom.errors import HeadwarpError
-from ...training.data.portrait import Frame
 from ..drivers import Driver
 from .document import (
     Document,
@@ -40,6 +37,7 @@ from .document import (
 from .engine import Engine, Subject, driven, mesh, posed, shown
 from .files import Results, Uploads, source_of
 from .saving import Signature, Stopped, save_film, save_picture, save_track
+from .screen import Screen, State
 from .sights import caption, sight
 from .worker import Count, LatestWins
 
@@ -49,55 +47,6 @@ REST = (
     0.3  # seconds without a change: the head in 3D and the command line follow, which would delay a picture
 )
 _LOG = logging.getLogger("headwarp")
-
-
-class Screen(Protocol):
-    """What a session shows itself on."""
-
-    def picture(self, frame: Frame, words: str) -> None:
-        """The portrait, and what its colours mean."""
-
-    def mesh(self, points: NDArray[Any]) -> None:
-        """The head in 3D."""
-
-    def controls(self, state: State) -> None:
-        """Every control as the state says."""
-
-    def status(self, state: State) -> None:
-        """What may change while a slider is held: the command line, what can be undone."""
-
-    def tell(self, title: str, text: str, *, bad: bool = False) -> None:
-        """A sentence for the person."""
-
-    def busy(self, title: str, text: str) -> Callable[[str | None], None]:
-        """Something takes long; call the result with a new text, or with None when it is over."""
-
-    def saved(self, path: Path, command: str) -> None:
-        """A file was written; the line that makes it again."""
-
-
-@dataclass(frozen=True)
-class State:
-    """What the controls show.
-
-    Attributes:
-        document: as it is now.
-        undo, redo: whether there is something to.
-        time: of the film, in seconds.
-        length: of the film, in seconds; 0 without one.
-        playing: whether the film runs.
-        sight: name of what is shown.
-        command: the line that makes the picture.
-    """
-
-    document: Document
-    undo: bool = False
-    redo: bool = False
-    time: float = 0.0
-    length: float = 0.0
-    playing: bool = False
-    sight: str = "picture"
-    command: str = ""
 
 
 @dataclass(frozen=True)
