@@ -115,7 +115,10 @@ def test_every_import_is_declared():
     used = ("mediapipe", "face-alignment", "cluster", "train", "export", "view")
     optional = (line for extra in used for line in extras[extra])
     lines = [*PROJECT["project"]["dependencies"], *optional]
-    declared = {re.match(r"[\w-]+", line)[0].lower() for line in lines} | {"pytorch3d"}
+    declared = {re.match(r"[\w-]+", line)[0].lower() for line in lines} | {
+        "pytorch3d",
+        "playwright",
+    }  # the latter of the extra dev
     found = importlib.metadata.packages_distributions()
     provided = {
         name: {dist.lower() for dist in found.get(name, [name.replace("_", "-")])}

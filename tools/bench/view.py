@@ -98,14 +98,14 @@ class _Page:
         return times
 
     def _opened(self) -> Any:
-        from imageio.v3 import imwrite
+        from PIL import Image
         from playwright.sync_api import sync_playwright
         from skimage.data import astronaut
 
         from ..view import View, opened
 
         folder = Path(self._closing.enter_context(tempfile.TemporaryDirectory()))
-        imwrite(folder / "photo.png", astronaut())
+        Image.fromarray(astronaut()).save(folder / "photo.png")
         editor = opened(View(folder / "photo.png", output=folder / "out", port=0, size=self._size))
         address = editor.start()
         self._closing.callback(editor.stop)
