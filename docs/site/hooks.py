@@ -23,14 +23,16 @@ MARKS = {"conventions": reference.conventions, "definitions": reference.definiti
 """``<!-- generated: NAME -->`` in a page stands for what these make of the package."""
 
 
-def on_config(config: Any) -> Any:
-    """Lay the root folder under the package's name for mkdocstrings: a clone may be called anything."""
+def on_startup(**_: Any) -> None:
+    """Lay the root folder under the package's name, since a clone may be called anything.
+
+    Before any configuration: mkdocstrings keeps only those of its paths that exist when it is configured.
+    """
     package = ROOT / "build" / "docs" / "package" / "headwarp"
     shutil.rmtree(package, ignore_errors=True)
     package.mkdir(parents=True)
     for name in ("__init__.py", *reference.LAYERS):
         (package / name).symlink_to(ROOT / name)
-    return config
 
 
 def on_files(files: Files, config: Any) -> Files:
