@@ -77,7 +77,7 @@ def test_the_command_line_reads_back_as_the_document():
 def test_a_frame_of_a_clip_and_a_driver_are_said():
     clip = replace(START, source=Source(Path("c.mp4"), "c.mp4", frame=7, frames=30))
     assert "--frame 7" in as_command(clip)
-    driving = replace(START, driver=Source(Path("/tmp/d.mp4"), "d.mp4"))
+    driving = replace(START, driver=Source(Path("/clips/d.mp4"), "d.mp4"))
     words = shlex.split(as_driven_command(driving, output="o.mp4"))
     config, _ = parse(load_command("animate"), words[2:])
     assert (config.source, config.driving) == ((Path("a b.jpg"),), Path("d.mp4"))
