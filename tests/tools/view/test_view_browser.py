@@ -104,7 +104,7 @@ def test_upload_slide_look_save(editor, browser, tmp_path):
     assert not wrong
     page.close()
     assert until(lambda: not editor.sessions)
-    assert session._subject is None
+    assert until(lambda: session._subject is None)
 
 
 def shown(page):
