@@ -195,8 +195,8 @@ def posed(subject: Subject, poses: Sequence[Pose], shape: Mapping[int, float]) -
     return apply_pose(subject.portrait.head, reshaped(subject.portrait.fit, shape), poses)
 
 
-def driven(subject: Subject, driver: Driver, shape: Mapping[int, float]) -> tuple[HeadFit, bool]:
-    """The subject's head in every frame of a driver, and whether its motion is relative.
+def driven(subject: Subject, driver: Driver, shape: Mapping[int, float]) -> HeadFit:
+    """The subject's head in every frame of a driver.
 
     Raises:
         HeadwarpError: an animator that looks at the driver's pictures.
@@ -205,12 +205,9 @@ def driven(subject: Subject, driver: Driver, shape: Mapping[int, float]) -> tupl
         name = subject.maker.animator
         raise HeadwarpError(f"{name} looks at the driver's pictures, not at its head; use headwarp animate")
     if driver.fit is None:
-        poses = list(driver.poses or ())
-        return posed(subject, poses, shape), poses[0].relative
-    result = transfer_motion(
-        subject.portrait.head, reshaped(subject.portrait.fit, shape), driver.fit, Transfer()
-    )
-    return result.fit, result.relative
+        return posed(subject, list(driver.poses or ()), shape)
+    own = reshaped(subject.portrait.fit, shape)
+    return transfer_motion(subject.portrait.head, own, driver.fit, Transfer()).fit
 
 
 def shown(subject: Subject, fit: HeadFit) -> Iterator[Shown]:

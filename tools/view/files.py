@@ -33,13 +33,14 @@ class Uploads:
     def __init__(self, most_bytes: int) -> None:
         self.most_bytes = most_bytes
         self._folder = Path(tempfile.mkdtemp(prefix="headwarp-view-"))
-        self._count = 0
+        self._count, self._closed = 0, False
+        self._lock = threading.Lock()
 
     def keep(self, name: str, content: bytes) -> Path:
         """Write an upload; its name says no more than a name.
 
         Raises:
-            HeadwarpError: empty, or larger than what is allowed.
+            HeadwarpError: empty, larger than what is allowed, or the visitor has left.
         """
         if not content:
             raise HeadwarpError(f"{plain_name(name)}: the file is empty")
@@ -48,15 +49,20 @@ class Uploads:
                 f"{plain_name(name)}: expected at most {self.most_bytes / 1e6:.0f} MB, got "
                 f"{len(content) / 1e6:.0f} MB; start the editor with a larger --upload-megabytes"
             )
-        self._count += 1
-        path = self._folder / f"{self._count:03d}" / plain_name(name)
-        path.parent.mkdir()
-        path.write_bytes(content)
+        with self._lock:
+            if self._closed:
+                raise HeadwarpError(f"{plain_name(name)}: its editor is closed")
+            self._count += 1
+            path = self._folder / f"{self._count:03d}" / plain_name(name)
+            path.parent.mkdir()
+            path.write_bytes(content)
         return path
 
     def close(self) -> None:
         """Remove everything."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        with self._lock:
+            self._closed = True
+            shutil.rmtree(self._folder, ignore_errors=True)
 
 
 def plain_name(name: str) -> str:

@@ -16,7 +16,7 @@ from ...training.data.provenance import Provenance
 from ...training.data.visible_mark import marked_frames
 from ..performance import provenance_of
 from .document import Document, film
-from .engine import Subject, frames, posed
+from .engine import Subject, frames
 from .files import Results, stem_of
 
 
@@ -36,18 +36,17 @@ def save_picture(
     results: Results,
     subject: Subject,
     document: Document,
+    fit: HeadFit,
     *,
     signature: Signature,
-    fit: HeadFit | None = None,
 ) -> Path:
-    """Write the present picture; ``fit`` in place of the document's pose.
+    """Write the picture of a one-frame fit.
 
     Raises:
         HeadwarpError: it cannot be written.
     """
     (path,) = results.free(stem_of(document), ".png")
-    chosen = posed(subject, [document.pose], document.shape) if fit is None else fit
-    made = frames(subject, chosen, full_frame=document.full_frame)
+    made = frames(subject, fit, full_frame=document.full_frame)
     frame = next(marked_frames(made, signature.mark))
     write_image(path, frame, provenance=_provenance(subject, document, signature))
     return path

@@ -49,59 +49,79 @@ class Place:
         return self.host not in LOOPBACK
 
 
-class ViserScreen:
-    """A session's `Screen` in a browser tab; see there."""
+@dataclass(frozen=True)
+class _Parts:
+    """What a tab shows."""
 
-    def __init__(self, client: Any) -> None:
-        self._client = client
-        self._portrait: Portrait | None = None
-        self._controls: Controls | None = None
-        self._scene: HeadScene | None = None
+    portrait: Portrait
+    controls: Controls
+    scene: HeadScene
+
+
+class ViserScreen:
+    """A session's `Screen` in a browser tab; see there. Nothing is sent to a tab that is gone."""
+
+    def __init__(self, server: Any, client: Any) -> None:
+        self._server, self._client = server, client
+        self._built: _Parts | None = None
+
+    @property
+    def there(self) -> bool:
+        """Whether the tab is still connected."""
+        return self._client.client_id in self._server.get_clients()
+
+    @property
+    def _parts(self) -> _Parts | None:
+        return self._built if self.there else None
 
     def build(self, session: Session, engine: Engine, *, names_files: bool) -> None:
         """Everything that is seen."""
         self._client.gui.main_panel.dock_right()
         self._client.gui.main_panel.set_width(340)
-        self._scene = HeadScene(self._client, engine.head, _turner(session))
-        self._controls = Controls(self._client, session, engine.head, names_files=names_files)
-        self._portrait = Portrait(self._client, session, width=PORTRAIT_WIDTH)
-        self._controls.show(session.state())
+        scene = HeadScene(self._client, engine.head, _turner(session))
+        controls = Controls(self._client, session, engine.head, names_files=names_files)
+        self._built = _Parts(Portrait(self._client, session, width=PORTRAIT_WIDTH), controls, scene)
+        self.controls(session.state())
 
     def picture(self, frame: Frame, words: str) -> None:
-        if self._portrait is not None:
-            self._portrait.show(frame, words)
+        if parts := self._parts:
+            parts.portrait.show(frame, words)
 
     def mesh(self, points: NDArray[Any]) -> None:
-        if self._scene is not None:
-            self._scene.show(points)
+        if parts := self._parts:
+            parts.scene.show(points)
 
     def controls(self, state: State) -> None:
-        if self._controls is not None:
-            self._controls.show(state)
+        if parts := self._parts:
+            parts.controls.show(state)
 
     def status(self, state: State) -> None:
-        if self._controls is not None:
-            self._controls.status(state)
+        if parts := self._parts:
+            parts.controls.status(state)
 
     def tell(self, title: str, text: str, *, bad: bool = False) -> None:
-        self._client.add_notification(
-            title, text, auto_close_seconds=20.0 if bad else 6.0, color="red" if bad else "blue"
-        )
+        if self.there:
+            self._client.add_notification(
+                title, text, auto_close_seconds=20.0 if bad else 6.0, color="red" if bad else "blue"
+            )
 
     def busy(self, title: str, text: str) -> Callable[[str | None], None]:
+        if not self.there:
+            return lambda words: None
         note = self._client.add_notification(title, text, loading=True, with_close_button=False)
 
         def told(words: str | None) -> None:
             if words is None:
                 note.remove()
-            else:
+            elif self.there:
                 note.body = words
 
         return told
 
     def saved(self, path: Path, command: str) -> None:
         self.tell("Saved", str(path))
-        self._client.send_file_download(path.name, path.read_bytes())
+        if self.there:
+            self._client.send_file_download(path.name, path.read_bytes())
 
 
 def _turner(session: Session) -> Callable[[str, float, float, bool], None]:
@@ -140,6 +160,7 @@ class Editor:
     signature: Signature = field(default_factory=Signature)
     sessions: dict[int, Session] = field(default_factory=dict)
     _server: Any = None
+    _stopped: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def start(self) -> str:
@@ -161,6 +182,8 @@ class Editor:
 
     def stop(self) -> None:
         """End all sessions and the server."""
+        with self._lock:
+            self._stopped = True  # whoever comes now finds no session
         for number in list(self.sessions):
             self._end(number)
         if self._server is not None:
@@ -169,12 +192,14 @@ class Editor:
 
     def _welcome(self, client: Any) -> None:
         with self._lock:
+            if self._stopped:
+                return
             if len(self.sessions) >= MOST_SESSIONS:
                 client.add_notification(
                     "Full", f"{MOST_SESSIONS} tabs edit here already; close one and reload", color="red"
                 )
                 return
-            screen = ViserScreen(client)
+            screen = ViserScreen(self._server, client)
             session = Session(
                 self.engine,
                 screen,
@@ -184,6 +209,9 @@ class Editor:
                 most_bytes=self.place.most_bytes,
             )
             self.sessions[client.client_id] = session
+        if not screen.there:  # it left before its session was on the list
+            self._end(client.client_id)
+            return
         screen.build(session, self.engine, names_files=not self.place.public)
         source = self.document.source
         if source is not None:

@@ -40,7 +40,7 @@ def browser():
         chromium.close()
 
 
-def until(condition, seconds=20.0):
+def until(condition, seconds=90.0):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if condition():
@@ -68,6 +68,7 @@ def upload(page, path):
 @needs_browser
 def test_upload_slide_look_save(editor, browser, tmp_path):
     page = browser.new_page(viewport=VIEW)
+    page.set_default_timeout(90_000)
     wrong: list[str] = []
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.on("console", lambda line: wrong.append(line.text) if line.type == "error" else None)
@@ -104,7 +105,7 @@ def test_upload_slide_look_save(editor, browser, tmp_path):
     assert not wrong
     page.close()
     assert until(lambda: not editor.sessions)
-    assert until(lambda: session._subject is None)
+    assert until(lambda: session._stage.now.subject is None)
 
 
 def shown(page):

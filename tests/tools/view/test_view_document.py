@@ -120,3 +120,10 @@ def test_no_result_is_given_the_name_of_another(tmp_path):
     (tmp_path / "a_001.png").touch()
     results = Results(tmp_path)
     assert [results.free("a", ".png")[0].name for _ in range(2)] == ["a_002.png", "a_003.png"]
+
+
+def test_nothing_is_kept_after_its_owner_has_left():
+    uploads = Uploads(10)
+    uploads.close()
+    with pytest.raises(HeadwarpError, match="closed"):
+        uploads.keep("a.png", b"1")

@@ -12,12 +12,14 @@ import pytest
 from face_pictures import blank, frames_of, needs_mediapipe, portrait, read_photo
 from media_files import write_photo
 
+from headwarp.flame.params import Pose
 from headwarp.tools import cli
-from headwarp.tools.view.document import Document, Maker
+from headwarp.tools.view.document import Document, History, Maker
 from headwarp.tools.view.engine import Engine
 from headwarp.tools.view.files import Results, source_of
 from headwarp.tools.view.session import Session
 from headwarp.tools.view.sights import SIGHTS
+from headwarp.tools.view.standing import Standing
 from headwarp.tools.view.worker import LatestWins
 from headwarp.training.data.provenance import ENHANCED, read_provenance
 
@@ -79,14 +81,14 @@ def session(engine, subject, tmp_path):
     document = Document(source=subject.opened.source, size=SIZE)
     made = Session(engine, Recorder(), Results(tmp_path / "out"), document=document)
     made.screen = made._screen
-    made._subject = subject
+    made._stage._now = Standing(History(document), subject)
     made.reset()
     made.wait()
     yield made
     made.close()
 
 
-def until(condition, seconds=20.0):
+def until(condition, seconds=90.0):
     end = time.monotonic() + seconds
     while not condition() and time.monotonic() < end:
         time.sleep(0.01)
@@ -201,8 +203,58 @@ def test_a_closed_session_does_nothing_and_keeps_nothing(session):
     session.move("yaw", 5.0)
     session.save_picture()
     assert len(session.screen.frames) == count
-    assert session._subject is None
+    assert session._stage.now.subject is None
     assert not uploads.exists()
+
+
+def test_what_is_made_ready_when_a_session_closes_is_let_go(session, engine, monkeypatch):
+    begun, gate, make = threading.Event(), threading.Event(), engine.subject
+
+    def slow(document, before=None):
+        begun.set()
+        assert gate.wait(20)
+        return make(document, before)
+
+    monkeypatch.setattr(engine, "subject", slow)
+    session.choose(size=96)
+    assert begun.wait(20)
+    states = len(session.screen.states)
+    session.close()
+    gate.set()
+    session._tasks._pool.shutdown(wait=True)
+    assert session._stage.now.subject is None
+    assert len(session.screen.states) <= states + 1  # a closed tab takes no more; see `ViserScreen`
+    assert session.screen.open == 0
+
+
+def test_what_is_said_while_a_photo_is_made_ready_still_holds(session, engine, monkeypatch):
+    begun, gate, make = threading.Event(), threading.Event(), engine.subject
+
+    def slow(document, before=None):
+        begun.set()
+        assert gate.wait(20)
+        return make(document, before)
+
+    monkeypatch.setattr(engine, "subject", slow)
+    session.move("yaw", 5.0)
+    session.choose(size=96)
+    assert begun.wait(20)
+    session.move("yaw", 7.0)
+    gate.set()
+    session.wait()
+    assert (session.document.size, session.document.pose.yaw) == (96, 7.0)
+    assert session.screen.frames[-1].shape == (96, 96, 3)
+
+
+def test_undo_twice_goes_back_twice_though_a_film_is_being_saved(session):
+    for channel in ("yaw", "pitch"):
+        session.move(channel, 5.0)
+    gate = threading.Event()
+    session._tasks.do("Saving", "", lambda told: gate.wait(20))
+    session.undo()
+    session.undo()
+    assert session.document.pose == Pose()
+    gate.set()
 
 
 def test_while_a_slider_moves_only_the_picture_is_sent(session):
