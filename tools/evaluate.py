@@ -19,7 +19,7 @@ from .evaluation import report as tables
 from .evaluation.animators import load_animators, names_of
 from .evaluation.clips import parse_share, prepare_clip, with_count
 from .evaluation.footage import clip_paths, footage, pack_paths
-from .evaluation.measure import SHOWN, Outcome, Setting, measure
+from .evaluation.measure import SHOWN, Outcome, Setting
 from .evaluation.networks import load_networks
 from .evaluation.page import write_evaluation_page
 from .evaluation.pair_options import ListFacts, PairOptions, labels, open_list
@@ -29,6 +29,7 @@ from .evaluation.report import check_against, progress, report_of, write_sheet_o
 from .evaluation.source_networks import checkpoint_rows, network_rows
 from .evaluation.source_rows import Row
 from .evaluation.sources import Errors, compared_sources, describe_sources, sources_report
+from .evaluation.videos import Video, measure_shown, plan_videos, videos_report
 from .guidance import SIDE, GuidanceName, guided_each
 from .heads import ready_head
 from .landmark_motion import common_count
@@ -101,6 +102,9 @@ class Evaluate:
     """Write a contact sheet here."""
     html: Path | None = None
     """Write a page for a browser here: numbers and what they mean, every clip with pictures and curves."""
+    videos: Path | None = None
+    """Folder for a video of every clip or pair: source, driver, every animator, where it is wrong and by how
+    much so far."""
     against: str | None = None
     """An animator; the others are compared with it, with 95 % intervals."""
     arcface: Path | None = None
@@ -254,7 +258,9 @@ def _pair_options(config: Evaluate) -> PairOptions:
 
 def _evaluate_pairs(config: Evaluate, facts: ListFacts, setting: Setting) -> dict[str, Any]:
     options = _pair_options(config)
-    outcomes, failed = measure_pairs(facts, options, setting)
+    footage = {name: [pair.source.path, pair.driving.path] for name, pair in facts.pairs.items()}
+    videos = _planned(config, footage)
+    outcomes, failed = measure_pairs(facts, options, setting, videos)
     names = labels(options, setting.animators)
     protocol = {
         "source": "the list's, in a square window around its head",
@@ -274,6 +280,7 @@ def _evaluate_pairs(config: Evaluate, facts: ListFacts, setting: Setting) -> dic
         protocol=protocol,
         against=config.against,
     )
+    report |= videos_report(videos, outcomes, options.modes)
     return _shown(config, report, outcomes)
 
 
@@ -287,7 +294,9 @@ def _evaluate_clips(config: Evaluate, setting: Setting) -> dict[str, Any]:
     faceless = 0
     field: ResidualField | None = None  # the same for all clips: one head, one detector
     paths = clip_paths(Path(config.clips or "."))
-    for path, name in progress(names_by_path(paths).items(), "clip"):
+    names = names_by_path(paths)
+    videos = _planned(config, {name: [path] for path, name in names.items()})
+    for path, name in progress(names.items(), "clip"):
         try:
             clip = prepare_clip(
                 footage(path),
@@ -299,7 +308,8 @@ def _evaluate_clips(config: Evaluate, setting: Setting) -> dict[str, Any]:
                 name=path.name,
             )
             field = clip.portrait.field
-            outcomes[name] = measure(with_count(clip, setting.landmarks), setting)
+            trial = with_count(clip, setting.landmarks)
+            outcomes[name] = measure_shown(trial, setting, videos.get(name))
             if config.sources:
                 compared[name] = compared_sources(path, clip, setting.model, rows)
         except (NoFaceError, MediaError, ModelFileError) as error:
@@ -312,6 +322,7 @@ def _evaluate_clips(config: Evaluate, setting: Setting) -> dict[str, Any]:
     facts = {"source": "first frame with the face", "head": setting.model.model_id, "faces": True}
     report = _clips_report(config, setting, outcomes, failed, {**facts, "still": config.still_camera})
     report |= sources_report(compared) if config.sources else {}
+    report |= videos_report(videos, outcomes)
     return _shown(config, report, outcomes)
 
 
@@ -324,14 +335,17 @@ def _evaluate_pictures(config: Evaluate, setting: Setting) -> dict[str, Any]:
     share = parse_share(config.frames)
     failed: dict[str, str] = {}
     outcomes: dict[str, Outcome] = {}
-    for name, path in progress(_picture_clips(config.clips or Path(".")).items(), "clip"):
+    clips = _picture_clips(config.clips or Path("."))
+    videos = _planned(config, {name: [path] for name, path in clips.items()})
+    for name, path in progress(clips.items(), "clip"):
         try:
             trial = prepare_pictures(path, size=config.size, stride=config.stride, share=share)
-            outcomes[name] = measure(trial, setting)
+            outcomes[name] = measure_shown(trial, setting, videos.get(name))
         except (MediaError, ModelFileError, ShapeError) as error:
             failed[name] = f"{name}: {str(error).removeprefix(f'{name}: ')}"
     facts = {"source": "first frame", "head": None, "faces": False, "size": config.size}
-    return _shown(config, _clips_report(config, setting, outcomes, failed, facts), outcomes)
+    report = _clips_report(config, setting, outcomes, failed, facts) | videos_report(videos, outcomes)
+    return _shown(config, report, outcomes)
 
 
 def _picture_clips(place: Path) -> dict[str, Path]:
@@ -368,6 +382,11 @@ def _clips_report(
         protocol={**facts, "truth": True, "stride": config.stride, "frames": config.frames},
         against=config.against,
     )
+
+
+def _planned(config: Evaluate, footage: Mapping[str, Sequence[Path]]) -> dict[str, Video]:
+    """The videos that are asked for, by clip or pair."""
+    return {} if config.videos is None else plan_videos(config.videos, footage)
 
 
 def _shows(config: Evaluate) -> bool:

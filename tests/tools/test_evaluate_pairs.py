@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,8 +20,9 @@ from headwarp.tools.evaluation.networks import Networks, load_networks
 from headwarp.tools.evaluation.pair_options import PairOptions, labels, open_list
 from headwarp.tools.evaluation.pairs import open_pair_driver, spread_runs
 from headwarp.tools.evaluation.report import report_of
+from headwarp.tools.evaluation.side_by_side import layout_of
 from headwarp.tools.portrait import open_portrait
-from headwarp.training.data.media import VideoWriter
+from headwarp.training.data.media import VideoWriter, probe
 from headwarp.training.data.pair_lists import Found
 from headwarp.training.data.portrait import to_frame, to_image
 from headwarp.warping.animators import load_animator
@@ -66,7 +68,8 @@ def measured(root, tmp_path_factory):
         (folder / "all" / file.name).write_bytes(file.read_bytes())
     words = ["evaluate", "--pairs", str(table), "--root", str(folder / "all"), "--per-pair", "3"]
     words += ["--relative", "--absolute", "--size", "128", "--animator", "geometry"]
-    code = cli.main([*words, "--json", str(folder / "r.json"), "--sheet", str(folder / "s.png")])
+    words += ["--sheet", str(folder / "s.png"), "--videos", str(folder / "v")]
+    code = cli.main([*words, "--json", str(folder / "r.json")])
     return code, json.loads((folder / "r.json").read_text()), folder / "s.png"
 
 
@@ -112,6 +115,17 @@ def test_the_sheet_has_a_row_a_pair(measured):
     sheet = np.asarray(Image.open(measured[2]))
     assert sheet.shape[1] == 192 * (2 + len(NAMES))
     assert sheet.shape[0] < 2 * 192 + 100
+
+
+def test_each_mode_has_a_video_without_a_map_of_error(measured):
+    """What moves not at all is in the first; the driver is seen in the window that is generated."""
+    videos = measured[1]["videos"]
+    assert list(videos) == ["a>b"]
+    assert [Path(file).name for file in videos["a>b"]] == ["a by b.relative.mp4", "a by b.absolute.mp4"]
+    for file, names in zip(videos["a>b"], (NAMES[:4], NAMES[4:]), strict=True):
+        layout = layout_of((128, 128), names, errors=False)
+        info = probe(file)
+        assert (info.height, info.width, info.frames) == (*layout.size, 3)
 
 
 # Lists of frames

@@ -171,7 +171,7 @@ def test_no_frames_no_file(tmp_path: Path) -> None:
 
 
 def test_fallback_encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_video_writer, "_encoder", lambda: "mpeg4")
+    monkeypatch.setattr(_video_writer, "check_encoder", lambda: "mpeg4")
     with VideoWriter(tmp_path / "a.mp4", Fraction(24000, 1001)) as writer:
         for frame in moving_frames(10):
             writer.write(frame)

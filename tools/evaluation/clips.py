@@ -65,9 +65,9 @@ class ClipTrial:
         return True
 
     @property
-    def count(self) -> int:
-        """Frames that are measured."""
-        return len(self.measured)
+    def numbers(self) -> tuple[int, ...]:
+        """Of the measured frames in their clip."""
+        return tuple(self._number(t) for t in self.measured)
 
     @property
     def driver_size(self) -> tuple[float, float]:
@@ -90,8 +90,10 @@ class ClipTrial:
             motion = None if camera is None else self._seen_by(camera, target)
             driving = self.portrait.driving(self.fit.select([t]), image=target, camera_motion=motion)
             known = None if self.motion is None else self.motion(self.first, t)
-            time = t if self.times is None else self.times[t]
-            yield Step(time, driving, frame, self.points[t], (self.points[t],), known)
+            yield Step(self._number(t), driving, frame, self.points[t], (self.points[t],), known)
+
+    def _number(self, t: int) -> int:
+        return t if self.times is None else self.times[t]
 
     def _seen_by(self, camera: CameraMotion, target: Tensor) -> Tensor | None:
         """The background's motion; of frames that are no neighbours each by itself."""

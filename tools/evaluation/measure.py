@@ -31,7 +31,7 @@ from ..performance import on_device
 from .flows import motion_scores
 from .networks import Networks
 from .sights import Sight, found_in, look, points_of
-from .trials import Place, Trial
+from .trials import Made, Moment, Place, Trial, Watch
 
 HEADS = FitConfig(mode="clip", solver=SolverConfig(smooth=0.0))
 """How heads are fitted to compare them: one identity a sequence, every frame by itself otherwise."""
@@ -87,7 +87,8 @@ class Outcome:
     Attributes:
         scores: by animator.
         reference: features that generated ones are set against: of the true frames, or of the source.
-        rows: pictures for the sheet: source, driver, every animator; of the steps of `shown_steps`.
+        rows: pictures for the sheet: source, driver (the part of its frame that generated ones cover), every
+            animator; of the steps of `shown_steps`.
         times: number of every measured frame in its clip.
     """
 
@@ -98,8 +99,14 @@ class Outcome:
 
 
 @torch.no_grad()
-def measure(trial: Trial, setting: Setting) -> Outcome:
-    """Perform a trial by every animator and measure it."""
+def measure(trial: Trial, setting: Setting, watch: Watch | None = None) -> Outcome:
+    """Perform a trial by every animator and measure it.
+
+    Args:
+        trial: what is performed.
+        setting: by whom, and how it is measured.
+        watch: sees every frame as it is made.
+    """
     source = on_device(trial.portrait.source(), setting.device)
     start = None if trial.reference is None else on_device(trial.reference, setting.device)
     caches = {name: _begun(animator, source, start) for name, animator in setting.animators.items()}
@@ -109,12 +116,13 @@ def measure(trial: Trial, setting: Setting) -> Outcome:
     times: list[int] = []
     rows: list[list[Frame]] = []
     shown = to_frame(trial.portrait.image)
-    kept = shown_steps(trial.count, setting.shown)
+    kept = shown_steps(len(trial.numbers), setting.shown)
     for step in trial.steps():
         times.append(step.time)
         drivers.append(look(step.frame, _places(step.place), setting.networks, certain=True))
         driving = on_device(step.driving, setting.device)
-        row = [shown, step.frame]
+        driver = step.frame if step.window is None else step.window
+        made: dict[str, Made] = {}
         for name, animator in setting.animators.items():
             animation = animator.animate(caches[name], driving)
             image = animation.image.cpu()
@@ -126,9 +134,12 @@ def measure(trial: Trial, setting: Setting) -> Outcome:
             pictures[name].append(known)
             picture = to_frame(image)
             sights[name].append(look(picture, step.expected, setting.networks))
-            row.append(picture)
+            face = None if step.place is None else sights[name][-1].found
+            made[name] = Made(picture, step.frame if trial.truth else None, known.get("l1"), face)
         if len(times) - 1 in kept:
-            rows.append(row)
+            rows.append([shown, driver, *(each.picture for each in made.values())])
+        if watch is not None:
+            watch(Moment(step.time, shown, driver, made))
     own = look(shown, _places(trial.place), setting.networks, certain=True)
     size = (shown.shape[0], shown.shape[1])
     faces = trial.place is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,15 +20,16 @@ from ...geom.crops import crop_image
 from ...geom.errors import HeadwarpError, MediaError, NoFaceError
 from ...geom.guidance import Driving
 from ...training.data.pair_lists import Found, Pair
-from ...training.data.portrait import Frame, Portrait, to_image
+from ...training.data.portrait import Frame, Portrait, to_frame, to_image
 from ..faces import find_face, fit_face
 from ..landmark_motion import with_landmark_count
 from ..portrait import as_frames, open_portrait
 from .clips import ClipTrial, prepare_clip, with_count
-from .measure import HEADS, Outcome, Setting, measure, shown_steps
+from .measure import HEADS, Outcome, Setting, shown_steps
 from .pair_options import ListFacts, PairOptions
 from .report import progress
 from .trials import Place, Step
+from .videos import Video, measure_shown
 
 MOST_ROWS = 60  # of a sheet
 RUN = 3  # neighbouring frames: what jitter needs
@@ -77,9 +78,9 @@ class PairTrial:
         return False
 
     @property
-    def count(self) -> int:
-        """Frames that are measured."""
-        return len(self.driver.times)
+    def numbers(self) -> tuple[int, ...]:
+        """Of the measured frames in the driver's clip."""
+        return self.driver.times
 
     @property
     def driver_size(self) -> tuple[float, float]:
@@ -99,10 +100,12 @@ class PairTrial:
         for row, t in enumerate(self.driver.times):
             frame = self.driver.frames[row]
             fit = self.driven.fit.select([t])
-            image = self._window(frame) if self.wants_pictures else None
+            window = self._window(frame)
+            image = window if self.wants_pictures else None
             driving = self.portrait.driving(fit, image=image)
             expected = (face_box(self.portrait, driving.posed_vertices), self.place)
-            yield Step(t, driving, frame, self.driver.points[row], expected)
+            place = self.driver.points[row]
+            yield Step(t, driving, frame, place, expected, window=to_frame(window))
 
 
 def face_box(portrait: Portrait, verts: Any) -> Place:
@@ -188,9 +191,15 @@ def _first_frame(found: Found) -> Frame:
 
 
 def measure_pairs(
-    facts: ListFacts, options: PairOptions, setting: Setting
+    facts: ListFacts, options: PairOptions, setting: Setting, videos: Mapping[str, Video] | None = None
 ) -> tuple[dict[str, Outcome], dict[str, str]]:
     """Measure the pairs of a list, those of one driver after each other, so that it is fitted once.
+
+    Args:
+        facts: the list.
+        options: how.
+        setting: by whom.
+        videos: those to be made, by pair.
 
     Returns:
         Outcomes, and the reasons of failures, by pair in the order of the list.
@@ -204,10 +213,12 @@ def measure_pairs(
     shown = shown_steps(len(order), min(len(order), MOST_ROWS) * min(setting.shown, 1))
     for number, (name, pair) in enumerate(progress(order, "pair")):
         setting = dataclasses.replace(setting, shown=int(number in shown))
+        video = (videos or {}).get(name)
         try:
             if options.same_person:
                 clip = _same_person(name, pair, options, setting.model)
-                outcomes[name] = measure(with_count(clip, setting.landmarks), setting)
+                trial = with_count(clip, setting.landmarks)
+                outcomes[name] = measure_shown(trial, setting, video)
                 continue
             key = (pair.driving, pair.reference)
             if driver is None or driver[0] != key:
@@ -215,7 +226,7 @@ def measure_pairs(
                     pair.driving, setting.model, options.per_pair, reference=pair.reference
                 )
                 driver = (key, opened)
-            outcomes[name] = _cross(pair, driver[1], options, setting)
+            outcomes[name] = _cross(pair, driver[1], options, setting, video)
         except HeadwarpError as error:
             failed[name] = f"{name}: {error}"
     if not outcomes:
@@ -224,7 +235,9 @@ def measure_pairs(
     return ({name: outcomes[name] for name in facts.pairs if name in outcomes}, failed)
 
 
-def _cross(pair: Pair, driver: PairDriver, options: PairOptions, setting: Setting) -> Outcome:
+def _cross(
+    pair: Pair, driver: PairDriver, options: PairOptions, setting: Setting, video: Video | None
+) -> Outcome:
     """All animators in all modes; what takes no motion is measured in the first mode alone."""
     portrait, place = open_source(pair.source, setting.model, options.size)
     portrait = with_landmark_count(portrait, setting.landmarks)
@@ -237,7 +250,8 @@ def _cross(pair: Pair, driver: PairDriver, options: PairOptions, setting: Settin
         looks = any("image" in a.needs_driving for a in chosen.values())
         start = _driving_frame(pair, driven.reference) if driven.relative and looks else None
         trial = PairTrial(portrait, place, driver, driven, looks, start)
-        outcomes.append(measure(trial, dataclasses.replace(setting, animators=chosen)))
+        shown = None if video is None else video.of_mode(suffix)
+        outcomes.append(measure_shown(trial, dataclasses.replace(setting, animators=chosen), shown))
     scores = {name: values for outcome in outcomes for name, values in outcome.scores.items()}
     rows = [list(row) for row in outcomes[0].rows]
     for outcome in outcomes[1:]:

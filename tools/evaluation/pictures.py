@@ -65,9 +65,9 @@ class PictureTrial:
     reference = None  # absolute: the driver is the source
 
     @property
-    def count(self) -> int:
-        """Frames that are measured."""
-        return len(self.measured)
+    def numbers(self) -> tuple[int, ...]:
+        """Of the measured frames."""
+        return self.measured
 
     @property
     def driver_size(self) -> tuple[float, float]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -29,6 +31,7 @@ class Step:
         place: where the driver's face is in it; None where none is sought.
         expected: where the generated face may be, tried in order.
         motion: the true flow from the source, where it is known.
+        window: the part of the frame that generated frames cover, for people to compare; None: all of it.
     """
 
     time: int
@@ -37,6 +40,52 @@ class Step:
     place: Place | None
     expected: tuple[Place, ...]
     motion: TrueFlow | None = None
+    window: Frame | None = None
+
+
+@dataclass(frozen=True)
+class Made:
+    """What an animator made of a driving frame.
+
+    Attributes:
+        picture: uint8 (H, W, 3).
+        truth: the true frame; None where there is none.
+        l1: metric of that name; None without truth.
+        face: whether a face was found in it; None where none is sought.
+    """
+
+    picture: Frame
+    truth: Frame | None = None
+    l1: float | None = None
+    face: bool | None = None
+
+    @property
+    def error(self) -> Float[ndarray, "H W"] | None:
+        """Where it is wrong: mean over RGB of the absolute difference, in [0, 1]."""
+        if self.truth is None:
+            return None
+        return np.abs(self.picture.astype(np.float32) - self.truth).mean(-1) / 255
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A driving frame performed by every animator.
+
+    Attributes:
+        time: its number in its clip.
+        source: uint8 (H, W, 3).
+        driver: what drives, uint8 (H, W, 3); the true frame, where there is one.
+        made: by animator, in the order of the run.
+    """
+
+    time: int
+    source: Frame
+    driver: Frame
+    made: Mapping[str, Made]
+
+
+Watch = Callable[[Moment], None]
+"""Sees every moment of a trial as it passes and keeps none."""
 
 
 class Shown(Protocol):
@@ -56,7 +105,7 @@ class Trial(Protocol):
         portrait: the source, encoded once by every animator.
         place: where its face is; None where none is sought, in no frame.
         truth: whether the driver's frames are what should be generated: same person, same window.
-        count: of driving frames.
+        numbers: of the driving frames in their clip.
         driver_size: (H, W) in the driver's pixels of what a generated frame covers.
         reference: for animators that look at the driver's pictures, the frame that relative motion starts
             from; None: motion is absolute.
@@ -72,7 +121,7 @@ class Trial(Protocol):
     def truth(self) -> bool: ...
 
     @property
-    def count(self) -> int: ...
+    def numbers(self) -> tuple[int, ...]: ...
 
     @property
     def driver_size(self) -> tuple[float, float]: ...

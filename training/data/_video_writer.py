@@ -174,7 +174,7 @@ class _Output:
         self._stream = self._video_stream(crf)
 
     def _video_stream(self, crf: int) -> VideoStream:
-        codec = _encoder()
+        codec = check_encoder()
         rate = self._rate
         if codec == "libx264":
             # swscale averages 2 x 2 colours; untagged, they would be taken for left-sited: half a pixel off
@@ -246,8 +246,15 @@ def _encoder_errors(path: str | os.PathLike[str]) -> Iterator[None]:
         raise MediaError(f"{os.fspath(path)}: the clip cannot be encoded ({error}).") from error
 
 
-def _encoder() -> str:
-    """The H.264 encoder, or the one that every build has."""
+def check_encoder() -> str:
+    """The encoder of clips: H.264's, or the one that almost every build has.
+
+    Raises:
+        MediaError: this build of FFmpeg has neither.
+    """
     import av
 
-    return "libx264" if "libx264" in av.codecs_available else "mpeg4"
+    for name in ("libx264", "mpeg4"):
+        if name in av.codecs_available:
+            return name
+    raise MediaError("clips: expected an encoder libx264 or mpeg4, PyAV here has neither; pip install av")

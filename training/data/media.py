@@ -12,7 +12,7 @@ from ._images import ScaledImage, read_image, read_image_limited, to_rgb_array, 
 from ._probe import MediaInfo, list_images, probe
 from ._read_ahead import read_ahead
 from ._video_reader import VideoReader
-from ._video_writer import VideoWriter, exact_fps
+from ._video_writer import VideoWriter, check_encoder, exact_fps
 
 __all__ = [
     "MediaError",
@@ -20,6 +20,7 @@ __all__ = [
     "ScaledImage",
     "VideoReader",
     "VideoWriter",
+    "check_encoder",
     "exact_fps",
     "list_images",
     "probe",

@@ -8,6 +8,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from .lettering import typeface
+
 MARK = "AI-altered: headwarp"
 _SHARE = 0.035  # of the picture's shorter side: height of the letters
 _LEAST = 9
@@ -41,13 +43,10 @@ def marked_frames(
 @lru_cache(maxsize=4)
 def _bar(height: int, width: int, text: str) -> NDArray[np.float32]:
     """The bar for frames of one size, (h, w, 3), cut off where the frame is smaller."""
-    from PIL import Image, ImageDraw, ImageFont
+    from PIL import Image, ImageDraw
 
     size = max(_LEAST, round(_SHARE * min(height, width)))
-    try:
-        font = ImageFont.load_default(size)
-    except (TypeError, OSError):  # no FreeType in this build of Pillow: its one bitmap font
-        font = ImageFont.load_default()
+    font = typeface(size)
     left, top, right, bottom = font.getbbox(text)
     pad = max(2, size // 3)
     extent = (round(right - left) + 2 * pad, round(bottom - top) + 2 * pad)
