@@ -92,9 +92,11 @@ def test_help_and_version_are_quick_because_nothing_heavy_is_loaded(tmp_path):
     assert done.returncode == 0
 
 
-def test_the_installed_script_says_its_version(tmp_path):
-    script = Path(sys.executable).with_name("headwarp")
-    done = subprocess.run([script, "--version"], cwd=tmp_path, capture_output=True, text=True, check=True)
+@pytest.mark.parametrize(
+    "words", [(Path(sys.executable).with_name("headwarp"),), (sys.executable, "-m", "headwarp")]
+)
+def test_the_installed_script_and_the_module_say_their_version(tmp_path, words):
+    done = subprocess.run([*words, "--version"], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout == f"headwarp {__version__}\n"
 
 
