@@ -27,6 +27,7 @@ SKIN_REGIONS = tuple(
     for region in FaceRegion
     if region in HEAD | {FaceRegion.NECK} and region not in {FaceRegion.HAIR, FaceRegion.HAT}
 )
+BODY_MARGIN = 2  # pixels beside a head in which its own neck shows its colours
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ def without_head(
     margin: int,
     person: Float[Tensor, "1 1 H W"] | None = None,
     neck: Float[Tensor, "1 1 H W"] | None = None,
+    body: Float[Tensor, "1 1 H W"] | None = None,
 ) -> Scene:
     """The picture with its head painted out.
 
@@ -63,20 +65,28 @@ def without_head(
         margin: how far around the head, in pixels, colours are not trusted.
         person: where a person is; None: all that surrounds the head counts as one.
         neck: where the neck's mesh lies.
+        body: where the picture is surely neck or clothes, which stay, up to `BODY_MARGIN` pixels from what
+            else the head's mask holds.
     """
-    gone = dilate((head > SURELY_BACKGROUND).to(image.dtype), margin)
-    body = torch.zeros_like(gone) if person is None else (person > 0.5).to(image.dtype)
-    beside = dilate(body, margin) if person is not None else body
+    old = (head > SURELY_BACKGROUND).to(image.dtype)
+    trusted = torch.zeros_like(old) if body is None else body * (1 - dilate(old * (1 - body), BODY_MARGIN))
+    gone = dilate(old, margin) * (1 - trusted)
+    someone = torch.zeros_like(gone) if person is None else (person > 0.5).to(image.dtype)
+    beside = dilate(someone, margin) if person is not None else someone
     background = _continued(image, (1 - gone) * (1 - beside))
     if person is None or neck is None:
         filled = background
     else:
-        own = _continued(image, (1 - gone) * body)
-        share = torch.maximum(_continued(body.expand_as(image), 1 - gone)[:, :1], blurred(neck, margin))
+        own = _continued(image, (1 - gone) * someone)
+        share = torch.maximum(_continued(someone.expand_as(image), 1 - gone)[:, :1], blurred(neck, margin))
         filled = background + ((share - 0.35) / 0.3).clamp(0, 1) * (own - background)
-    soft = blurred(gone, margin)
-    soft = torch.where(gone > 0.5, torch.ones_like(soft), (2 * soft).clamp(0, 1))
+    soft = torch.lerp(_softened(gone, margin), _softened(gone, 1), trusted)
     return Scene(torch.where(soft > 0, image + soft * (filled - image), image), soft)
+
+
+def _softened(mask: Float[Tensor, "1 1 H W"], radius: int) -> Float[Tensor, "1 1 H W"]:
+    """1 in the mask, falling to 0 outwards."""
+    return torch.where(mask > 0.5, torch.ones_like(mask), (2 * blurred(mask, radius)).clamp(0, 1))
 
 
 def _continued(image: Float[Tensor, "1 3 H W"], known: Float[Tensor, "1 1 H W"]) -> Float[Tensor, "1 3 H W"]:

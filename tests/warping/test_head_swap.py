@@ -9,10 +9,12 @@ import torch
 from toy_scene import FACES, SIZE, VERTS, driving, person, source
 
 from headwarp.geom.errors import HeadwarpError
+from headwarp.geom.face_regions import FaceRegion
 from headwarp.geom.guidance import Driving
 from headwarp.warping import swap_engines
-from headwarp.warping.head_swap import blurred, head_mask, skin_of, skin_weight, without_head
+from headwarp.warping.head_swap import BODY_MARGIN, blurred, head_mask, skin_of, skin_weight, without_head
 from headwarp.warping.swap_engines import SwapSource, SwapTarget, engine_names, load_engine
+from headwarp.warping.swap_engines._scene import own_body
 
 COUNT = VERTS.shape[1]
 ROWS = torch.arange(COUNT) // 9
@@ -68,6 +70,38 @@ def test_the_background_is_continued_without_the_body_and_the_neck_with_it():
     made = without_head(image, head, margin=2, person=torch.maximum(head, body), neck=neck).image
     assert made[0, 0, 30, 35] == pytest.approx(0.2, abs=0.02)
     assert made[0, 0, 46, 35] == pytest.approx(0.8, abs=0.05)
+
+
+def test_its_own_neck_stays_up_to_the_head():
+    image = source().image
+    head = torch.zeros(1, 1, *SIZE)
+    head[..., 20:44, 25:45] = 1
+    body = torch.zeros(1, 1, *SIZE)
+    body[..., 40:, 15:55] = 1  # its first rows lie under the head's mask: the underside of the jaw
+    person = torch.maximum(head, body)
+    kept, without = (
+        without_head(image, head, margin=6, person=person, neck=body, body=each) for each in (body, None)
+    )
+    neck = (slice(None), slice(None), slice(40 + BODY_MARGIN + 2, 48), slice(28, 42))
+    assert torch.equal(kept.image[neck], image[neck])
+    assert not kept.filled[neck].any()
+    assert bool((without.filled[neck] > 0.9).all())
+    beside = (slice(None), slice(None), slice(20, 25), slice(16, 54))  # hair may reach further: as ever
+    assert torch.equal(kept.filled[beside], without.filled[beside])
+
+
+def test_a_body_is_what_its_regions_say_and_the_underside_of_the_jaw():
+    labels = torch.full((1, *SIZE), int(FaceRegion.SKIN))
+    labels[:, :, :30] = int(FaceRegion.HAIR)  # in front of the neck
+    labels[:, -2:] = int(FaceRegion.CLOTH)
+    seen = dataclasses.replace(target(), driving=dataclasses.replace(target().driving, region_map=labels))
+    body = own_body(seen, given())[0, 0]
+    rows = VERTS[0].unflatten(0, (9, 9))[:, 4, 1]
+    assert not body[: int(rows[5]), :].any()
+    assert bool(body[int(rows[7]) + 1 : int(rows[8]) - 1, 36].all())
+    assert not body[int(rows[7]) + 1 : int(rows[8]) - 1, :30].any()
+    assert bool(body[-2:].all())
+    assert own_body(target(), given()) is None  # nothing told its regions
 
 
 def test_a_head_that_fills_the_frame_leaves_no_hole():

@@ -8,10 +8,14 @@ from torch import Tensor
 
 from ...geom.colour_transfer import ColourStatistics, region_statistics
 from ...geom.displacement import erode
+from ...geom.face_regions import FaceRegion
 from ...geom.guidance import take
-from ...geom.rasterizer import rasterize
+from ...geom.rasterizer import interpolate, rasterize
 from ..head_swap import Scene, skin_weight, without_head
 from . import SwapSource, SwapTarget
+
+BODY = (int(FaceRegion.NECK), int(FaceRegion.NECKLACE), int(FaceRegion.CLOTH))
+UNDERSIDE = 0.98  # of `SwapSource.surface`: below the line of the jaw
 
 
 def target_colours(target: SwapTarget, given: SwapSource) -> ColourStatistics:
@@ -30,8 +34,25 @@ def target_scene(target: SwapTarget, given: SwapSource, *, margin: int) -> Scene
     Args:
         margin: how far around the head its colours are not trusted, in pixels.
     """
-    neck = own_neck(target, given, margin=margin)
-    return without_head(target.image, target.head, margin=margin, person=target.person, neck=neck)
+    neck, body = own_neck(target, given, margin=margin), own_body(target, given)
+    return without_head(target.image, target.head, margin=margin, person=target.person, neck=neck, body=body)
+
+
+def own_body(target: SwapTarget, given: SwapSource) -> Float[Tensor, "1 1 H W"] | None:
+    """Where the target shows its own neck, the underside of its jaw included, and its clothes.
+
+    None where its regions are not known. A new head gives way to the neck down that underside. Were that
+    painted out, the edge of the chin would lie elsewhere: a detector would see the jaw open otherwise.
+    """
+    labels = target.driving.region_map
+    if labels is None:
+        return None
+    (faces,) = take(given.source, ("faces",), by="swap")
+    size = (target.image.shape[2], target.image.shape[3])
+    shown = rasterize(target.posed_vertices, faces, size)
+    surface = interpolate(shown, given.surface.to(target.posed_vertices)[None, :, None], faces)
+    under = (shown.face >= 0)[:, None] & (surface < UNDERSIDE) & (labels == int(FaceRegion.SKIN))[:, None]
+    return (under | torch.isin(labels, labels.new_tensor(BODY))[:, None]).to(target.image)
 
 
 def own_neck(target: SwapTarget, given: SwapSource, *, margin: int) -> Float[Tensor, "1 1 H W"]:
