@@ -20,8 +20,10 @@ _EXPORTS: dict[str, str] = {
     "MediaError": ".geom.errors",
     "MissingDependencyError": ".geom.errors",
     "ModelFileError": ".geom.errors",
+    "Motion": ".tools.motion",
     "NoFaceError": ".geom.errors",
     "Pose": ".flame.params",
+    "Retargeting": ".flame.retargeting",
     "ShapeError": ".geom.errors",
     "Source": ".geom.guidance",
     "Transfer": ".flame.driving",
@@ -51,6 +53,7 @@ if TYPE_CHECKING:  # the same names for editors and type checkers
     from .flame.params import HeadFit as HeadFit
     from .flame.params import HeadParams as HeadParams
     from .flame.params import Pose as Pose
+    from .flame.retargeting import Retargeting as Retargeting
     from .geom.errors import HeadwarpError as HeadwarpError
     from .geom.errors import MediaError as MediaError
     from .geom.errors import MissingDependencyError as MissingDependencyError
@@ -68,6 +71,7 @@ if TYPE_CHECKING:  # the same names for editors and type checkers
     from .tools.export_network import export_network as export_network
     from .tools.fit import fit as fit
     from .tools.fit import fit_all as fit_all
+    from .tools.motion import Motion as Motion
     from .tools.posed import codes as codes
     from .tools.posed import displacement as displacement
     from .tools.posed import pose as pose

@@ -13,20 +13,36 @@ from .posing import camera_rotation, neck_held
 
 
 @dataclass(frozen=True)
+class Beyond:
+    """What of a motion lies beyond a range.
+
+    Attributes:
+        frames: how many.
+        farthest_deg: the turn that is furthest beyond it, or the one that comes nearest to it.
+        limit_deg: the range in the direction of that turn.
+    """
+
+    frames: int = 0
+    farthest_deg: float = 0.0
+    limit_deg: float = 180.0
+
+    def joined(self, other: Beyond) -> Beyond:
+        """Both motions together."""
+        worst = max(self, other, key=lambda each: each.farthest_deg - each.limit_deg)
+        return dataclasses.replace(worst, frames=self.frames + other.frames)
+
+
+@dataclass(frozen=True)
 class Limited:
     """A fit within a range.
 
     Attributes:
         fit: softly stopped; the neck joint stays where it was in the picture.
-        frames: how many turned further than the range.
-        farthest_deg: the largest turn, as it was.
-        limit_deg: the range in its direction.
+        beyond: the range, as it was.
     """
 
     fit: HeadFit
-    frames: int
-    farthest_deg: float
-    limit_deg: float
+    beyond: Beyond
 
 
 def limited_pose(model: HeadModel, source: HeadFit, driven: HeadFit, limits: PoseRange) -> Limited:
@@ -50,4 +66,5 @@ def limited_pose(model: HeadModel, source: HeadFit, driven: HeadFit, limits: Pos
     if not bool(kept.all()):
         camera = neck_held(model, driven, params, driven.camera)
         fit = dataclasses.replace(driven, params=params, camera=camera)
-    return Limited(fit, int((over > 0).sum()), float(made.angle_deg[worst]), float(made.limit_deg[worst]))
+    beyond = Beyond(int((over > 0).sum()), float(made.angle_deg[worst]), float(made.limit_deg[worst]))
+    return Limited(fit, beyond)

@@ -21,6 +21,7 @@ from .drivers import open_clip, open_driver
 from .frame_files import preview_path, write_frames, write_preview
 from .guidance import GuidanceName, guidance_of, guide_animator, guided_by, settled, warn_of_mesh
 from .heads import ready_head
+from .motion import Motion, check_still
 from .motion_options import MotionOptions, motion_of
 from .openings import Window, open_film, open_photo, roles_of, transfer_of, window_of
 from .performance import (
@@ -134,6 +135,7 @@ def animate(
     size: int = 256,
     face: int | None = None,
     window: Window | None = None,
+    motion: Motion | None = None,
     device: str = "cpu",
 ) -> Iterator[Frame]:
     """One photo in every pose of a driver.
@@ -151,6 +153,8 @@ def animate(
         window: ``"face"``, the square around the head, or ``"whole"``, the centred square of whole pictures,
             in which no head is looked for: for animators that look at pictures alone (`fomm`), whose default
             it is, and those that keypoints guide.
+        motion: how much of the driver's motion is taken over, and within what; see `Motion`. For fitted
+            heads.
         device: where the animator works.
 
     Returns:
@@ -167,6 +171,7 @@ def animate(
     name = animator if isinstance(animator, str) else type(maker).__name__
     check_window(maker, size, name=name)
     if landmark_motion.is_landmark_file(driving):
+        check_still(motion, what="a file of landmarks")
         landmark_motion.check_landmark_driven(maker, name=name)
         stage = landmark_motion.stage(
             source,
@@ -179,12 +184,21 @@ def animate(
             device=place,
         )
     elif window_of(window, maker, name=name) == "whole":
-        motion = picture_motion.open_pictures(source, open_clip(driving), size=size, transfer=transfer)
-        stage = picture_motion.stage(motion, maker, device=place)
+        check_still(motion, what=f"{name} on whole pictures")
+        pictures = picture_motion.open_pictures(source, open_clip(driving), size=size, transfer=transfer)
+        stage = picture_motion.stage(pictures, maker, device=place)
     else:
         model = ready_head(head)
         driver = open_driver(driving, model)
-        performance = head_motion.prepare(source, driver, model, transfer=transfer, size=size, face=face)
+        performance = head_motion.prepare(
+            source,
+            driver,
+            model,
+            transfer=transfer,
+            motion=(motion or Motion()).held_by(maker, name),
+            size=size,
+            face=face,
+        )
         stage = head_motion.stage(performance, maker, device=place)
     return windows(animated(maker, stage.cache, stage.drivings()))
 

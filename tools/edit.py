@@ -12,14 +12,14 @@ import torch
 from tyro.conf import Positional, arg
 
 from ..flame.model import HeadModel
-from ..flame.params import Pose
+from ..flame.params import HeadFit, Pose
 from ..flame.pose_track import absolute, read_pose_track
 from ..flame.posing import apply_pose, expression_names, head_pose, reshaped
 from ..geom.errors import HeadwarpError
 from ..training.data.portrait import Frame, Portrait
 from ..training.data.visible_mark import marked_frames
 from ..warping.animators import Animation, Animator
-from .frame_files import write_frames
+from .frame_files import write_frames, write_preview
 from .guidance import (
     GuidanceName,
     GuidanceOptions,
@@ -31,7 +31,8 @@ from .guidance import (
 )
 from .heads import ready_head
 from .landmark_motion import with_landmarks_of
-from .motion_options import MotionOptions, check_poses, motion_of, parse_amounts
+from .motion import Motion, check_poses
+from .motion_options import MotionOptions, motion_of, parse_amounts
 from .performance import (
     CLIPS,
     PICTURES,
@@ -93,11 +94,14 @@ class Edit:
     track: Path | None = None
     """Keyframes (.csv, .json): time or frame, then yaw, jaw, gaze_x, gaze_y, ... or expressions."""
     grid: tuple[str, ...] = ()
-    """NAME=FIRST:LAST:COUNT, one or two, the first across: yaw, pitch, roll, jaw, blink, gaze_x, gaze_y."""
+    """NAME=FIRST:LAST:COUNT, one or two, the first across: yaw, pitch, roll, jaw, blink, gaze_x, gaze_y, or
+    an expression as --expression names it, such as smile=0:1:5."""
     grid_batch: int | None = None
     """Cells of the grid made at once; 4 where not given for geometry and pwm, else 1."""
     fps: float = DEFAULT_FPS
     """Frames per second of a track's clip."""
+    preview: bool = False
+    """First write the beginning of a track's clip in little, NAME.preview.mp4."""
     motion: Annotated[MotionOptions, arg(name="")] = field(default_factory=MotionOptions)
     full_frame: bool = False
     """Paste the window back into the whole photo; else the square window around the head is written."""
@@ -142,6 +146,7 @@ def edit(
     size: int = 512,
     face: int | None = None,
     full_frame: bool = False,
+    motion: Motion | None = None,
     device: str = "cpu",
 ) -> Frame:
     """One photo in one new pose.
@@ -155,6 +160,7 @@ def edit(
         size: side of the square window around the head in which the work is done.
         face: which face by rank; None: the largest.
         full_frame: the whole photo with the window pasted back, instead of the window.
+        motion: how much of the pose is taken over, and within what; see `Motion`.
         device: where the animator works.
 
     Returns:
@@ -172,6 +178,7 @@ def edit(
         size=size,
         face=face,
         full_frame=full_frame,
+        motion=motion,
         device=device,
     )
     return next(frames)
@@ -186,18 +193,45 @@ def edit_track(
     size: int = 512,
     face: int | None = None,
     full_frame: bool = False,
+    motion: Motion | None = None,
+    fps: float = DEFAULT_FPS,
     device: str = "cpu",
 ) -> Iterator[Frame]:
-    """One photo in many poses; arguments as in `edit`, each frame is made when it is asked for."""
+    """One photo in many poses; arguments as in `edit`, each frame is made when it is asked for.
+
+    ``fps`` is the rate of the poses, for a motion that smooths them.
+    """
     place = check_device(device)
     maker = open_animator(animator, device=place) if isinstance(animator, str) else animator
     warn_of_mesh(maker)
-    check_window(maker, size, name=animator if isinstance(animator, str) else type(maker).__name__)
+    name = animator if isinstance(animator, str) else type(maker).__name__
+    check_window(maker, size, name=name)
+    taken = (motion or Motion()).held_by(maker, name)
+    check_poses(taken)
     model = ready_head(head)
     picture = next(iter(as_frames(photo)))
     portrait = with_landmarks_of(open_portrait(picture, head=model, size=size, face=face), maker)
-    animations = perform([portrait], apply_pose(model, portrait.fit, poses), maker, device=place)
+    fit = said_poses(portrait, poses, taken, fps=fps)
+    animations = perform([portrait], fit, maker, device=place)
     return shown(picture, portrait, animations, full_frame=full_frame)
+
+
+def said_poses(
+    portrait: Portrait,
+    poses: Sequence[Pose],
+    motion: Motion,
+    *,
+    fps: float = DEFAULT_FPS,
+    shape: Mapping[int, float] | None = None,
+) -> HeadFit:
+    """The portrait's head in poses that a person says, as far as the motion takes them over.
+
+    Args:
+        shape: amounts added to shape coefficients, see `reshaped`.
+    """
+    model, own = portrait.head, portrait.fit
+    posed = apply_pose(model, reshaped(own, shape or {}), poses)
+    return motion.applied(model, own, motion.filtered(model, posed, fps))
 
 
 def shown(
@@ -219,7 +253,8 @@ def run(config: Edit) -> dict[str, Any]:
         HeadwarpError: contradictory options, or what `edit` raises.
     """
     began = time.perf_counter()
-    grid = parse_grid(config.grid) if config.grid else None
+    model = ready_head(config.head) if config.grid else None  # whose expressions may be axes
+    grid = None if model is None else parse_grid(config.grid, expressions=expression_names(model))
     _check(config, grid)
     check_poses(motion_of(config.motion))
     place = check_device(config.device)
@@ -229,22 +264,24 @@ def run(config: Edit) -> dict[str, Any]:
     size = window_size(config.size, animator, full_frame=config.full_frame, default=512)
     if size is not None:
         check_window(animator, size, name=config.animator)
-    model = ready_head(config.head)
+    model = model or ready_head(config.head)
     poses, shape = poses_of(config, model), parse_shape(config.shape)
     poses = poses if grid is None else grid.poses(poses[0])
     picture = frame_of(config.photo, config.frame)
     portrait = open_portrait(picture, head=model, size=size, landmarks=config.landmarks, face=config.face)
     portrait = with_landmarks_of(portrait, animator)
     motion = motion_of(config.motion, animator, name=config.animator)
-    posed = motion.filtered(model, apply_pose(model, reshaped(portrait.fit, shape), poses), config.fps)
-    fit = motion.applied(model, portrait.fit, posed)
+    fit = said_poses(portrait, poses, motion, fps=config.fps, shape=shape)
     prepared = time.perf_counter()
-    if grid is None:
-        animations = perform([portrait], fit, animator, device=place)
-    else:
-        animations = perform_in_batches(portrait, fit, animator, batch=batch, device=place)
-    frames = shown(picture, portrait, animations, full_frame=config.full_frame)
-    frames = marked_frames(frames, config.mark)
+
+    def frames() -> Iterator[Frame]:
+        if grid is None:
+            animations = perform([portrait], fit, animator, device=place)
+        else:
+            animations = perform_in_batches(portrait, fit, animator, batch=batch, device=place)
+        made = shown(picture, portrait, animations, full_frame=config.full_frame)
+        return marked_frames(made, config.mark)
+
     provenance = None
     if config.provenance:
         provenance = provenance_of(
@@ -252,12 +289,12 @@ def run(config: Edit) -> dict[str, Any]:
             inputs=[config.photo, config.track],
             moved_pixels_only=not has_weights(animator),
         )
+    how: dict[str, Any] = {"fps": config.fps, "provenance": provenance}
+    preview = write_preview(config.output, frames, **how) if config.preview else None
     if grid is None:
-        written = write_frames(
-            config.output, frames, fps=config.fps, count=len(poses), what="edit", provenance=provenance
-        )
+        written = write_frames(config.output, frames(), count=len(poses), what="edit", **how)
     else:
-        written = write_grid(config.output, frames, grid, provenance=provenance)
+        written = write_grid(config.output, frames(), grid, provenance=provenance)
     angles = {"photo": head_pose(portrait.fit.params)[0], "first": head_pose(fit.params)[0]}
     return {
         "output": str(config.output),
@@ -269,6 +306,7 @@ def run(config: Edit) -> dict[str, Any]:
         "head": model.model_id,
         "head_pose": {**angles, "last": head_pose(fit.params)[-1]},
         "reprojection_percent_iod": portrait.fit.report["reprojection_percent_iod"],
+        "preview": None if preview is None else str(preview),
         "mark": config.mark,
         "provenance": provenance_facts(provenance),
         "seconds": {"prepare": prepared - began, "animate": time.perf_counter() - prepared},
@@ -325,6 +363,8 @@ def parse_shape(words: Sequence[str]) -> dict[int, float]:
 def _check(config: Edit, grid: Grid | None) -> None:
     if grid is None and config.grid_batch is not None:
         raise HeadwarpError("--grid-batch: belongs to --grid, got it alone; leave it out")
+    if config.preview and config.track is None:
+        raise HeadwarpError("--preview: belongs to the clip of a --track, got none; leave it out")
     if grid is not None:
         _check_grid(config, grid)
     said = [name for name in (*OF_HEADS, *OF_FACES) if _given(config, name)]
@@ -344,8 +384,11 @@ def _check_grid(config: Edit, grid: Grid) -> None:
     if config.track is not None or config.motion.smooth:
         other = "--smooth" if config.track is None else "--track"
         raise HeadwarpError(f"--grid: expected poses without an order in time, got {other} too")
+    said = parse_amounts(config.expression, option="--expression")
     twice = [
-        axis.name for axis in grid.axes if axis.name in OF_HEADS + OF_FACES and _given(config, axis.name)
+        axis.name
+        for axis in grid.axes
+        if axis.name in said or (axis.name in OF_HEADS + OF_FACES and _given(config, axis.name))
     ]
     if twice:
         raise HeadwarpError(f"--grid: expected {twice[0]} once, got an axis and --{twice[0]}; leave one out")

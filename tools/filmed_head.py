@@ -9,7 +9,6 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,17 +16,18 @@ from torch import Tensor
 from ..flame.driving import Transfer, bridged, reference_frame, transfer_motion
 from ..flame.model import HeadModel
 from ..flame.params import DETECTED, MISSING, HeadFit
+from ..flame.pose_limit import Beyond
 from ..flame.posing import apply_pose, pixels_per_metre
 from ..flame.residual import ResidualField, field_of
 from ..flame.still_body import over_still_body
 from ..geom.crops import Crop, pixel_window
 from ..geom.errors import HeadwarpError
 from ..training.data.portrait import Frame, Portrait, portrait_of
-from ..warping.animators import Animator
+from ..warping.animators import Animation, Animator
 from ..warping.guided import refers
 from .drivers import Driver
 from .landmark_motion import with_landmarks_of
-from .motion_options import Motion, check_poses
+from .motion import Motion, Moved, check_poses
 from .performance import animated, drivings, encoded, pasted
 from .posed_drivings import posed_drivings
 from .swap_windows import MASK_SHARE, head_windows
@@ -99,18 +99,18 @@ class FilmedHead:
         made = portrait_of(frame, self.model, fit, size=size, field=self.residuals, crop=crop)
         return dataclasses.replace(made, body_follow=0.0)
 
-    def driven(self, own: HeadFit, number: int) -> HeadFit:
+    def driven(self, own: HeadFit, number: int) -> Moved:
         """A frame's head as the driver's frame ``number`` moves it; the body rests."""
         if self.driver.poses is not None:
             posed = apply_pose(self.model, own, [self.driver.poses[number]])
-            return self.motion.applied(self.model, own, posed)
+            return self.motion.moved(self.model, own, posed)
         assert self._bridged is not None
         assert self.reference is not None
         pair = self._bridged.select([self.reference, number])
         plain = dataclasses.replace(self.transfer, best_frame=0, find_best_frame=False)
         moved = transfer_motion(self.model, own, pair, plain).fit.select([1])
-        moved = self.motion.applied(self.model, own, moved, pair.select([1]))
-        return over_still_body(self.model, own, moved)
+        made = self.motion.moved(self.model, own, moved, pair.select([1]))
+        return dataclasses.replace(made, fit=over_still_body(self.model, own, made.fit))
 
 
 def film(
@@ -173,6 +173,8 @@ def with_head_driven(
 ) -> Iterator[Frame]:
     """Whole frames of a clip with the head driven; frames without it as they are.
 
+    Turns beyond what the animator holds are told after the last frame, each frame being its own photo.
+
     Args:
         frames: of the clip, in the order of ``numbers``.
         numbers: of each, its number in the clip and that of the driver's frame.
@@ -181,6 +183,7 @@ def with_head_driven(
         device: where the animator works.
     """
     mask: Tensor | None = None
+    beyond = Beyond()
     for frame, (number, driving) in zip(frames, numbers, strict=False):
         if not head.shown(number):
             mask = None
@@ -190,13 +193,13 @@ def with_head_driven(
         if mask is not None and mask.shape == portrait.mask.shape:
             portrait = dataclasses.replace(portrait, mask=torch.lerp(mask, portrait.mask, MASK_SHARE))
         mask = portrait.mask
-        yield pasted(frame, portrait, _moved(portrait, head, driving, animator, device))
+        moved = head.driven(portrait.fit, driving)
+        beyond = beyond.joined(moved.beyond)
+        yield pasted(frame, portrait, _animated(portrait, moved.fit, animator, device))
+    head.motion.tell(beyond)
 
 
-def _moved(
-    portrait: Portrait, head: FilmedHead, number: int, animator: Animator, device: torch.device | str
-) -> Any:
-    fit = head.driven(portrait.fit, number)
+def _animated(portrait: Portrait, fit: HeadFit, animator: Animator, device: torch.device | str) -> Animation:
     cache = encoded([portrait], animator, device=device)
     posed = posed_drivings(animator, cache, portrait, fit, drivings(portrait, fit, device=device))
     return next(animated(animator, cache, posed))

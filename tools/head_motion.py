@@ -25,7 +25,7 @@ from ..warping.animators import Animator
 from ..warping.guided import Referring, refers
 from .drivers import Driver
 from .landmark_motion import with_landmarks_of
-from .motion_options import Motion, check_poses
+from .motion import Motion, check_poses
 from .performance import drivings, encoded, full_frames, on_device
 from .portrait import as_frames, open_portrait
 from .posed_drivings import posed_drivings

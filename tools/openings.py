@@ -78,9 +78,6 @@ def open_film(
     """A source clip and its drivers."""
     transfer = transfer_of(config)
     check_filmed(animator, name=config.animator)
-    motion = motion_of(config.motion)
-    if motion.clamp:
-        raise HeadwarpError("--clamp: belongs to a photo, the source is a clip; leave it out")
     if config.window == "whole" or any(landmark_motion.is_landmark_file(role.driving) for role in roles):
         what = "--window whole" if config.window == "whole" else "--driving: a file of landmarks"
         raise HeadwarpError(f"{what}: belongs to a photo, the source is a clip; take a frame of it")
@@ -97,7 +94,7 @@ def open_film(
         fps=config.fps,
         loop=config.loop,
         device=place,
-        motion=motion,
+        motion=motion_of(config.motion, animator, name=config.animator),
     )
     return show, model.model_id
 

@@ -28,11 +28,13 @@ from .frame_files import Written, in_little
 from .heads import ready_head
 from .inputs import check_folder
 from .landmark_motion import with_landmarks_of
+from .motion import Motion, check_poses
 from .performance import PICTURES, check_output, check_window, drivings, encoded, open_animator, windows
 from .portrait import as_frames, open_portrait
 from .posed_drivings import posed_drivings
 
 AXES = ("yaw", "pitch", "roll", "jaw", "blink", "gaze_x", "gaze_y")
+_OF_GAZE = ("gaze_x", "gaze_y")
 CELLS = 400  # of a grid at most: a sheet of 20 x 20 is 5,120 pixels wide
 TILE = 256  # pixels, the longer side of a cell of the sheet at most
 ACROSS = 8  # cells of a grid of one axis in a row of the sheet
@@ -46,7 +48,7 @@ class Axis:
     """One number of a pose, and the values that it takes.
 
     Attributes:
-        name: of `AXES`.
+        name: of `AXES`, or an expression of the head, see `flame.posing.expression_names`.
         values: at least one, distinct, in the unit of `Pose`.
     """
 
@@ -90,12 +92,17 @@ class Grid:
         return ["_".join(f"{name}{_signed(value)}" for name, value in cell.items()) for cell in self.cells()]
 
 
-def parse_grid(words: Sequence[str]) -> Grid:
+def parse_grid(words: Sequence[str], *, expressions: Sequence[str] = ()) -> Grid:
     """``["yaw=-30:30:5", "pitch=-15:15:3"]``, each NAME=FIRST:LAST:COUNT, to a grid.
 
+    Args:
+        words: one or two.
+        expressions: names beside `AXES`: those of the head, `flame.posing.expression_names`. A name of both
+            is that of `AXES`.
+
     Raises:
-        HeadwarpError: another spelling, a name that is not in `AXES` or there twice, more than two axes, or
-            more than `CELLS` cells.
+        HeadwarpError: another spelling, a name that is nowhere or there twice, more than two axes, or more
+            than `CELLS` cells.
 
     Example:
         >>> parse_grid(["yaw=-30:30:3", "jaw=0:1:2"]).names()[:3]
@@ -103,7 +110,7 @@ def parse_grid(words: Sequence[str]) -> Grid:
     """
     if not 1 <= len(words) <= 2:
         raise HeadwarpError(f"--grid: expected one or two axes, got {len(words)}; make a grid of each pair")
-    ranges = [_range(word) for word in words]
+    ranges = [_range(word, expressions) for word in words]
     if len({name for name, *_ in ranges}) < len(ranges):
         raise HeadwarpError(f"--grid: expected two different axes, got {ranges[0][0]} twice")
     cells = math.prod(count for *_, count in ranges)
@@ -112,7 +119,7 @@ def parse_grid(words: Sequence[str]) -> Grid:
     return Grid(tuple(_axis(*each) for each in ranges))
 
 
-def _range(word: str) -> tuple[str, float, float, int]:
+def _range(word: str, expressions: Sequence[str]) -> tuple[str, float, float, int]:
     name, _, text = word.partition("=")
     try:
         first, last, count = text.split(":")
@@ -121,8 +128,9 @@ def _range(word: str) -> tuple[str, float, float, int]:
         made = name, math.nan, math.nan, 0
     if not (math.isfinite(made[1]) and math.isfinite(made[2]) and made[3] > 0):
         raise HeadwarpError(f"--grid: expected NAME=FIRST:LAST:COUNT such as yaw=-30:30:5, got {word!r}")
-    if name not in AXES:
-        raise HeadwarpError(f"--grid: expected one of {', '.join(AXES)}, got {name!r}")
+    if name not in (*AXES, *expressions):
+        known = [*AXES, *(each for each in expressions if not each.isdigit())]
+        raise HeadwarpError(f"--grid: expected one of {', '.join(known)}, got {name!r}")
     return made
 
 
@@ -144,13 +152,17 @@ def _signed(value: float) -> str:
 def _with(base: Pose, cell: Mapping[str, float]) -> Pose:
     """A pose with some of its numbers replaced."""
     gaze = (cell.get("gaze_x", base.gaze[0]), cell.get("gaze_y", base.gaze[1]))
-    numbers: dict[str, Any] = {name: value for name, value in cell.items() if not name.startswith("gaze")}
-    return dataclasses.replace(base, gaze=gaze, **numbers)
+    numbers: dict[str, Any] = {name: cell[name] for name in cell if name in AXES and name not in _OF_GAZE}
+    named = {name: value for name, value in cell.items() if name not in AXES}
+    return dataclasses.replace(base, gaze=gaze, expressions={**base.expressions, **named}, **numbers)
 
 
 def field_names(grid: Grid | None) -> tuple[str, ...]:
     """The options of `edit` in whose place the axes stand."""
-    return () if grid is None else tuple(axis.name.partition("_")[0] for axis in grid.axes)
+    if grid is None:
+        return ()
+    names = ("gaze" if axis.name in _OF_GAZE else axis.name for axis in grid.axes)
+    return tuple(name if name in (*AXES, "gaze") else "expression" for name in names)
 
 
 def is_folder(output: Path) -> bool:
@@ -203,12 +215,13 @@ def edit_grid(
     head: str | Path | HeadModel | None = None,
     size: int = 512,
     face: int | None = None,
+    motion: Motion | None = None,
     batch: int | None = None,
 ) -> Iterator[Frame]:
     """One photo in every pose of a grid, row by row, each made when its batch is asked for.
 
     Args:
-        photo, animator, head, size, face: as in `edit`.
+        photo, animator, head, size, face, motion: as in `edit`.
         grid: of `parse_grid`, or made of axes.
         base: what the axes leave as it is; None: the photo's own pose.
         batch: cells made at once; see `batch_size`.
@@ -223,7 +236,9 @@ def edit_grid(
     model = ready_head(head)
     opened = open_portrait(next(iter(as_frames(photo))), head=model, size=size, face=face)
     portrait = with_landmarks_of(opened, maker)
-    fit = apply_pose(model, portrait.fit, grid.poses(base or Pose()))
+    taken = (motion or Motion()).held_by(maker, name)
+    check_poses(taken)
+    fit = taken.applied(model, portrait.fit, apply_pose(model, portrait.fit, grid.poses(base or Pose())))
     return windows(perform_in_batches(portrait, fit, maker, batch=count))
 
 

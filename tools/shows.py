@@ -21,7 +21,7 @@ from ..warping.animators import Animator
 from .drivers import Driver
 from .faces import FaceChoice, find_faces, fit_face
 from .filmed_head import FilmedHead, film, with_head_driven
-from .motion_options import Motion
+from .motion import Motion
 from .performance import animated, progress
 from .portrait import as_frames
 from .stage import Stage

@@ -19,11 +19,13 @@ from headwarp.flame.driving import Transfer, transfer_motion
 from headwarp.flame.io import load_head
 from headwarp.flame.params import Pose
 from headwarp.flame.pose_track import write_pose_track
+from headwarp.flame.retargeting import Retargeting
 from headwarp.geom.errors import HeadwarpError, NoFaceError
 from headwarp.tools import cli
 from headwarp.tools.animate import Animate, animate, describe, run
 from headwarp.tools.drivers import open_driver
 from headwarp.tools.faces import fit_frames
+from headwarp.tools.motion import Motion
 from headwarp.tools.portrait import open_portrait
 from headwarp.training.data.portrait import to_frame
 from headwarp.training.data.provenance import COMPOSITE_WITH_TRAINED, read_provenance, sidecar_path
@@ -191,6 +193,22 @@ def test_the_rate_of_a_fit_is_that_of_its_clip(head):
     noted = dataclasses.replace(fit, report={**fit.report, "fps": "30000/1001"})
     assert open_driver(noted, head).fps == Fraction(30000, 1001)
     assert open_driver(noted, head, fps=12).fps == 12
+
+
+@needs_mediapipe
+def test_a_motion_reaches_the_frames_and_turns_beyond_are_told(photo, head, capsys):
+    poses = [Pose(), Pose(yaw=70)]
+    plain, held, kept = (
+        list(animate(photo, poses, head=head, size=SIZE, motion=motion))
+        for motion in (None, Motion(clamp=True), Motion(Retargeting(yaw=0.0)))
+    )
+    told = capsys.readouterr().err.splitlines()
+    assert ["--clamp stops there" in line for line in told] == [True, False]  # the third turns nothing
+    assert "clamped" in told[1]
+    assert mean_error(plain[1], plain[0]) > mean_error(held[1], plain[0]) > 2
+    assert mean_error(kept[1], kept[0]) < 0.01
+    with pytest.raises(HeadwarpError, match="a pose track has no driver's face"):
+        animate(photo, poses, head=head, size=SIZE, motion=Motion(eyes="driver"))
 
 
 @needs_mediapipe

@@ -149,11 +149,17 @@ def test_no_provenance_is_kept_to_and_reported(photo, tmp_path):
 def test_a_track_becomes_a_clip_at_its_rate(photo, tmp_path, full_frame):
     track = write_pose_track(tmp_path / "t.csv", [Pose(yaw=5.0 * i) for i in range(4)], 12)
     output = tmp_path / "o.mp4"
-    report = run(Edit(photo, output, track=track, fps=12, size=SIZE, full_frame=full_frame))
+    whole = Edit(photo, output, track=track, fps=12, size=SIZE, full_frame=full_frame, preview=full_frame)
+    report = run(whole)
     side = 300 if full_frame else SIZE
     assert (report["frames"], report["width"], report["height"]) == (4, side, side)
     assert [frame.shape for frame in frames_of(output)] == [(side, side, 3)] * 4
     assert read_provenance(output).animator == "geometry"
+    little = tmp_path / "o.preview.mp4"
+    assert report["preview"] == (str(little) if full_frame else None)
+    assert little.exists() == full_frame
+    if full_frame:
+        assert len(frames_of(little)) == 4
 
 
 @needs_mediapipe

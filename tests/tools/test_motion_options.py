@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import pytest
 import torch
@@ -11,13 +12,15 @@ from posed_fits import posed_fit
 from headwarp.flame.io import load_head
 from headwarp.flame.openness import openness
 from headwarp.flame.params import Pose
+from headwarp.flame.pose_limit import Beyond
 from headwarp.flame.posing import apply_pose, head_pose, neck_pixels
 from headwarp.flame.retargeting import Retargeting
 from headwarp.geom.errors import HeadwarpError
 from headwarp.geom.pose_range import PoseRange
 from headwarp.tools.animate import Animate
 from headwarp.tools.edit import Edit
-from headwarp.tools.motion_options import MotionOptions, check_no_head, check_poses, motion_of
+from headwarp.tools.motion import Motion, check_poses, check_still
+from headwarp.tools.motion_options import MotionOptions, check_no_head, motion_of
 
 MODEL = load_head("builtin")
 SOURCE = posed_fit(MODEL, size=(128, 128))
@@ -75,6 +78,41 @@ def test_the_range_of_the_animator_is_told_and_kept(capsys):
 def test_smooth_reaches_the_driver():
     made = motion_of(MotionOptions(smooth=True)).filtered(MODEL, DRIVEN, 25.0)
     assert head_pose(made.params)[1, 0] < 29.5
+
+
+def test_a_strength_leaves_the_animators_name(capsys):
+    class Toy:
+        holds = PoseRange(21, 21)
+
+    motion_of(MotionOptions(strength=("mouth=0.5",)), Toy(), name="toy").applied(MODEL, SOURCE, DRIVEN)
+    assert "that toy holds" in capsys.readouterr().err
+
+
+def test_a_range_of_ones_own_goes_before_the_animators():
+    class Toy:
+        holds = PoseRange(21, 21)
+
+    assert Motion(holds=PoseRange(50, 50)).held_by(Toy(), "toy").holds == PoseRange(50, 50)
+    assert Motion().held_by(object(), "toy").holds is None
+
+
+def test_motions_add_up_to_their_farthest():
+    near, far = Beyond(2, 45.0, 40.0), Beyond(1, 44.0, 35.0)
+    assert near.joined(far) == far.joined(near) == Beyond(3, 44.0, 35.0)
+    assert Beyond().joined(near) == near
+
+
+@pytest.mark.parametrize("value", ["wide", -0.1, 1.5, math.nan])
+def test_an_openness_that_is_none(value):
+    with pytest.raises(HeadwarpError, match=r"Motion.lips: expected driver, or a number from 0 to 1"):
+        Motion(lips=value)
+
+
+def test_a_motion_where_no_head_is_fitted():
+    check_still(None, what="toy")
+    check_still(Motion(), what="toy")
+    with pytest.raises(HeadwarpError, match="motion: belongs to fitted heads, and toy fits none"):
+        check_still(Motion(smooth=True), what="toy")
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from headwarp.tools import cli, filmed_head, head_motion
 from headwarp.tools.drivers import Driver
 from headwarp.tools.faces import fit_frames
 from headwarp.tools.frame_files import write_frames
-from headwarp.tools.motion_options import Motion
+from headwarp.tools.motion import Motion
 from headwarp.warping.animators import load_animator
 
 PHONE = np.ascontiguousarray(portrait()[:, 30:270])  # 300 high, 240 wide
@@ -80,6 +80,19 @@ def test_a_wrong_face_or_driver_beside_others_is_a_sentence(files, tmp_path, cap
     assert text in said
     assert "Traceback" not in said
     assert list(tmp_path.iterdir()) == []
+
+
+@needs_mediapipe
+@pytest.mark.parametrize("clamp", [False, True])
+def test_turns_beyond_what_holds_are_told_once_for_a_clip(files, tmp_path, capsys, clamp):
+    write_pose_track(tmp_path / "far.csv", [Pose(yaw=60.0), Pose(yaw=75.0)], 10)
+    given = words(files, tmp_path / "o.mp4", *(["--clamp"] if clamp else []))
+    given[4] = str(tmp_path / "far.csv")
+    assert cli.main(given) == 0
+    (said,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: rotation"))
+    assert "rotation of 75 degrees" in said
+    assert "2 frame(s)" in said
+    assert said.endswith("clamped" if clamp else "--clamp stops there")
 
 
 def of_clip(head, fit, count, animator):

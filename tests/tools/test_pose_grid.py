@@ -12,14 +12,16 @@ from media_files import write_photo
 
 from headwarp.flame.io import load_head
 from headwarp.flame.params import Pose
+from headwarp.flame.posing import expression_names
 from headwarp.geom.errors import HeadwarpError
 from headwarp.tools import cli, demo, pose_grid
 from headwarp.tools.bench.pose_grid import BATCHES, compare
 from headwarp.tools.edit import Edit, edit_track, run
 from headwarp.tools.portrait import open_portrait
-from headwarp.tools.pose_grid import batch_size, edit_grid, parse_grid
+from headwarp.tools.pose_grid import batch_size, edit_grid, field_names, parse_grid
 from headwarp.training.data.provenance import read_provenance
 from headwarp.warping.animators import load_animator, registration
+from headwarp.warping.animators.geometry import GeometryAnimator
 from headwarp.warping.inference import prepare_animator_
 
 SIZE = 64
@@ -52,6 +54,21 @@ def test_a_grid_runs_across_and_then_down():
     assert parse_grid(["roll=5:5:1"]).poses(Pose(blink=0.5)) == [Pose(roll=5, blink=0.5)]
     assert parse_grid(["yaw=0:1:4"]).names()[1] == "yaw+0.3333"
     assert parse_grid(["yaw=0:1:4"]).poses(Pose())[1].yaw == 0.3333  # what the name says
+
+
+def test_an_axis_may_be_an_expression():
+    grid = parse_grid(["smile=0:1:2", "3=-1:1:2"], expressions=("frown", "smile", "0", "3"))
+    poses = grid.poses(Pose(yaw=5, expressions={"frown": 0.5, "3": 9.0}))
+    assert [dict(pose.expressions) for pose in poses[:2]] == [
+        {"frown": 0.5, "3": -1, "smile": 0},
+        {"frown": 0.5, "3": -1, "smile": 1},
+    ]
+    assert {pose.yaw for pose in poses} == {5}
+    assert grid.names()[3] == "smile+1_3+1"
+    assert field_names(parse_grid(["gaze_x=0:1:2", "jaw=0:1:2"])) == ("gaze", "jaw")
+    assert field_names(grid) == ("expression", "expression")
+    with pytest.raises(HeadwarpError, match="gaze_y, frown, smile, got 'grin'"):
+        parse_grid(["grin=0:1:2"], expressions=("frown", "smile", "0"))
 
 
 @pytest.mark.parametrize(
@@ -89,6 +106,8 @@ def test_the_bound_itself_is_allowed():
         ({"grid_batch": 0}, "--grid-batch: expected 1 to 400, got 0"),
         ({"grid_batch": 4, "animator": "tps"}, "--grid-batch: tps is tested with one pose at a time"),
         ({"grid": (), "grid_batch": 4}, "--grid-batch: belongs to --grid"),
+        ({"grid": ("smile=0:1:2",), "expression": ("smile=1",)}, "expected smile once, got an axis and"),
+        ({"preview": True}, "--preview: belongs to the clip of a --track"),
         ({"grid": ("yaw=0:200:2",)}, "Pose.yaw: expected degrees within"),
     ],
 )
@@ -98,6 +117,26 @@ def test_contradictions_are_a_sentence_and_leave_no_file(tmp_path, monkeypatch, 
     with pytest.raises(HeadwarpError, match=text):
         run(Edit(**given))
     assert not list(tmp_path.iterdir())
+
+
+@needs_mediapipe
+def test_expressions_across_and_down_are_single_edits(photo, head, monkeypatch):
+    poses = [Pose(jaw=jaw, expressions={"smile": smile}) for jaw in (0.0, 0.6) for smile in (-0.5, 1.0)]
+    singles = [np.array(frame) for frame in edit_track(photo, poses, head=head, size=SIZE)]
+    asked = []
+    animate = GeometryAnimator.animate
+
+    def counted(self, cache, driving):
+        asked.append(len(driving.posed_vertices))
+        return animate(self, cache, driving)
+
+    monkeypatch.setattr(GeometryAnimator, "animate", counted)
+    grid = parse_grid(["smile=-0.5:1:2", "jaw=0:0.6:2"], expressions=expression_names(head))
+    made = list(edit_grid(photo, grid, head=head, size=SIZE))
+    assert asked == [4]  # one batch
+    assert np.array_equal(np.stack(made), np.stack(singles))
+    assert (made[0] != made[1]).any()
+    assert (made[0] != made[2]).any()
 
 
 @needs_mediapipe
