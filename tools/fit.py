@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from tyro.conf import Positional
+from tyro.conf import FlagCreatePairsOff, Positional
 
 from ..flame.detect import detector_names, get_detector
 from ..flame.fitting import FitConfig, SolverConfig
@@ -78,7 +78,7 @@ class Fit:
     """Photos, videos, folders of them, quoted patterns, .tar shards, or .csv lists."""
     output: Path
     """Folder for the fits, report.json, manifest.jsonl, report.html, sheet.png, overlays/NAME.png and
-    curves/NAME.png."""
+    curves/NAME.png; overlays/NAME.mp4 where asked for."""
     head: str | None = None
     """builtin, or a head file; without it, what $HEADWARP_HEAD names, else builtin."""
     landmarks: str = "mediapipe"
@@ -108,6 +108,9 @@ class Fit:
     overlay: bool = True
     """Draw the fitted mesh over a frame of every input, a clip's curves, a sheet of the worst fits, and
     report.html: the run as one page for a browser."""
+    overlay_video: FlagCreatePairsOff[bool] = False
+    """Write overlays/NAME.mp4 of every clip: each of its frames beside mesh, points and how far off they
+    are; frames without a face say so."""
     provenance: bool = True
     """Say in the overlays how they were made."""
     workers: int | None = None
@@ -323,5 +326,6 @@ def _clip_options(config: Fit) -> ClipOptions:
         fitting=FitConfig(solver=solver, mode=config.mode, focal=config.focal),
         photometric=config.photometric,
         overlay=config.overlay,
+        overlay_video=config.overlay_video,
         provenance=config.provenance,
     )

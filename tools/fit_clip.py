@@ -37,6 +37,7 @@ class ClipOptions:
         fitting: of the fitter.
         photometric: refine the fit by the pictures; the file is read again.
         overlay: draw the mesh over a frame, and the curves of a clip.
+        overlay_video: draw the mesh over all frames of a clip; the file is read again.
         provenance: say in the overlay how it was made.
     """
 
@@ -48,6 +49,7 @@ class ClipOptions:
     fitting: FitConfig = field(default_factory=FitConfig)
     photometric: bool = False
     overlay: bool = True
+    overlay_video: bool = False
     provenance: bool = True
 
 
@@ -93,7 +95,8 @@ class Followed:
 def fit_to_files(
     path: Path, name: str, options: ClipOptions, model: HeadModel, *, folder: Path
 ) -> dict[str, Any]:
-    """Fit one input and write ``folder/NAME.npz``, ``folder/overlays/NAME.png``, ``folder/curves/NAME.png``.
+    """Fit one input and write ``folder/NAME.npz``, ``folder/overlays/NAME.png``, ``folder/curves/NAME.png``,
+    and ``folder/overlays/NAME.mp4`` of a clip where that is asked for.
 
     With ``all_faces`` the first face goes to NAME.npz, every other one to NAME.faceK.npz, K its rank; what
     turns out to be no face is told in the messages.
@@ -106,8 +109,8 @@ def fit_to_files(
         folder: where outputs go.
 
     Returns:
-        The input's `facts` and `measures`, with ``name`` and the files ``output``, ``overlay`` and ``curves``
-        seen from ``folder``, and the further faces in ``others``.
+        The input's `facts` and `measures`, with ``name`` and the files ``output``, ``overlay``, ``curves``
+        and ``video`` seen from ``folder``, and the further faces in ``others``.
 
     Raises:
         MediaError: the file cannot be read.
@@ -125,7 +128,7 @@ def fit_to_files(
             refused.append((rank, error))
             continue
         own = f"{name}.face{rank}" if entries else name
-        entries.append({"name": own, **_write(path, fitted, options, model, name=own, folder=folder)})
+        entries.append({"name": own, **_write(followed, fitted, options, model, name=own, folder=folder)})
     if not entries:
         raise refused[0][1]
     return _joined(entries, [f"face {rank} left out: {error}" for rank, error in refused])
@@ -271,17 +274,18 @@ def _shown(frames: Iterable[Any], name: str, count: int | None) -> Iterable[Any]
 
 
 def _write(
-    path: Path, fitted: Fitted, options: ClipOptions, model: HeadModel, *, name: str, folder: Path
+    followed: Followed, fitted: Fitted, options: ClipOptions, model: HeadModel, *, name: str, folder: Path
 ) -> dict[str, Any]:
     """Write the fit and the pictures of one face; returns where, and the `facts`."""
     output = f"{name}.npz"
     fitted.fit.save(folder / output)
     started = time.perf_counter()
-    pictures: dict[str, str | None] = {"overlay": None, "curves": None}
+    path = followed.frames.path
+    pictures: dict[str, str | None] = {"overlay": None, "curves": None, "video": None}
     if options.overlay:
         from .fit_pictures import write_pictures
 
-        pictures = write_pictures(
+        pictures |= write_pictures(
             path,
             fitted,
             model,
@@ -290,6 +294,12 @@ def _write(
             start=options.start,
             provenance=options.provenance,
         )
+    if options.overlay_video and fitted.fit.frames > 1:
+        from .fit_film import write_film
+
+        video, source = f"overlays/{name}.mp4", path if options.provenance else None
+        write_film(folder / video, followed.frames, fitted.fit, model, title=name, source=source)
+        pictures["video"] = video
     measured = measures(model, fitted.fit, options.fitting)
     seconds = {**fitted.seconds, "report": time.perf_counter() - started}
     told = facts(dataclasses.replace(fitted, seconds=seconds))

@@ -120,6 +120,6 @@ class Entries(Sequence[dict[str, Any]]):
         return facts
 
     def _placed(self, facts: Any) -> dict[str, Any]:
-        names = {key: facts.get(key) for key in ("output", "overlay", "curves")}
+        names = {key: facts.get(key) for key in ("output", "overlay", "curves", "video")}
         files = {key: name and self._manifest.folder / name for key, name in names.items()}
         return {**facts, **files}

@@ -137,7 +137,7 @@ def _rows(entries: Iterable[Mapping[str, Any]], page: Path) -> Iterator[str]:
         worst = entry.get("worst_frame") or {}
         files = [
             link(Path(entry[k]), w, beside=page)
-            for k, w in (("overlay", "mesh"), ("curves", "curves"))
+            for k, w in (("overlay", "mesh"), ("video", "video"), ("curves", "curves"))
             if entry.get(k)
         ]
         counts = [str(entry[key]) for key in ("frames", *COUNTS)]

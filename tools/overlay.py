@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Bool
+from torch import Tensor
 
 from ..flame.landmarks import MEDIAPIPE_68
 from ..flame.model import HeadModel
@@ -19,6 +21,7 @@ from .faces import FaceChoice
 
 LONGEST_SIDE = 1280
 OPACITY = 0.6
+FOUND = (60, 230, 90)  # detected points
 
 
 def scaled_fit(fit: HeadFit, longest_side: int) -> HeadFit:
@@ -52,16 +55,25 @@ def fit_overlay(frame: Frame, fit: HeadFit, model: HeadModel, choice: FaceChoice
     if factor < 1:
         fit = scaled_fit(fit, LONGEST_SIDE)
         frame = scaled_frame(frame, fit.size)
-    view = view_of(model, posed_vertices(model, fit), fit.size)
-    picture = to_frame(blend(to_image(frame)[0], shaded(view), view.covered, opacity=OPACITY))
-    shown = set(MEDIAPIPE_68) if fit.report.get("family", "mediapipe") == "mediapipe" else set(range(68))
-    rows = torch.tensor([int(i) in shown for i in fit.landmark_indices])
-    picture = mark_points(picture, fit.landmarks[0, rows].numpy(), colour=(60, 230, 90))
+    picture = meshed(frame, fit, model)
+    picture = mark_points(picture, fit.landmarks[0, shown_points(fit)].numpy(), colour=FOUND)
     boxes = {rank: track.boxes[index] * factor for rank, track in enumerate(choice.tracks)}
     boxes = {rank: box for rank, box in boxes.items() if np.isfinite(box).all()}
     if len(choice.tracks) == 1:
         return picture
     return mark_boxes(picture, list(boxes.values()), [f"--face {rank}" for rank in boxes])
+
+
+def meshed(frame: Frame, fit: HeadFit, model: HeadModel) -> Frame:
+    """The parametric mesh (before the 2D residual) of a fit of one frame over its frame."""
+    view = view_of(model, posed_vertices(model, fit), fit.size)
+    return to_frame(blend(to_image(frame)[0], shaded(view), view.covered, opacity=OPACITY))
+
+
+def shown_points(fit: HeadFit) -> Bool[Tensor, " L"]:
+    """Which landmarks are drawn: the 68 of those that the fit has."""
+    shown = set(MEDIAPIPE_68) if fit.report.get("family", "mediapipe") == "mediapipe" else set(range(68))
+    return torch.tensor([int(i) in shown for i in fit.landmark_indices])
 
 
 def write_overlay(path: Path, picture: Frame, source: Path | None) -> None:

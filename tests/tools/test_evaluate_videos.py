@@ -15,25 +15,16 @@ from headwarp.tools.evaluate import Evaluate, run
 from headwarp.tools.evaluation import videos
 from headwarp.tools.evaluation.measure import Setting, measure
 from headwarp.tools.evaluation.pictures import prepare_pictures
-from headwarp.tools.evaluation.side_by_side import (
-    COLOURS,
-    HEADER,
-    STRIP,
-    WIDEST,
-    curve_points,
-    heat,
-    layout_of,
-    side_by_side,
-)
+from headwarp.tools.evaluation.side_by_side import HEADER, STRIP, WIDEST, heat, layout_of, side_by_side
 from headwarp.tools.evaluation.trials import Made, Moment
 from headwarp.tools.evaluation.videos import Video, measure_shown, plan_videos, video_rate
+from headwarp.tools.film import COLOURS, PAPER, curve_points
 from headwarp.training.data import _video_writer
 from headwarp.training.data.media import VideoReader, probe
 from headwarp.warping.animators import load_animator
 
 SIDE = 64
 GREY = np.full((SIDE, SIDE, 3), 100, np.uint8)
-PAPER = (22, 24, 28)
 
 
 @pytest.fixture

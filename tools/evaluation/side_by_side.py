@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -19,6 +19,19 @@ from numpy import ndarray
 from ...training.data.lettering import Colour, write_words
 from ...training.data.portrait import Frame
 from ..depth_pictures import heat_colours
+from ..film import (
+    BAD,
+    COLOURS,
+    INK,
+    LETTERS,
+    PAPER,
+    SOFT,
+    curve_points,
+    draw_axis,
+    paste_within,
+    round_above,
+    within,
+)
 from .trials import Moment
 
 if TYPE_CHECKING:
@@ -29,14 +42,8 @@ ACROSS = 6  # animators beside each other; more stand in further lines
 WIDEST = 1920  # pixels of a frame
 LARGEST, SMALLEST = 320, 176  # pixels of a tile's longer side; labels need some
 FULL = 0.25  # error in the brightest colour
-LETTERS = 13
 STRIP, HEADER = 20, 26  # pixels of a label's line, of the first line
 _GAP = 4
-_PAPER, _INK, _SOFT, _BAD = (22, 24, 28), (235, 237, 240), (160, 168, 178), (255, 120, 110)
-COLOURS: tuple[Colour, ...] = (
-    *((110, 168, 254), (255, 159, 90), (111, 208, 140), (212, 155, 224)),
-    *((224, 192, 79), (95, 208, 216)),
-)
 
 
 @dataclass(frozen=True)
@@ -120,28 +127,29 @@ def side_by_side(
     from PIL import Image, ImageDraw
 
     height, width = layout.size
-    frame = Image.new("RGB", (width, height), _PAPER)
+    frame = Image.new("RGB", (width, height), PAPER)
     draw = ImageDraw.Draw(frame)
     when = f"frame {moment.time}" + ("" if second is None else f"   {second:.2f} s")
     scale = f"error: mean absolute difference of RGB in 0..1; black 0, light {FULL:g} and more"
-    right = write_words(draw, (6, 5), f"{title}   {when}", width=width * 0.6, size=15, colour=_INK) + 24
+    right = 18 + write_words(draw, (6, 5), title, width=width * 0.4, size=15, colour=INK)
+    right += 24 + write_words(draw, (right, 5), when, width=width - right, size=15, colour=INK)
     if layout.errors and width - right > 120:
-        write_words(draw, (right, 7), scale, width=width - right - 6, size=LETTERS, colour=_SOFT)
-    _tile(frame, draw, layout, (0, 0, 0), moment.source, "source", _INK)
+        write_words(draw, (right, 7), scale, width=width - right - 6, size=LETTERS, colour=SOFT)
+    _tile(frame, draw, layout, (0, 0, 0), moment.source, "source", INK)
     truth = "driver, the true frame" if layout.errors else "driver"
-    _tile(frame, draw, layout, (1, 0, 0), moment.driver, truth, _INK)
+    _tile(frame, draw, layout, (1, 0, 0), moment.driver, truth, INK)
     for number, name in enumerate(layout.animators):
         made = moment.made[name]
         line, column = divmod(number, layout.across)
         colour = COLOURS[number % len(COLOURS)]
         words = name if made.face is not False else f"{name}: no face found"
         place = (column + 2, line, 0)
-        _tile(frame, draw, layout, place, made.picture, words, colour if made.face is not False else _BAD)
+        _tile(frame, draw, layout, place, made.picture, words, colour if made.face is not False else BAD)
         error = made.error
         if error is not None:
             known = lines[name][np.isfinite(lines[name])]
             words = f"error {known[-1]:.4f}, mean {known.mean():.4f}"
-            map_of = heat(error, _within(error.shape, layout.tile))
+            map_of = heat(error, within(error.shape, layout.tile))
             _tile(frame, draw, layout, (column + 2, line, 1), map_of, words, colour)
     if layout.errors:
         _running(draw, layout, lines)
@@ -173,23 +181,10 @@ def _tile(
     colour: Colour,
 ) -> None:
     """A picture in its tile, all of it and in its own shape, under its label."""
-    from PIL import Image
-
     left, top = layout.corner(*place)
-    height, width = layout.tile
-    write_words(draw, (left + 2, top - STRIP + 3), words, width=width - 4, size=LETTERS, colour=colour)
-    size = _within(picture.shape, layout.tile)
-    shown = Image.fromarray(picture)
-    if size != picture.shape[:2]:
-        kind = Image.Resampling.BOX if size[0] < picture.shape[0] else Image.Resampling.BICUBIC
-        shown = shown.resize(size[::-1], kind)
-    frame.paste(shown, (left + (width - size[1]) // 2, top + (height - size[0]) // 2))
-
-
-def _within(shape: Sequence[int], room: tuple[int, int]) -> tuple[int, int]:
-    """The largest (H, W) of a shape in a room."""
-    scale = min(room[0] / shape[0], room[1] / shape[1])
-    return max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale))
+    room = (left + 2, top - STRIP + 3)
+    write_words(draw, room, words, width=layout.tile[1] - 4, size=LETTERS, colour=colour)
+    paste_within(frame, picture, (left, top), layout.tile)
 
 
 def _running(draw: ImageDraw, layout: Layout, lines: Mapping[str, Float[ndarray, " T"]]) -> None:
@@ -197,15 +192,11 @@ def _running(draw: ImageDraw, layout: Layout, lines: Mapping[str, Float[ndarray,
     left, top = layout.corner(0, 0, 1)
     height, width = layout.tile[0], 2 * layout.tile[1] + _GAP
     write_words(
-        draw, (left + 2, top - STRIP + 3), "error (l1) over frames", width=width, size=LETTERS, colour=_SOFT
+        draw, (left + 2, top - STRIP + 3), "error (l1) over frames", width=width, size=LETTERS, colour=SOFT
     )
-    box = (left + 34, top + 6, left + width - 8, top + height - 8)
     largest = max((float(np.nanmax(v)) for v in lines.values() if np.isfinite(v).any()), default=0.0)
     high = round_above(largest)
-    for share in (0.0, 0.5, 1.0):
-        y = box[3] - share * (box[3] - box[1])
-        draw.line((box[0], y, box[2], y), fill=(58, 63, 71))
-        write_words(draw, (left + 2, y - 7), f"{share * high:g}", width=32, size=11, colour=_SOFT)
+    box = draw_axis(draw, (left, top, left + width, top + height), high)
     for number, name in enumerate(layout.animators):
         points = curve_points(lines[name], box, high)
         colour = COLOURS[number % len(COLOURS)]
@@ -213,35 +204,3 @@ def _running(draw: ImageDraw, layout: Layout, lines: Mapping[str, Float[ndarray,
             draw.line(points, fill=colour, width=2)
         for x, y in points[-1:]:
             draw.ellipse((x - 3, y - 3, x + 3, y + 3), fill=colour)
-
-
-def round_above(value: float) -> float:
-    """The least of 1, 2 and 5 times a power of ten that is not less.
-
-    Example:
-        >>> round_above(0.034), round_above(0.2), round_above(0.0)
-        (0.05, 0.2, 0.01)
-    """
-    value = max(value, 0.01)
-    power = 10.0 ** math.floor(math.log10(value))
-    return next(round(power * step, 12) for step in (1, 2, 5, 10) if power * step >= value * (1 - 1e-9))
-
-
-def curve_points(
-    values: Float[ndarray, " T"], box: tuple[Any, Any, Any, Any], high: float
-) -> list[tuple[float, float]]:
-    """Places of a curve's known values in a box, one a pixel column at most: of more the mean.
-
-    Args:
-        values: NaN where not known.
-        box: left, top, right, bottom.
-        high: value at the top.
-    """
-    known = np.flatnonzero(np.isfinite(values))
-    columns = np.floor(known * (box[2] - box[0]) / max(len(values) - 1, 1)).astype(int)
-    first = np.flatnonzero(np.diff(columns, prepend=-1))
-    if not len(first):
-        return []
-    means = np.add.reduceat(values[known], first) / np.diff(np.append(first, len(known)))
-    heights = box[3] - (box[3] - box[1]) * np.clip(means / high, 0, 1)
-    return list(zip((box[0] + columns[first]).tolist(), heights.tolist(), strict=True))
