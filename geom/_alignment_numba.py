@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .rasterizer._numba import _compiled
+from ._kernels import compiled
 
 Array = NDArray[np.float32]
 Double = NDArray[np.float64]
@@ -19,7 +19,7 @@ CLOSE = 1e-4  # a step that ends a level
 SCALE = 3.0  # of the error, in noises
 
 
-@_compiled
+@compiled
 def descend(
     grey: Array,
     values: Array,
@@ -55,7 +55,7 @@ def descend(
     return motion
 
 
-@_compiled
+@compiled
 def robust_error(grey: Array, values: Array, points: Array, motion: Double, noise: float) -> float:
     """Mean Geman-McClure error, 1 more for a motion that leaves the frame."""
     residual, inside = np.empty(len(values), np.float32), np.empty(len(values), np.bool_)
@@ -69,7 +69,7 @@ def robust_error(grey: Array, values: Array, points: Array, motion: Double, nois
     return mean + 1.0 if count < 0.3 * max(len(values), 1) else mean
 
 
-@_compiled
+@compiled
 def _differ(
     grey: Array,
     values: Array,
@@ -105,7 +105,7 @@ def _differ(
     return count
 
 
-@_compiled
+@compiled
 def _spread(residual: Array, inside: NDArray[np.bool_], count: int, noise: float) -> float:
     """Robust deviation of the differences, no less than the noise."""
     sizes = np.empty(count, np.float32)
@@ -118,7 +118,7 @@ def _spread(residual: Array, inside: NDArray[np.bool_], count: int, noise: float
     return max(DEVIATIONS * float(np.partition(sizes, middle)[middle]), noise)
 
 
-@_compiled
+@compiled
 def _gather(
     residual: Array,
     inside: NDArray[np.bool_],
@@ -145,7 +145,7 @@ def _gather(
             system[i, j] = system[j, i]
 
 
-@_compiled
+@compiled
 def _compose_inverse(motion: Double, step: Double) -> Double:
     """W(motion) after the inverse of W(step)."""
     log_scale, angle = motion[0] - step[0], motion[1] - step[1]

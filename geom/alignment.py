@@ -19,7 +19,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .errors import ShapeError
-from .flow import pixel_grid
 
 
 @dataclass(frozen=True)
@@ -278,6 +277,8 @@ def affine_flow(matrix: Float[Tensor, "B 2 3"], size: tuple[int, int]) -> Float[
         matrix: in pixels, output to source.
         size: (H, W) of the frame.
     """
-    grid = pixel_grid(size, device=matrix.device, dtype=matrix.dtype)  # (1, 2, H, W)
-    moved = torch.einsum("bij,njhw->bihw", matrix[:, :, :2], grid) + matrix[:, :, 2, None, None]
-    return moved - grid
+    height, width = size
+    x, y = (torch.arange(side, device=matrix.device, dtype=matrix.dtype) + 0.5 for side in (width, height))
+    step = matrix[:, :, :2] - torch.eye(2, device=matrix.device, dtype=matrix.dtype)  # (B, 2, 2)
+    along = step[:, :, :1] * x + matrix[:, :, 2:]  # (B, 2, W): the grid is a sum of a row and a column
+    return along[:, :, None] + (step[:, :, 1:] * y)[..., None]  # (B, 2, H, W)

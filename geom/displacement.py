@@ -235,8 +235,8 @@ def fill_between(
     fixed = given | (anchors > 0.5)
     at_anchor = torch.zeros_like(flow) if anchor_flow is None else anchor_flow.expand_as(flow)
     values = torch.where(given, flow, at_anchor)
-    filled = harmonic_fill(values, fixed.expand(flow.shape[0], -1, -1, -1).to(values.dtype))
-    return torch.where(given, flow, filled)
+    filled = harmonic_fill(values, fixed.expand(flow.shape[0], -1, -1, -1))
+    return torch.where(given, flow, filled) if flow.requires_grad else filled  # equal: it keeps what is given
 
 
 def geometric_displacement(

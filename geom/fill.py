@@ -60,6 +60,8 @@ def harmonic_fill(
 
             array, mask = values.detach().float().contiguous().numpy(), given[:, 0].contiguous().numpy()
             out = torch.from_numpy(fill(array, mask, coarse, COARSE_SWEEPS, FINE_SWEEPS))
+            if values.dtype == torch.float32:
+                return out  # known pixels are copied there
         else:
             out = _fill_torch(values.float(), given, coarse)
         return torch.where(given, values, out.to(values.dtype))  # float64 would lose bits on the way

@@ -58,6 +58,9 @@ class Guidance:
     source_codes: Float[Tensor, "B C H W"] | None = None
 
 
+Rows = TypeVar("Rows")
+
+
 @dataclass(frozen=True)
 class _Observation:
     """Fields that a source and a driving frame share; pixels are those of the working frame."""
@@ -124,6 +127,22 @@ class Driving(_Observation):
         if self.guidance is not None:
             values.append(self.guidance.flow)
         return next((len(value) for value in values if isinstance(value, Tensor)), 1)
+
+    def frame(self, index: int) -> Driving:
+        """One frame of a batch, as a batch of 1 that shares its memory."""
+        return _rows(self, slice(index, index + 1))
+
+
+def _rows(observation: Rows, rows: slice) -> Rows:
+    """A dataclass of tensors restricted to some rows of each."""
+    kept: dict[str, Any] = {}
+    for field in dataclasses.fields(observation):  # type: ignore[arg-type]
+        value = getattr(observation, field.name)
+        if isinstance(value, Tensor):
+            kept[field.name] = value[rows]
+        elif dataclasses.is_dataclass(value):
+            kept[field.name] = _rows(value, rows)
+    return dataclasses.replace(observation, **kept)  # type: ignore[type-var]
 
 
 @runtime_checkable

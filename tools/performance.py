@@ -24,6 +24,7 @@ from ..warping.inference import InferenceConfig, prepare_animator_
 
 PICTURES = (".png", ".jpg", ".jpeg")
 CLIPS = (".mp4", ".m4v", ".mov", ".mkv")
+POSED_AT_ONCE = 16  # frames; their meshes take 1 MB
 PERSON = 0.1  # of a mask: from here on somebody is there
 Precision = Literal["32", "bf16"]
 Kept = TypeVar("Kept")
@@ -173,10 +174,16 @@ def drivings(
     device: torch.device | str = "cpu",
     images: Iterable[Tensor] | None = None,
 ) -> Iterator[Driving]:
-    """What animators take, for every frame of a fit; arguments as in `perform`."""
-    pictures: Iterable[Tensor | None] = repeat(None) if images is None else images
-    for frame, image in zip(range(fit.frames), pictures, strict=False):
-        yield on_device(portrait.driving(fit.select([frame]), image=image), torch.device(device))
+    """What animators take, for every frame of a fit; arguments as in `perform`.
+
+    Heads are posed a few frames at a time, which takes hardly longer than one.
+    """
+    pictures = repeat(None) if images is None else iter(images)
+    for first in range(0, fit.frames, POSED_AT_ONCE):
+        frames = range(first, min(first + POSED_AT_ONCE, fit.frames))
+        posed = on_device(portrait.driving(fit.select(list(frames))), torch.device(device))
+        for row, image in zip(range(len(frames)), pictures, strict=False):
+            yield on_device(dataclasses.replace(posed.frame(row), image=image), torch.device(device))
 
 
 @torch.no_grad()

@@ -94,8 +94,38 @@ def compose(
         matte_change: added to the person's opacity in the target, which stays in [0, 1].
 
     Differentiable in ``flow``, ``matte_change`` and the layers. Without changes this is the picture of the
-    ``geometry`` animator.
+    ``geometry`` animator. On a CPU without gradients it is one pass over the frame, else `compose_ref`.
     """
+    chosen = layers.flow if flow is None else flow
+    if not _one_pass(layers, chosen, matte_change):
+        return compose_ref(layers, flow=flow, matte_change=matte_change)
+    from ._compose_numba import compose as in_one_pass
+
+    change = torch.zeros_like(chosen[:1, :1]) if matte_change is None else matte_change
+    source = (layers.matte, layers.colours, layers.residual)
+    target = (chosen, layers.background, layers.person, layers.hollow, change)
+    made = in_one_pass(source, target, (layers.dark, layers.reach, layers.torso_line))
+    return Composed(*made)
+
+
+def _one_pass(layers: PosedLayers, flow: Tensor, change: Tensor | None) -> bool:
+    """Whether the compiled kernel may make the picture: plain numbers on the CPU that nobody traces."""
+    if torch.compiler.is_compiling():
+        return False
+    given = [getattr(layers, field.name) for field in dataclasses.fields(layers)]
+    given += [flow] if change is None else [flow, change]
+    wanted = torch.is_grad_enabled() and any(each.requires_grad for each in given)
+    plain = all(each.device.type == "cpu" and each.dtype == torch.float32 for each in given)
+    return plain and not wanted
+
+
+def compose_ref(
+    layers: PosedLayers,
+    *,
+    flow: Float[Tensor, "B 2 H W"] | None = None,
+    matte_change: Float[Tensor, "B 1 H W"] | None = None,
+) -> Composed:
+    """Plain twin of `compose`: operation by operation, on any device, differentiable."""
     chosen = layers.flow if flow is None else flow
     batch = len(chosen)
     moved = torch.cat([layers.matte, layers.colours, layers.residual], dim=1).expand(batch, -1, -1, -1)

@@ -1,41 +1,20 @@
-"""CPU backend: a z-buffer over the boxes of the triangles, compiled by numba, bands of rows in parallel.
-
-Each kernel works on a band of rows of one picture; a parallel wrapper runs all bands on as many threads as
-torch uses. With one thread the kernels are called directly, without numba's thread pool: safe in forked
-data-loader workers, where that pool would abort. Kernels compile once per installation (numba's cache, beside
-this file or in the user's cache folder or $NUMBA_CACHE_DIR); where none can be written they compile anew in
-each process.
+"""CPU backend: a z-buffer over the boxes of the triangles, compiled by numba, bands of rows in parallel; see
+`geom._kernels`.
 """
 
 from __future__ import annotations
-
-import functools
-import math
-import threading
-from collections.abc import Callable
-from typing import Any
 
 import numba
 import numpy as np
 import torch
 from torch import Tensor
 
+from .._kernels import band_count, band_rows, compiled, compiled_parallel, run
+
 _HALF, _SLACK = np.float32(0.5), np.float32(4e-6)  # float32, so that they widen neither precision
-_PARALLEL_CALL = threading.Lock()  # one of numba's pools (workqueue) aborts when two threads call at once
 
 
-def _compiled(function: Callable, *, parallel: bool = False) -> Any:
-    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "parallel": parallel}
-    try:  # never fastmath: the fill rule needs edge functions of exactly opposite sign
-        return numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # no folder for the cache can be written
-        return numba.njit(**options)(function)
-
-
-_compiled_parallel = functools.partial(_compiled, parallel=True)
-
-
-@_compiled
+@compiled
 def _edge(x_a, y_a, x_b, y_b, sign, width):
     """The edge from a to b of a triangle turning by `sign`: x, y, dx, dy, least value inside, slope, slack.
 
@@ -51,13 +30,13 @@ def _edge(x_a, y_a, x_b, y_b, sign, width):
     return x, y, dx, dy, least, dx / dy, (abs(x) + width) * _SLACK
 
 
-@_compiled
+@compiled
 def _value(edge, x, y):
     """Twice the area between the edge and a point, positive on the inner side."""
     return edge[2] * (y - edge[1]) - edge[3] * (x - edge[0])
 
 
-@_compiled
+@compiled
 def _narrow(first, last, edge, y):
     """Drop the columns of a row that are clearly outside an edge."""
     crossing = edge[0] + (y - edge[1]) * edge[5] - _HALF
@@ -68,7 +47,7 @@ def _narrow(first, last, edge, y):
     return first, last
 
 
-@_compiled
+@compiled
 def _rasterize_rows(rows, verts, faces, cull, face, bary, depth):
     """Fill rows of one picture; see `_ref.rasterize` for the rule in plain words."""
     real = verts.dtype.type
@@ -122,7 +101,7 @@ def _rasterize_rows(rows, verts, faces, cull, face, bary, depth):
                         bary[y, x, 0], bary[y, x, 1], bary[y, x, 2] = w0, w1, w2
 
 
-@_compiled
+@compiled
 def _list_covered(face_row, bary_row, faces, columns, corners, weights):
     """Columns of a row's covered pixels, corners of their triangles, weights of these; returns how many."""
     count = 0
@@ -137,14 +116,14 @@ def _list_covered(face_row, bary_row, faces, columns, corners, weights):
     return count
 
 
-@_compiled
+@compiled
 def _row_lists(bary):
     """Room for what `_list_covered` finds in one row: columns, corners, weights."""
     width = bary.shape[1]
     return np.empty(width, np.int32), np.empty((3, width), np.int32), np.empty((3, width), bary.dtype)
 
 
-@_compiled
+@compiled
 def _interpolate_rows(rows, attributes, faces, face, bary, out):
     columns, corners, weights = _row_lists(bary)
     for y in range(rows[0], rows[1]):
@@ -160,7 +139,7 @@ def _interpolate_rows(rows, attributes, faces, face, bary, out):
                 )
 
 
-@_compiled
+@compiled
 def _attribute_gradient_rows(rows, grad, faces, face, bary, out):
     """Add to out (V, C) what these rows of grad (C, H, W) say."""
     columns, corners, weights = _row_lists(bary)
@@ -174,7 +153,7 @@ def _attribute_gradient_rows(rows, grad, faces, face, bary, out):
                 out[corners[2, n], c] += weights[2, n] * g
 
 
-@_compiled
+@compiled
 def _vertex_gradient_rows(rows, grad, attributes, verts, faces, face, bary, out):
     """Add to out (V, 3) the gradient in x and y: moving corner k by d moves the sample by -weights[k] * d."""
     columns, corners, weights = _row_lists(bary)
@@ -200,61 +179,32 @@ def _vertex_gradient_rows(rows, grad, attributes, verts, faces, face, bary, out)
                 out[corners[k, n], 1] -= weights[k, n] * along_y
 
 
-@_compiled
-def _band_rows(job, bands, height):
-    """The picture, the band and its rows, first and one after the last."""
-    picture = job // bands
-    band = job - picture * bands
-    return picture, band, (height * band // bands, height * (band + 1) // bands)
-
-
-@_compiled_parallel
+@compiled_parallel
 def _rasterize_bands(bands, verts, faces, cull, face, bary, depth):
     for job in numba.prange(bands * face.shape[0]):
-        b, _, rows = _band_rows(job, bands, face.shape[1])
+        b, _, rows = band_rows(job, bands, face.shape[1])
         _rasterize_rows(rows, verts[b], faces, cull, face[b], bary[b], depth[b])
 
 
-@_compiled_parallel
+@compiled_parallel
 def _interpolate_bands(bands, attributes, faces, face, bary, out):
     for job in numba.prange(bands * face.shape[0]):
-        b, _, rows = _band_rows(job, bands, face.shape[1])
+        b, _, rows = band_rows(job, bands, face.shape[1])
         _interpolate_rows(rows, attributes[b], faces, face[b], bary[b], out[b])
 
 
-@_compiled_parallel
+@compiled_parallel
 def _attribute_gradient_bands(bands, grad, faces, face, bary, out):
     for job in numba.prange(bands * face.shape[0]):
-        b, band, rows = _band_rows(job, bands, face.shape[1])
+        b, band, rows = band_rows(job, bands, face.shape[1])
         _attribute_gradient_rows(rows, grad[b], faces, face[b], bary[b], out[b, band])
 
 
-@_compiled_parallel
+@compiled_parallel
 def _vertex_gradient_bands(bands, grad, attributes, verts, faces, face, bary, out):
     for job in numba.prange(bands * face.shape[0]):
-        b, band, rows = _band_rows(job, bands, face.shape[1])
+        b, band, rows = band_rows(job, bands, face.shape[1])
         _vertex_gradient_rows(rows, grad[b], attributes[b], verts[b], faces, face[b], bary[b], out[b, band])
-
-
-def _band_count(batch: int) -> int:
-    """Bands a picture, so that all threads are busy to the end."""
-    threads = torch.get_num_threads()
-    return threads // math.gcd(batch, threads)
-
-
-def _run(kernel: Any, *arguments: object) -> None:
-    """Run a kernel over all bands on as many threads as torch uses."""
-    threads = torch.get_num_threads()
-    if threads == 1:
-        kernel.py_func(*arguments)  # the loop over the bands in Python, what it calls is compiled
-        return
-    with _PARALLEL_CALL:
-        before = numba.get_num_threads()
-        numba.set_num_threads(min(threads, before))
-        try:
-            kernel(*arguments)
-        finally:
-            numba.set_num_threads(before)
 
 
 def rasterize(
@@ -266,7 +216,7 @@ def rasterize(
     bary = verts.new_empty(batch, height, width, 3)
     depth = verts.new_empty(batch, height, width)
     mesh = (verts.contiguous().numpy(), faces.contiguous().numpy())
-    _run(_rasterize_bands, _band_count(batch), *mesh, cull, face.numpy(), bary.numpy(), depth.numpy())
+    run(_rasterize_bands, band_count(batch), *mesh, cull, face.numpy(), bary.numpy(), depth.numpy())
     return face, bary, depth
 
 
@@ -277,7 +227,7 @@ class _Interpolate(torch.autograd.Function):
         batch, height, width = face.shape
         out = attributes.new_empty(batch, attributes.shape[2], height, width)
         arrays = [tensor.numpy() for tensor in (attributes, faces, face, bary, out)]
-        _run(_interpolate_bands, _band_count(batch), *arrays)
+        run(_interpolate_bands, band_count(batch), *arrays)
         return out
 
     @staticmethod
@@ -285,16 +235,16 @@ class _Interpolate(torch.autograd.Function):
     def backward(ctx, grad):
         face, bary, attributes, faces = (tensor.detach().numpy() for tensor in ctx.saved_tensors[:4])
         grad = grad.contiguous().numpy()
-        bands = _band_count(face.shape[0])
+        bands = band_count(face.shape[0])
         grad_attributes = grad_verts = None
         if ctx.needs_input_grad[2]:
             parts = _parts_like(attributes, bands)
-            _run(_attribute_gradient_bands, bands, grad, faces, face, bary, parts)
+            run(_attribute_gradient_bands, bands, grad, faces, face, bary, parts)
             grad_attributes = torch.from_numpy(parts).sum(1)
         if ctx.needs_input_grad[4]:
             verts = ctx.saved_tensors[4].detach().numpy()
             parts = _parts_like(verts, bands)
-            _run(_vertex_gradient_bands, bands, grad, attributes, verts, faces, face, bary, parts)
+            run(_vertex_gradient_bands, bands, grad, attributes, verts, faces, face, bary, parts)
             grad_verts = torch.from_numpy(parts).sum(1)
         return None, None, grad_attributes, None, grad_verts
 

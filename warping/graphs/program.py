@@ -82,11 +82,16 @@ def difference(graph: Graph, path: Path, *, batch: int, seed: int = 1) -> float:
     inputs = graph.examples(batch, seed=seed)
     with torch.no_grad():
         wanted = graph.module(*inputs)
-    found = _runner(path)(inputs)
+    found = runner(path)(inputs)
     return max(float((a - b).abs().max()) for a, b in zip(wanted, found, strict=True))
 
 
-def _runner(path: Path) -> Callable[[tuple[Tensor, ...]], tuple[Tensor, ...]]:
+def runner(path: Path) -> Callable[[tuple[Tensor, ...]], tuple[Tensor, ...]]:
+    """What computes a written file's outputs, in order, of its inputs, in order, with torch's threads.
+
+    Raises:
+        MissingDependencyError: an ONNX file without onnxruntime.
+    """
     if path.suffix == ".onnx":
         _need("onnxruntime")
         import onnxruntime
