@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .rasterizer._numba import _compiled
+from ._kernels import compiled
 
 Array = NDArray[np.float64]
 
@@ -19,12 +19,12 @@ def hidden(points: Array, verts: Array, faces: NDArray[np.int64], tolerance: flo
     return out
 
 
-@_compiled
+@compiled
 def _cross(ax, ay, bx, by):
     return ax * by - ay * bx
 
 
-@_compiled
+@compiled
 def _hide(points, order, verts, faces, tolerance, out):
     """Marks in `out` what is hidden; `points` come by increasing y, `order` says where from."""
     rows = points[:, 1].copy()
