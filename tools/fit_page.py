@@ -14,6 +14,7 @@ from .fit_sheet import BAD_PERCENT, Row
 from .pages.charts import bars, curves
 from .pages.pictures import figure, jpeg, strip
 from .pages.text import facts, folded, link, number, text, tiles
+from .pages.text import name as name_of
 from .pages.writer import Page, open_page, row
 
 LINKS = (
@@ -106,7 +107,7 @@ def _card(item: Row) -> str:
     name, *rest = item.lines
     pictures = [figure(jpeg(picture), caption, bad=bad) for picture, caption, bad in item.tiles]
     warning = " class=bad" if item.bad else ""
-    head = f'<h3{warning}><bdi>{text(name)}</bdi></h3><p class="soft">{text(", ".join(rest))}</p>'
+    head = f'<h3{warning}>{name_of(name)}</h3><p class="soft">{text(", ".join(rest))}</p>'
     return f'<article class="card">{head}{strip(pictures)}{_charts(item)}</article>'
 
 
@@ -130,7 +131,7 @@ def _charts(item: Row) -> str:
 
 def _rows(entries: Iterable[Mapping[str, Any]], page: Path) -> Iterator[str]:
     for entry in entries:
-        name = f"<bdi>{text(entry['name'])}</bdi>"
+        name = name_of(entry["name"])
         if not entry["ok"]:
             yield row([name, *["\u2013"] * (len(COLUMNS) - 2), '<span class="bad">failed</span>'])
             continue
@@ -158,7 +159,7 @@ def _notes(page: Page, report: Mapping[str, Any]) -> None:
         for words, lines in (("failed", failed), ("notes", messages)):
             if lines:
                 inside = "".join(f"<li>{text(line, longest=400)}</li>" for line in lines)
-                part.add(folded(f"{len(lines)} {words}", f"<ul>{inside}</ul>", shown=len(lines) <= 10))
+                part.add(folded(f"{words} ({len(lines)})", f"<ul>{inside}</ul>", shown=len(lines) <= 10))
         lost = len(report["failed"]) + len(report["messages"]) - len(failed) - len(messages)
         if lost:
             part.add(f"<p>{lost} more stand in report.json and manifest.jsonl.</p>")

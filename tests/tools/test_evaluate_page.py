@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+from browser import CHROMIUM, FLAGS, needs_browser
 from media_files import write_clip
 from page_reader import read_page
 
@@ -11,7 +12,7 @@ from headwarp.tools import cli
 from headwarp.tools.evaluate import Evaluate, _given
 from headwarp.tools.evaluation.measure import Outcome, Scores
 from headwarp.tools.evaluation.networks import Networks
-from headwarp.tools.evaluation.page import FEW, write_evaluation_page
+from headwarp.tools.evaluation.page import FEW, FEWER, asked_for, worst_first, write_evaluation_page
 from headwarp.tools.evaluation.report import report_of
 from headwarp.tools.pages.writer import LARGEST
 
@@ -63,7 +64,7 @@ def test_numbers_and_intervals_are_the_reports(tmp_path):
         assert f'{ends}<td>95%</td><td><span class="good">better</span></td>' in content
     for clip in ("walk", "talk"):
         value = report["clips"][clip]["copy"]["l1"]
-        row = f"<bdi>{clip}</bdi></td><td><bdi>copy</bdi></td><td>{value:.4f}</td>"
+        row = f"<bdi>{clip}</bdi></td><td class=w><bdi>copy</bdi></td><td>{value:.4f}</td>"
         assert row in content
     assert page.tags["svg"] == 2  # l1 over frames a clip; ssim is no error
     assert [f"driver, frame {n}" in page.words for n in (5, 33, 63)] == [True] * 3
@@ -95,6 +96,73 @@ def test_many_clips_stay_in_bounds_and_what_is_left_out_is_told(tmp_path):
 def test_clips_without_pictures_and_single_frames_are_told(tmp_path):
     _, page = page_of(tmp_path / "e.html", {"one": outcome(frames=1, shown=1), "none": outcome(shown=0)})
     assert (page.tags["article"], page.tags["svg"], len(page.sources)) == (2, 1, 4)
+
+
+def test_the_worst_clips_come_first_and_the_page_says_by_what(tmp_path):
+    clips = {name: outcome(seed=seed, frames=9) for seed, name in enumerate(("calm", "bad", "lost"))}
+    for name, value in (("calm", 1.0), ("bad", 7.0), ("lost", np.nan)):
+        for scores in clips[name].scores.values():
+            scores.means["akd"] = value
+    order, words = worst_first(clips, NAMES)
+    assert order == ["lost", "bad", "calm"]
+    assert words == f"Worst first, by akd of {NASTY}."
+    _, page = page_of(tmp_path / "e.html", clips, against=None)
+    places = [page.words.index(name, page.words.index("Worst first")) for name in order]
+    assert places == sorted(places)
+    for each in clips.values():
+        each.scores[NASTY].means.clear()
+    assert worst_first(clips, NAMES) == (list(clips), "In the order of the run.")
+
+
+def test_who_was_asked_for_is_no_baseline():
+    assert asked_for(["copy", "similarity relative", "tps", "geometry relative"]) == "geometry relative"
+    assert asked_for(["copy", "tps"]) == "copy"
+
+
+def test_videos_are_linked_from_where_the_page_lies(tmp_path):
+    videos = {"walk": [tmp_path / "v" / "a b.mp4", tmp_path / "v" / "c.mp4"]}
+    _, page = page_of(tmp_path / "p" / "e.html", {"walk": outcome()}, more={"videos": videos})
+    assert [link for link in page.links if link.endswith("mp4")] == ["./../v/a%20b.mp4", "./../v/c.mp4"]
+
+
+def test_frames_in_runs_are_not_joined_by_lines_over_what_was_not_measured(tmp_path):
+    even = outcome(frames=6)
+    runs = Outcome(even.scores, (), [], (0, 1, 2, 90, 91, 92))
+    for made, told in ((even, "over frames"), (runs, "over measured frames")):
+        _, page = page_of(tmp_path / "e.html", {"walk": made})
+        assert f"l1, of 0..1, {told}" in page.words
+
+
+def test_few_clips_are_shown_in_large(tmp_path):
+    for count, large in ((1, True), (FEWER + 1, False)):
+        page_of(tmp_path / "e.html", {f"c{n}": outcome(side=300) for n in range(count)}, against=None)
+        content = (tmp_path / "e.html").read_text(encoding="utf-8")
+        assert ('class="row large"' in content) == large
+        assert ('width="224"' in content) == large
+
+
+@needs_browser
+def test_a_browser_shows_it_at_any_width_and_asks_for_nothing(tmp_path):
+    """How wide a page becomes only a browser tells; one start of it for both widths."""
+    from playwright.sync_api import sync_playwright
+
+    clips = {"a_long_name_of_a_clip" * 4: outcome(side=200), "n" * 150: outcome(seed=1)}
+    page_of(tmp_path / "e.html", clips)
+    asked, said = [], []
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        page = browser.new_page()
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("console", lambda message: said.append(message.text))
+        page.goto((tmp_path / "e.html").as_uri())
+        for width in (390, 1280):
+            page.set_viewport_size({"width": width, "height": 800})
+            assert page.evaluate("document.documentElement.scrollWidth") == width
+            drawn = page.evaluate("[...document.images].every(i => i.complete && i.naturalWidth > 0)")
+            assert drawn
+        browser.close()
+    assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+    assert said == []
 
 
 def test_geometry_sources_are_shown(tmp_path):

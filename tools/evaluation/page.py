@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ...training.metrics.definitions import HIGHER_IS_BETTER
+from ...training.metrics.definitions import HIGHER_IS_BETTER, UNITS
 from ..bench.timing import versions
 from ..pages.charts import curves
-from ..pages.pictures import figure, jpeg, strip
-from ..pages.text import facts, folded, number, text, tiles
+from ..pages.pictures import LARGE, SIDE, figure, jpeg, strip
+from ..pages.text import facts, folded, link, number, text, tiles
+from ..pages.text import name as name_of
 from ..pages.writer import Page, Section, open_page, row
+from .animators import BASELINES
 from .measure import Outcome, shown_steps
 from .report import COUNTS
+from .videos import evenly_taken
 
 LINKS = (("numbers", "Numbers"), ("clips", "Every clip"), ("seen", "Pictures and curves"), ("how", "How"))
 NUMBERS, TABLE, SEEN = 500_000, 1_200_000, 2_900_000  # bytes
 FEW = 12  # clips; of each of more than these one row of pictures is shown
+FEWER = 4  # clips whose pictures are shown in large
+TILES = ("l1", "psnr", "akd", "apd")
+RANKS = ("akd", "l1", "apd")  # errors by which clips are ordered
 CURVED = ("l1", "akd", "csim", "apd", "aed_exp_l1")  # errors over frames, the first that were measured
 CHARTS = 3  # a clip
 NEITHER = frozenset({"jitter_driver"})  # not the animator's own, so that none is the best
@@ -46,27 +52,63 @@ def write_evaluation_page(
     title = f"headwarp evaluate: {', '.join(report['metrics'])}"
     with open_page(path, title, links=LINKS) as page:
         page.write(f'<p class="soft">headwarp {text(__version__)}</p>')
-        failed, count = len(report["failed"]), len(outcomes)
-        frames = sum(len(outcome.times) for outcome in outcomes.values())
-        measured = ("measured", f"{count} of {count + failed}", "bad" if failed else "good")
-        page.write(tiles([measured, ("frames", str(frames), "")]))
+        page.write(_summary(report, outcomes))
         with page.section("Numbers", anchor="numbers", limit=NUMBERS) as part:
             _numbers(page, part, report)
         with page.section("Every clip", anchor="clips", limit=TABLE) as part:
-            part.add('<p class="soft">A click on a head sorts.</p>')
+            part.add('<p class="soft">A click on a head sorts. Units as above.</p>')
             keys = list(next(iter(next(iter(report["clips"].values())).values())))
             page.table(part, ["clip", "animator", *keys], _rows(report, keys), words=2)
         with page.section("Pictures and curves", anchor="seen", limit=SEEN) as part:
-            shown = None if count <= FEW else 1
-            for name, outcome in outcomes.items():
-                part.add(_card(name, outcome, report, rows=shown))
+            order, words = worst_first(outcomes, report["metrics"])
+            part.add(f'<p class="soft">{text(words)}</p>')
+            for clip in order:
+                few = (len(outcomes) <= FEW) + (len(outcomes) <= FEWER)
+                part.add(_card(clip, outcomes[clip], report, few=few, page=path))
         _how(page, report, options)
+
+
+def _summary(report: Report, outcomes: Mapping[str, Outcome]) -> str:
+    """How much was measured, and the first numbers of the animator that was asked for."""
+    failed, count = len(report["failed"]), len(outcomes)
+    frames = sum(len(outcome.times) for outcome in outcomes.values())
+    shown = [("measured", f"{count} of {count + failed}", "bad" if failed else "good")]
+    shown.append(("frames", str(frames), ""))
+    name = asked_for(report["metrics"])
+    for key in TILES:
+        if np.isfinite(report["metrics"][name].get(key, np.nan)):
+            caption = ", ".join(filter(None, (f"{key} of {name}", UNITS.get(key))))
+            shown.append((caption, number(report["metrics"][name][key], 3), ""))
+    return tiles(shown)
+
+
+def asked_for(names: Iterable[str]) -> str:
+    """The first animator that is no baseline; the first of all where there is none."""
+    every = list(names)
+    return next((name for name in every if name.split(" ")[0] not in BASELINES), every[0])
+
+
+def worst_first(outcomes: Mapping[str, Outcome], names: Iterable[str]) -> tuple[list[str], str]:
+    """The clips by the first of `RANKS` that was measured, of the animator that was asked for.
+
+    Returns:
+        Clips, those without a number first: no face was found in what was made of them; and how they are
+        ordered, for people.
+    """
+    name = asked_for(names)
+    means = {clip: o.scores[name].means for clip, o in outcomes.items() if name in o.scores}
+    for key in RANKS:
+        values = {clip: found.get(key, np.nan) for clip, found in means.items()}
+        if np.isfinite(list(values.values())).any():
+            order = sorted(outcomes, key=lambda clip: -np.nan_to_num(values.get(clip, np.nan), nan=np.inf))
+            return order, f"Worst first, by {key} of {name}."
+    return list(outcomes), "In the order of the run."
 
 
 def _numbers(page: Page, part: Section, report: Report) -> None:
     """Metrics by animator with what they mean, differences, and the geometry sources."""
     animators = report["metrics"]
-    columns = ["metric", *animators, "better"]
+    columns = ["metric", *animators, "unit", "better"]
     page.table(part, columns, (_metric(key, animators) for key in report["definition_ids"]))
     part.add('<p class="soft">Green: the best of a row.</p>')
     ids = report["definition_ids"]
@@ -98,7 +140,7 @@ def _metric(key: str, animators: Mapping[str, Mapping[str, float]]) -> str:
         good = marked and values.get(name) == best
         cells.append(f'<span class="good">{shown}</span>' if good else shown)
     side = "\u2013" if key in NEITHER else "higher" if higher else "lower"
-    return row([text(key), *cells, side])
+    return row([text(key), *cells, text(UNITS.get(key, "\u2013")), side])
 
 
 def _differences(found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Iterator[str]:
@@ -110,7 +152,8 @@ def _differences(found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Iterat
             ends = (f"{values[end]:+.4f}" for end in ("mean", "low", "high"))
             yield row(
                 [*(text(word) for word in (key, name, values["against"])), *ends]
-                + [f"{values['level']:.0%}", verdict]
+                + [f"{values['level']:.0%}", verdict],
+                words=3,
             )
 
 
@@ -129,24 +172,35 @@ def _rows(report: Report, keys: list[str]) -> Iterator[str]:
     for clip, animators in report["clips"].items():
         for name, values in animators.items():
             shown = (number(values.get(key), 0 if key in COUNTS else 4) for key in keys)
-            yield row([f"<bdi>{text(clip)}</bdi>", f"<bdi>{text(name)}</bdi>", *shown])
+            yield row([name_of(clip), f"<bdi>{text(name)}</bdi>", *shown], words=2)
 
 
-def _card(clip: str, outcome: Outcome, report: Report, *, rows: int | None) -> str:
-    """A clip: rows of source, driver and every animator, and its errors over its frames."""
+def _card(clip: str, outcome: Outcome, report: Report, *, few: int, page: Path) -> str:
+    """A clip: rows of source, driver and every animator, its errors over its frames, and its videos.
+
+    Args:
+        clip: its name.
+        outcome: what was measured.
+        report: of the run.
+        few: 0 for one row of small pictures, 1 for all rows, 2 for all in large.
+        page: where the page lies.
+    """
     names = [name for name in report["metrics"] if name in outcome.scores]
     pictures = outcome.rows
     steps = sorted(shown_steps(len(outcome.times), len(pictures))) if pictures else []
     shown = list(zip(steps, pictures, strict=True))
-    if rows == 1 and shown:
+    if not few and shown:
         shown = [shown[len(shown) // 2]]
+    side = LARGE if few > 1 else SIDE
     strips = []
     for step, seen in shown:
         captions = ["source", f"driver, frame {outcome.times[step]}", *names]
-        strips.append(
-            strip(figure(jpeg(picture), words) for picture, words in zip(seen, captions, strict=True))
-        )
-    head = f"<h3><bdi>{text(clip)}</bdi></h3>"
+        row_of = zip(seen, captions, strict=True)
+        figures = (figure(jpeg(picture, side=side), words) for picture, words in row_of)
+        strips.append(strip(figures, large=few > 1))
+    films = (link(file, file.name, beside=page) for file in report.get("videos", {}).get(clip, ()))
+    told = "".join(f'<p class="soft">Video: {film}</p>' for film in films)
+    head = f"<h3>{name_of(clip)}</h3>{told}"
     return f'<article class="card">{head}{"".join(strips)}{_charts(outcome, names)}</article>'
 
 
@@ -154,13 +208,19 @@ def _charts(outcome: Outcome, names: list[str]) -> str:
     """Errors over frames; nothing of a trial of one frame."""
     if len(outcome.times) < 2:
         return ""
-    places = np.asarray(outcome.times, np.float64)
+    places, across = np.asarray(outcome.times, np.float64), "over frames"
+    if not evenly_taken(outcome.times):  # a line from run to run would say what nobody measured
+        places, across = (
+            np.arange(len(outcome.times), dtype=np.float64),
+            "over measured frames",
+        )
     found = []
     for key in CURVED:
         series = {
             name: outcome.scores[name].frames[key] for name in names if key in outcome.scores[name].frames
         }
-        drawn = curves(f"{key} over frames", places, series, zero=key != "csim") if series else ""
+        title = ", ".join(filter(None, (key, UNITS.get(key), across)))
+        drawn = curves(title, places, series, zero=key != "csim") if series else ""
         found += [drawn] if drawn else []
     return f'<div class="charts">{"".join(found[:CHARTS])}</div>' if found else ""
 

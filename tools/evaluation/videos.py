@@ -123,13 +123,21 @@ def video_rate(numbers: Sequence[int], fps: Fraction | None) -> Fraction:
         >>> video_rate([0, 2, 4, 6], Fraction(30)), video_rate([0, 1, 2, 60, 61, 62], Fraction(30))
         (Fraction(15, 1), Fraction(4, 1))
     """
-    steps = Counter(np.diff(numbers).tolist())
-    if not steps:
+    if not evenly_taken(numbers):
         return SLOWEST
-    step, count = steps.most_common(1)[0]
-    if count < _EVEN * steps.total():
-        return SLOWEST
+    (step, _), *_ = Counter(np.diff(numbers).tolist()).most_common(1)
     return max(SLOWEST, (fps or DEFAULT_FPS) / int(step))
+
+
+def evenly_taken(numbers: Sequence[int]) -> bool:
+    """Whether frames follow each other at one step, but for a few, rather than in runs; no single one does.
+
+    Example:
+        >>> evenly_taken([0, 2, 4, 6]), evenly_taken([0, 1, 2, 60, 61, 62])
+        (True, False)
+    """
+    steps = Counter(np.diff(numbers).tolist())
+    return bool(steps) and max(steps.values()) >= _EVEN * steps.total()
 
 
 def videos_report(

@@ -13,7 +13,7 @@ from .style import COLOURS
 from .text import text
 
 WIDTH, HEIGHT = 360, 140
-_LEFT, _RIGHT, _TOP, _FOOT = 38, 6, 6, 18
+_LEFT, _RIGHT, _TOP, _FOOT = 40, 14, 8, 18
 POINTS = 240  # of a curve; of more the lowest and the highest of each stretch are drawn
 MARKS = 8
 
@@ -69,7 +69,7 @@ def bars(title: str, values: Float[ndarray, " N"], *, count: int = 24) -> str:
     low, high = _ends(np.quantile(finite, [0, 0.99]), zero=False)
     heights, edges = np.histogram(np.clip(finite, low, high), bins=count, range=(low, high))
     bottom = HEIGHT - _FOOT
-    parts = _axes((low, high), (0.0, float(heights.max())))
+    parts = _axes((low, high), (0.0, float(heights.max())), whole=True)
     scale = (WIDTH - _LEFT - _RIGHT) / (high - low)
     for amount, first, last in zip(heights, edges[:-1], edges[1:], strict=True):
         if amount:
@@ -87,9 +87,10 @@ def _ends(values: Float[ndarray, " N"], *, zero: bool) -> tuple[float, float]:
     return (low, high) if high - low > short else (low - short, high + short)
 
 
-def _axes(across: tuple[float, float], up: tuple[float, float]) -> list[str]:
+def _axes(across: tuple[float, float], up: tuple[float, float], *, whole: bool = False) -> list[str]:
+    """Lines and numbers; ``whole``: upwards whole numbers alone."""
     bottom, parts = HEIGHT - _FOOT, []
-    for tick in ticks(*up, most=4):
+    for tick in (tick for tick in ticks(*up, most=4) if not whole or tick.is_integer()):
         y = bottom - (bottom - _TOP) * (tick - up[0]) / (up[1] - up[0])
         parts.append(f'<path class="grid" d="M{_LEFT} {y:.1f}H{WIDTH - _RIGHT}"/>')
         parts.append(f'<text x="{_LEFT - 4}" y="{y + 3:.1f}" text-anchor="end">{tick:g}</text>')

@@ -14,6 +14,7 @@ from .text import text
 
 Picture = UInt8[ndarray, "H W 3"]
 SIDE = 144  # pixels of the longer side
+LARGE = 224  # of few pictures
 _QUALITY = 76
 
 
@@ -29,14 +30,17 @@ def jpeg(picture: Picture, *, side: int = SIDE) -> bytes:
 
 
 def figure(content: bytes, caption: str, *, bad: bool = False) -> str:
-    """A JPEG under its caption."""
+    """A JPEG under its caption; its size is told, so that nothing moves while a browser reads on."""
+    from PIL import Image
+
     shown = base64.b64encode(content).decode()
+    width, height = Image.open(io.BytesIO(content)).size
     return (
-        f'<figure{" class=bad" if bad else ""}><img alt="{text(caption)}" loading="lazy" '
+        f'<figure{" class=bad" if bad else ""}><img alt="{text(caption)}" width="{width}" height="{height}" '
         f'src="data:image/jpeg;base64,{shown}"><figcaption>{text(caption, longest=60)}</figcaption></figure>'
     )
 
 
-def strip(figures: Iterable[str]) -> str:
-    """Pictures beside each other, to be moved sideways where the screen is narrow."""
-    return f'<div class="row">{"".join(figures)}</div>'
+def strip(figures: Iterable[str], *, large: bool = False) -> str:
+    """Pictures beside each other, to be moved sideways on a narrow screen."""
+    return f'<div class="row{" large" * large}">{"".join(figures)}</div>'

@@ -25,23 +25,24 @@ nav{display:flex;flex-wrap:wrap;gap:.2rem .9rem;margin:.6rem 0}
 .tile b{display:block;font-size:1.25rem;font-variant-numeric:tabular-nums}
 .card{background:var(--card);border:1px solid var(--line);border-radius:8px;padding:.7rem;
 margin:0 0 .9rem;break-inside:avoid}
-.row{display:flex;gap:4px;overflow-x:auto;padding-bottom:.3rem}
-.row figure{margin:0;flex:0 0 auto;width:132px}.row img{display:block;width:132px;height:auto;
-border-radius:4px}
+.row{display:flex;flex-wrap:wrap;gap:4px;padding-bottom:.3rem}
+.row figure{margin:0;flex:0 0 auto;width:132px}.row.large figure{width:184px}
+.row img{display:block;width:100%;height:auto;border-radius:4px}
 .row figcaption{font-size:.75rem;line-height:1.25;color:var(--soft)}
 .row .bad img{outline:3px solid var(--bad);outline-offset:-3px}
 .charts{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,330px),1fr));gap:.6rem;
 margin:.6rem 0}
 .chart{margin:0}.chart svg{display:block;width:100%;height:auto}
-.chart figcaption{font-size:.78rem;color:var(--soft)}.key{margin-right:.8em;white-space:nowrap}
-svg text{fill:var(--soft);font:10px system-ui,sans-serif}.grid{stroke:var(--line)}.gap{fill:var(--gap)}
+.chart figcaption{font-size:.82rem;color:var(--soft)}.key{margin-right:.8em;white-space:nowrap}
+svg text{fill:var(--soft);font:11px system-ui,sans-serif}.grid{stroke:var(--line)}.gap{fill:var(--gap)}
 .mark{stroke:var(--bad);stroke-dasharray:3 2}.bar{fill:var(--c0)}
 .l{fill:none;stroke-width:1.3}
 .scroll{overflow-x:auto}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.87rem;min-width:50%}
 th,td{padding:.2rem .6rem;border-bottom:1px solid var(--line);text-align:right;vertical-align:top}
-th:first-child,td:first-child{text-align:left}td.w{text-align:left}
-td:first-child{min-width:9rem}th:not(:first-child),td:not(:first-child){overflow-wrap:normal}
+th:first-child,td:first-child{text-align:left}th.w,td.w{text-align:left}
+td:first-child{min-width:min(15rem,38vw);max-width:24rem}
+th:first-child,td:first-child{position:sticky;left:0;background:var(--paper)}th:not(:first-child),td:not(:first-child){overflow-wrap:normal}
 th button{all:unset;cursor:pointer;font-weight:600}th button:focus-visible{outline:2px solid var(--c0)}
 th[aria-sort=ascending] button:after{content:" \\2191"}
 th[aria-sort=descending] button:after{content:" \\2193"}
@@ -49,12 +50,13 @@ details{margin:.3rem 0}summary{cursor:pointer;color:var(--soft)}
 dl{display:grid;grid-template-columns:minmax(7rem,max-content) minmax(0,1fr);gap:.2rem 1rem;margin:.4rem 0}
 dt{font-weight:600}dd{margin:0}
 pre{overflow-x:auto;font-size:.8rem;background:var(--card);padding:.6rem;border-radius:8px}
-@media (max-width:560px){body{padding:.6rem}dl{grid-template-columns:minmax(0,1fr)}dd{margin:0 0 .4rem}}
+@media (max-width:560px){body{padding:.6rem}.row{flex-wrap:nowrap;overflow-x:auto}
+.row figure,.row.large figure{width:34vw}dl{grid-template-columns:minmax(0,1fr)}dd{margin:0 0 .4rem}}
 @media print{:root{--paper:#fff;--ink:#000;--soft:#444;--line:#bbb;--card:#fff;--bad:#b3261e;
 --good:#1b7a3d;--gap:#e9d9d9;
 --c0:#1f62b4;--c1:#c4520a;--c2:#207a3c;--c3:#8a3c96;--c4:#8a6d00;--c5:#0b7d86}
 body{max-width:none;padding:0;font-size:11px}nav{display:none}.row{flex-wrap:wrap;overflow:visible}
-.scroll{overflow:visible}}
+.scroll{overflow:visible}th:first-child,td:first-child{position:static}}
 """ + "".join(f".c{n}{{stroke:var(--c{n})}}b.c{n}{{color:var(--c{n})}}\n" for n in range(COLOURS))
 
 # A click on a head sorts the rows of all tables of its group, and deals them out again as they were paged.

@@ -37,6 +37,16 @@ def text(value: object, *, longest: int | None = LONGEST) -> str:
     return html.escape(_CONTROL.sub("\ufffd", plain), quote=True)
 
 
+def name(value: object) -> str:
+    """A name from outside, in its own direction of writing, broken where its words end if it is long.
+
+    Example:
+        >>> name("a_b")
+        '<bdi>a_<wbr>b</bdi>'
+    """
+    return f"<bdi>{re.sub('(_|-|/|&gt;)', lambda found: found[0] + '<wbr>', text(value))}</bdi>"
+
+
 def number(value: float | None, digits: int = 2) -> str:
     """A number with so many digits behind the point, a dash for none.
 

@@ -126,9 +126,9 @@ def _blocks(rows: Iterable[str]) -> Iterator[list[str]]:
         yield block
 
 
-def row(cells: Iterable[str], *, kind: str = "") -> str:
-    """A row of a table; the cells are HTML."""
-    shown = "".join(f"<td>{cell}</td>" for cell in cells)
+def row(cells: Iterable[str], *, kind: str = "", words: int = 1) -> str:
+    """A row of a table; the cells are HTML, the first ``words`` of them no numbers."""
+    shown = "".join(f"<td{' class=w' * (0 < n < words)}>{cell}</td>" for n, cell in enumerate(cells))
     return f'<tr class="{kind}">{shown}</tr>' if kind else f"<tr>{shown}</tr>"
 
 

@@ -6,7 +6,15 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import SupportsFloat
 
-__all__ = ["BASES", "DEFINITIONS", "HIGHER_IS_BETTER", "definition_id", "definitions_of", "mean_over_clips"]
+__all__ = [
+    "BASES",
+    "DEFINITIONS",
+    "HIGHER_IS_BETTER",
+    "UNITS",
+    "definition_id",
+    "definitions_of",
+    "mean_over_clips",
+]
 
 DEFINITIONS: dict[str, str] = {
     "mean": "Every number is the mean over clips of per-clip means over frames.",
@@ -69,6 +77,18 @@ HIGHER_IS_BETTER = frozenset(
     {"psnr", "ssim", "ms_ssim", "csim", "aucon", "aucon_active", "visibility_iou"},
 )
 """The metrics of which more is better; of all others less is."""
+
+UNITS: dict[str, str] = {
+    "l1": "of 0..1",
+    "psnr": "dB",
+    **dict.fromkeys(("akd", "akd_l1", "akd_detected", "akd_l1_detected"), "px of 256"),
+    **dict.fromkeys(("jitter", "jitter_driver"), "px of 256 a frame\u00b2"),
+    **dict.fromkeys(("apd", "prmse"), "degrees"),
+    "flow_epe": "px",
+    **dict.fromkeys(("missing_face_rate", "missing_keypoint_rate", "aucon", "aucon_active"), "share"),
+    "reprojection_percent_iod": "% of the eye distance",
+}
+"""Unit of a metric, where it has one."""
 
 BASES: dict[str, str] = {
     **dict.fromkeys(

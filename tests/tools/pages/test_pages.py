@@ -14,7 +14,8 @@ from headwarp.tools.fit_page import write_fit_page
 from headwarp.tools.fit_report import summary
 from headwarp.tools.fit_sheet import Row
 from headwarp.tools.pages.charts import POINTS, bars, curves, thinned
-from headwarp.tools.pages.text import link, number, text
+from headwarp.tools.pages.pictures import figure, jpeg
+from headwarp.tools.pages.text import link, name, number, text
 from headwarp.tools.pages.writer import LARGEST, open_page, row
 
 NASTY = [
@@ -134,6 +135,24 @@ def test_long_tables_are_paged_and_whole(tmp_path):
     assert (found.tags["tr"], found.tags["details"], found.tags["table"]) == (253, 2, 3)
 
 
+def test_columns_of_words_are_set_as_their_heads(tmp_path):
+    with open_page(tmp_path / "p.html", "t", links=()) as page, page.section("s", anchor="s") as part:
+        page.table(part, ["a", "b", "c"], [row(["x", "y", "1"], words=2)], words=2)
+    content = (tmp_path / "p.html").read_text(encoding="utf-8")
+    assert "<td>x</td><td class=w>y</td><td>1</td>" in content
+    assert content.count('<th scope="col" class=w>') == 1
+
+
+def test_a_long_name_breaks_where_its_words_end():
+    assert name("a_b-c/d>e") == "<bdi>a_<wbr>b-<wbr>c/<wbr>d&gt;<wbr>e</bdi>"
+    assert name("<_>") == "<bdi>&lt;_<wbr>&gt;<wbr></bdi>"
+
+
+def test_a_picture_tells_its_size():
+    wide = figure(jpeg(np.zeros((100, 400, 3), np.uint8)), "c")
+    assert 'width="144" height="36"' in wide
+
+
 # curves
 
 
@@ -150,8 +169,8 @@ def test_curves_are_drawn_where_they_should():
     svg = curves("t", np.arange(3.0), {"a": values}, absent=absent)
     points = re.search(r'class="l c0" d="M([\d. L]+)"', svg).group(1).split("L")
     (x0, y0), (x1, y1) = ([float(v) for v in p.split()] for p in points)
-    assert (x0, y0, y1) == (38, 122, 6)  # left end at the bottom, the largest at the top
-    assert x1 == pytest.approx(38 + 316 / 2)
+    assert (x0, y0, y1) == (40, 122, 8)  # left end at the bottom, the largest at the top
+    assert x1 == pytest.approx(40 + 306 / 2)
     assert svg.count('class="gap"') == 1
     assert curves("t", np.arange(2.0), {"a": np.full(2, np.nan)}) == ""
     assert 'class="l c0"' in curves("t", np.zeros(1), {"a": np.ones(1)})
@@ -160,7 +179,8 @@ def test_curves_are_drawn_where_they_should():
 def test_bars_count():
     svg = bars("t", np.array([0.0, 0.0, 0.0, 10.0, np.nan]))
     heights = [float(h) for h in re.findall(r'class="bar".*?height="([\d.]+)"', svg)]
-    assert heights == pytest.approx([116.0, 116 / 3], abs=0.1)
+    assert ">0.5<" not in bars("t", np.array([1.0, 2.0]))  # half an input is none
+    assert heights == pytest.approx([114.0, 114 / 3], abs=0.1)
 
 
 def test_a_browsers_policy_names_style_and_script(tmp_path):
