@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
+import torch
+
 from ..geom.pose_range import SOFT_FROM, PoseRange, limited_turn
 from ..geom.transforms import axis_angle_to_matrix, matrix_to_axis_angle
 from .model import HeadModel
-from .params import HeadFit
+from .params import MISSING, HeadFit
 from .posing import camera_rotation, neck_held
 
 
@@ -17,7 +19,7 @@ class Beyond:
     """What of a motion lies beyond a range.
 
     Attributes:
-        frames: how many.
+        frames: how many, of those that show the head.
         farthest_deg: the turn that is furthest beyond it, or the one that comes nearest to it.
         limit_deg: the range in the direction of that turn.
     """
@@ -55,7 +57,7 @@ def limited_pose(model: HeadModel, source: HeadFit, driven: HeadFit, limits: Pos
     """
     heads = [camera_rotation(fit.params) @ axis_angle_to_matrix(fit.params.neck) for fit in (source, driven)]
     made = limited_turn(heads[1] @ heads[0].mT, limits)
-    over = made.angle_deg - made.limit_deg
+    over = (made.angle_deg - made.limit_deg).masked_fill(driven.status == MISSING, -torch.inf)
     worst = int(over.argmax())
     changed = made.turn @ heads[0] @ heads[1].mT  # camera axes, to be put before the root's own turn
     flip = camera_rotation(dataclasses.replace(source.params, rotation=source.params.rotation * 0))[0]

@@ -39,7 +39,7 @@ from .performance import (
     window_size,
     windows,
 )
-from .shows import Audio, check_roles, is_film
+from .shows import Audio, check_faces, is_film
 
 
 @dataclass(frozen=True)
@@ -220,7 +220,7 @@ def run(config: Animate) -> dict[str, Any]:
     if config.size is not None and config.size < 16:
         raise HeadwarpError(f"--size: expected 16 pixels or more, got {config.size}")
     roles = roles_of(config)
-    check_roles(roles)
+    check_faces([role.face for role in roles])
     filmed = is_film(config.source)
     if filmed or len(roles) > 1:
         config = replace(config, full_frame=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from ..flame.params import HeadFit, Pose
 from ..flame.pose_track import read_pose_track
 from ..flame.posing import expression_names
 from ..geom.errors import HeadwarpError
-from .faces import fit_frames
+from .faces import choose_face, find_faces, fit_face, fit_frames
 from .performance import progress
 from .portrait import as_frames
 
@@ -100,6 +100,26 @@ def open_clip(driving: Any, *, fps: float | None = None) -> Driver:
     sound = path if info.has_audio and fps is None else None  # another rate would be out of step
     timed = fps is None and info.fps is not None
     return Driver(None, None, path, fps or info.fps or DEFAULT_FPS, sound, timed)
+
+
+def open_faces(
+    pictures: Any, model: HeadModel, faces: Sequence[int | None], *, landmarks: str | Path = "mediapipe"
+) -> list[Driver]:
+    """Faces of one clip, photo or folder, found once: a driver a face, each at the clip's own rate.
+
+    Args:
+        faces: ranks; None: the first.
+
+    Raises:
+        NoFaceError: no face, or none of a rank.
+        HeadwarpError: a fit or a pose track, which has no pictures, or a file that cannot be read.
+    """
+    from ..training.data.media import probe
+
+    clip = open_clip(pictures)
+    count = probe(clip.pictures).frames if isinstance(clip.pictures, Path) else None
+    tracks = find_faces(progress(as_frames(clip.pictures), count, "fit target"), landmarks=landmarks)
+    return [replace(clip, fit=fit_face(choose_face(tracks, face), model)) for face in faces]
 
 
 def _stored_fps(fit: HeadFit) -> Fraction:

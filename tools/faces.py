@@ -60,7 +60,15 @@ def find_face(
     Raises:
         NoFaceError: no face, or none of that rank.
     """
-    tracks = find_faces(frames, landmarks=landmarks)
+    return choose_face(find_faces(frames, landmarks=landmarks), face)
+
+
+def choose_face(tracks: Sequence[Track], face: int | None) -> FaceChoice:
+    """The face of a rank; the first where it is None.
+
+    Raises:
+        NoFaceError: none of that rank.
+    """
     if face is not None and not 0 <= face < len(tracks):
         raise NoFaceError(
             f"--face {face}: the input has {len(tracks)} face(s), numbered 0 to {len(tracks) - 1}"

@@ -82,7 +82,7 @@ class Show:
 
 
 def read_role(word: str) -> Role:
-    """``FACE=DRIVER`` or ``FACE=DRIVER@DRIVING_FACE``.
+    """``FACE=FILE`` or ``FACE=FILE@FACE_IN_THE_FILE``: a driver, or of a swap the head that is put in.
 
     Raises:
         HeadwarpError: something else.
@@ -93,19 +93,18 @@ def read_role(word: str) -> Role:
     """
     found = re.fullmatch(r"(\d+)=(.+?)(?:@(\d+))?", word)
     if found is None:
-        raise HeadwarpError(f"--also: expected FACE=DRIVER, such as 1=you.mp4 or 1=you.mp4@0, got {word!r}")
+        raise HeadwarpError(f"--also: expected FACE=FILE, such as 1=you.mp4 or 1=you.mp4@0, got {word!r}")
     face, driving, of_driver = found.groups()
     return Role(int(face), Path(driving), None if of_driver is None else int(of_driver))
 
 
-def check_roles(roles: Sequence[Role]) -> None:
+def check_faces(faces: Sequence[int | None]) -> None:
     """Refuse one face twice.
 
     Raises:
         HeadwarpError: so, or a face without its number beside others.
     """
-    faces = [role.face for role in roles]
-    if len(roles) > 1 and (None in faces or len(set(faces)) < len(faces)):
+    if len(faces) > 1 and (None in faces or len(set(faces)) < len(faces)):
         raise HeadwarpError(
             "--also: expected every face by another number, the first one by --face, got "
             f"{', '.join('none' if face is None else str(face) for face in faces)}"

@@ -28,7 +28,7 @@ from .portrait import as_frames
 from .swap_windows import target_windows
 
 if TYPE_CHECKING:
-    from .swap import Scene
+    from .swap_scene import Scene
 
 POSE_ROUNDS = 2
 FRAMES = 5  # of a clip that are looked at

@@ -249,25 +249,27 @@ def target_windows(
     given: SwapSource,
     *,
     segmenter: RegionSegmenter | None = None,
-    turn: Float[Tensor, "3"] | None = None,
+    led: HeadFit | None = None,
+    numbers: Sequence[int] | None = None,
 ) -> Iterator[tuple[Frame, Pictured | None, SwapTarget | None]]:
     """Every frame of the target, with its window and what an engine takes; None where no head is.
 
     Masks and skin colours are smoothed in time: the window follows the head, and so do they.
 
     Args:
-        frames: of the target, as many as the fit has records.
+        frames: of the target, in the order of ``numbers``.
         fit: T frames in their pixels.
         source: the main one, whose head is posed.
         given: the same for the engine.
         segmenter: of the target's regions; None: the source's.
-        turn: of `replaced_head`.
+        led: the source's head in every record of the fit; None: `replaced_head`.
+        numbers: of each frame, its record in the fit; None: as many as there are, in their order.
     """
     stencil = dataclasses.replace(source.stencil, segmenter=segmenter or source.stencil.segmenter)
     crops = head_windows(stencil.model, fit)
-    replaced = replaced_head(stencil.model, source.seen.fit, fit, turn=turn)
+    replaced = led or replaced_head(stencil.model, source.seen.fit, fit)
     memory = _Memory()
-    for number, frame in zip(range(fit.frames), frames, strict=False):
+    for number, frame in zip(range(fit.frames) if numbers is None else numbers, frames, strict=False):
         if int(fit.status[number]) == MISSING:
             memory = _Memory()
             yield frame, None, None

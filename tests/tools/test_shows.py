@@ -14,7 +14,7 @@ from headwarp.flame.params import Pose
 from headwarp.flame.pose_track import write_pose_track
 from headwarp.geom.errors import HeadwarpError
 from headwarp.tools.animate import Animate, run
-from headwarp.tools.shows import Role, Show, check_roles, read_role
+from headwarp.tools.shows import Role, Show, check_faces, read_role
 from headwarp.tools.timeline import in_step, picked, together
 
 
@@ -27,10 +27,10 @@ def test_frames_are_picked_by_time_and_begun_again():
 @pytest.mark.parametrize("word", ["1", "x=a.mp4", "=a.mp4", "1="])
 def test_a_pair_of_face_and_driver_is_read_or_refused(word):
     assert read_role("2=a=b@c.mp4") == Role(2, Path("a=b@c.mp4"))
-    with pytest.raises(HeadwarpError, match="--also: expected FACE=DRIVER"):
+    with pytest.raises(HeadwarpError, match="--also: expected FACE=FILE"):
         read_role(word)
     with pytest.raises(HeadwarpError, match="every face by another number"):
-        check_roles([Role(None, Path("a")), Role(1, Path("b"))])
+        check_faces([None, 1])
 
 
 def test_sound_is_the_drivers_else_the_sources():

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from fractions import Fraction
 
+import av
 import numpy as np
 import pytest
 import torch
 from face_pictures import blank, frames_of, needs_mediapipe, portrait, read_photo, sway
-from media_files import write_clip, write_photo
+from media_files import mean_error, write_clip, write_photo
 from PIL import Image
 
 import headwarp
@@ -17,11 +19,16 @@ from headwarp.flame.io import load_head
 from headwarp.geom.errors import HeadwarpError, NoFaceError
 from headwarp.geom.face_regions import FaceRegion
 from headwarp.geom.nets.bisenet import BiSeNet
+from headwarp.geom.pose_range import PoseRange
 from headwarp.tools import cli
+from headwarp.tools import swap as tools_swap
 from headwarp.tools.faces import fit_frames
+from headwarp.tools.motion import Motion
 from headwarp.tools.swap import Swap, describe, run, swap
+from headwarp.tools.swap_scene import SceneOptions, made_frames, open_scene
 from headwarp.tools.swap_windows import head_windows
 from headwarp.training.data.provenance import COMPOSITE_WITH_TRAINED, read_provenance
+from headwarp.warping.swap_engines import load_engine
 
 SIZE = 128
 
@@ -98,6 +105,83 @@ def test_the_command_writes_a_clip_with_sound_and_a_report(folder, tmp_path, cap
     assert record is not None
     assert (record.animator, record.digital_source_type) == ("geometry", COMPOSITE_WITH_TRAINED)
     assert "3 frame(s)" in capsys.readouterr().out
+
+
+@needs_mediapipe
+def test_another_rate_keeps_the_sound_and_a_preview_comes_first(folder, tmp_path):
+    clip = write_clip(tmp_path / "t.mp4", sway(4), fps=Fraction(20), audio_seconds=0.2)
+    given = {"source": (folder / "source.png",), "target": clip, "size": SIZE, "pose_rounds": 0}
+    report = run(Swap(**given, output=tmp_path / "o.mp4", fps=10, preview=True))
+    assert (report["frames"], report["fps"], report["audio"]) == (2, 10, True)
+    assert report["preview"] == str(tmp_path / "o.preview.mp4")
+    with av.open(str(tmp_path / "o.mp4")) as made:
+        assert made.streams.video[0].average_rate == 10
+        assert len(made.streams.audio) == 1
+    assert [len(frames_of(tmp_path / name)) for name in ("o.mp4", "o.preview.mp4")] == [2, 2]
+    with pytest.raises(HeadwarpError, match="--preview: belongs to a clip"):
+        run(Swap(**given | {"target": folder / "target.png"}, output=tmp_path / "o.png", preview=True))
+
+
+@pytest.fixture(scope="module")
+def scene(head):
+    """A head in two frames, its pose not mended."""
+    return open_scene(other(), sway(2), load_engine(), head, SceneOptions(size=SIZE, pose_rounds=0))
+
+
+@needs_mediapipe
+def test_a_frame_that_is_shown_twice_is_made_once(scene, monkeypatch):
+    plain, asked = list(made_frames([scene])), []
+    swapped = type(scene.engine).swap
+    monkeypatch.setattr(type(scene.engine), "swap", lambda *given: asked.append(1) or swapped(*given))
+    twice = list(made_frames([scene], [0, 0, 1, 1]))
+    assert len(asked) == 2
+    for made, there in zip(twice, [plain[0]] * 2 + [plain[1]] * 2, strict=True):
+        assert np.array_equal(made, there)
+    (last,) = made_frames([scene], [1])
+    assert mean_error(last, plain[1]) < mean_error(last, plain[0])
+
+
+@needs_mediapipe
+def test_motion_reaches_the_picture_and_turns_beyond_are_told(scene, capsys):
+    (plain,) = made_frames([scene], [0])
+    (opened,) = made_frames([dataclasses.replace(scene, motion=Motion(lips=0.5))], [0])
+    assert mean_error(plain[120:170, 110:170], opened[120:170, 110:170]) > 1
+    assert mean_error(plain[:60], opened[:60]) < 0.1
+    assert capsys.readouterr().err == ""
+    narrow = Motion(holds=PoseRange(0.01, 0.01), animator="toy")
+    (told,) = made_frames([dataclasses.replace(scene, motion=narrow)], [0])
+    assert np.array_equal(told, plain)
+    assert "that toy holds, in 2 frame(s); --clamp stops there" in capsys.readouterr().err
+
+
+def test_the_librarys_motion_is_that_of_the_scenes(head, monkeypatch):
+    given = {}
+
+    def opened(puts, target, engine, model, options):
+        given.update(puts=puts, motion=options.motion)
+        raise HeadwarpError("enough")
+
+    monkeypatch.setattr(tools_swap, "open_scenes", opened)
+    with pytest.raises(HeadwarpError, match="enough"):
+        swap("a", "t", head=head, face=1, also={0: "b"}, motion=Motion(lips=0.5))
+    assert (given["motion"].lips, given["motion"].holds) == (0.5, load_engine().holds)
+    assert [(put.source, put.face) for put in given["puts"]] == [("a", 1), ("b", 0)]
+    with pytest.raises(HeadwarpError, match="every face by another number"):
+        swap("a", "t", head=head, also={0: "b"})
+
+
+@needs_mediapipe
+def test_two_faces_take_a_head_each(folder, tmp_path, head):
+    both = write_photo(tmp_path / "b.png", np.concatenate([portrait(), portrait()[:, ::-1]], axis=1))
+    given = {"source": (folder / "source.png",), "target": both, "size": SIZE, "pose_rounds": 0}
+    report = run(Swap(**given, output=tmp_path / "o.png", face=0, also=(f"1={folder / 'source.png'}",)))
+    assert [face["target"]["detected"] for face in report["faces"]] == [1, 1]
+    changed = (read_photo(tmp_path / "o.png") != read_photo(both)).any(-1)
+    assert changed[80:140, 110:170].mean() > 0.9
+    assert changed[80:140, 430:490].mean() > 0.9
+    assert not changed[-20:].any()
+    with pytest.raises(HeadwarpError, match="every face by another number, the first one by --face"):
+        run(Swap(**given, output=tmp_path / "p.png", also=("1=x.png",)))
 
 
 @needs_mediapipe

@@ -12,8 +12,8 @@ from face_pictures import needs_mediapipe, portrait
 from headwarp.flame.io import load_head
 from headwarp.geom.errors import HeadwarpError
 from headwarp.tools import swap_pose
-from headwarp.tools.swap import SceneOptions, open_scene
 from headwarp.tools.swap_pose import MOST_TURN, nearest_turn
+from headwarp.tools.swap_scene import SceneOptions, open_scene
 from headwarp.warping.swap_engines import load_engine
 
 WANTED = torch.tensor([0.02, 0.06, -0.01])

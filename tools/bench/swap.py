@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ...geom.crops import Crop
     from ...training.data.portrait import Frame
     from ...warping.swap_engines import Swapped, SwapTarget
-    from ..swap import Scene
+    from ..swap_scene import Scene
     from .suites import Case
 
 VARIABLE = "HEADWARP_TEST_DATA"
@@ -86,14 +86,14 @@ class _Opened:
     def scene(self) -> Scene:
         from ...warping.swap_engines import load_engine
         from ..heads import ready_head
-        from ..swap import open_scene
+        from ..swap_scene import open_scene
 
         if self._scene is None:
             self._scene = open_scene([self.source], self.frames(), load_engine(), ready_head())
         return self._scene
 
     def next_frame(self) -> Frame:
-        from ..swap import frames_of
+        from ..swap_scene import frames_of
 
         found = next(self._frames, None)
         if found is None:
@@ -131,7 +131,7 @@ def facts_of(opened: _Opened) -> Mapping[str, float]:
         without detection and fit.
     """
     from ...flame.replacement import replaced_head
-    from ..swap import pasted, swapped_windows
+    from ..swap_scene import pasted, swapped_windows
 
     scene, began = opened.scene(), time.perf_counter()
     made = [
@@ -174,7 +174,7 @@ def _floors(
 ) -> dict[str, float]:
     """What no swap can be asked for: the target's own picture through the window, and put over itself."""
     from ...warping.swap_engines import load_engine
-    from ..swap import SceneOptions, frames_of, open_scene, pasted
+    from ..swap_scene import SceneOptions, frames_of, open_scene, pasted
 
     resampled = []
     for each in made:

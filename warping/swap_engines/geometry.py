@@ -73,6 +73,7 @@ class GeometryEngine:
     """See the module."""
 
     checkpoints: tuple[str, ...] = ()
+    holds = GeometryAnimator.holds
     window_multiple = 1
 
     def __init__(self, config: GeometrySwapConfig) -> None:
