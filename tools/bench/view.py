@@ -24,21 +24,32 @@ _PRESS = """async ([moves, pause]) => {
     const times = [];
     const thumb = document.querySelector('[role=slider]');
     const picture = document.querySelector("img[src^='blob:']");
-    const key = {key: 'ArrowRight', code: 'ArrowRight', bubbles: true, cancelable: true};
+    const press = kind => thumb.dispatchEvent(new KeyboardEvent(
+        kind, {key: 'ArrowRight', code: 'ArrowRight', bubbles: true, cancelable: true}));
+    const another = () => new Promise((done, fail) => {
+        const late = setTimeout(() => fail(new Error('no new picture in 10 seconds')), 10000);
+        const watch = new MutationObserver(() => { watch.disconnect(); clearTimeout(late); done(); });
+        watch.observe(picture, {attributes: true, attributeFilter: ['src']});
+    });
+    const painted = () => new Promise(done => requestAnimationFrame(() => {
+        const after = new MessageChannel();
+        after.port1.onmessage = done;
+        after.port2.postMessage(0);
+    }));
     thumb.focus();
     for (let move = 0; move < moves; move++) {
-        const before = picture.src, start = performance.now();
-        thumb.dispatchEvent(new KeyboardEvent('keydown', key));
-        while (picture.src === before) {
-            if (performance.now() - start > 10000) throw new Error('no new picture in 10 seconds');
-            await new Promise(done => setTimeout(done, 1));
-        }
+        const seen = another(), start = performance.now();
+        press('keydown');
+        press('keyup');
+        await seen;
         await picture.decode().catch(() => 0);
+        await painted();
         times.push(performance.now() - start);
         await new Promise(done => setTimeout(done, pause));
     }
     return times;
 }"""
+"""Presses a slider's arrow key and waits until the browser has painted a frame with the new picture."""
 
 
 def view_cases() -> Sequence[Case]:
@@ -121,9 +132,12 @@ class _Page:
 
 
 def _wait_for_the_photo(editor: Any) -> None:
-    end = time.monotonic() + 30
+    end = time.monotonic() + 60
     while not editor.sessions and time.monotonic() < end:
         time.sleep(0.05)
-    if not editor.sessions:
-        raise HeadwarpError("--suite view: expected the browser to connect within 30 seconds, it did not")
-    next(iter(editor.sessions.values())).wait()
+    sessions = list(editor.sessions.values())
+    while sessions and sessions[0].document.source is None and time.monotonic() < end:
+        time.sleep(0.05)
+    if not sessions or sessions[0].document.source is None:
+        raise HeadwarpError("--suite view: expected the browser to show the photo within 60 seconds")
+    sessions[0].wait()

@@ -16,6 +16,7 @@ from ...training.data.portrait import Frame
 from ...warping.animators import animator_names
 from .document import REACH, channel_of
 from .files import DRIVERS, PORTRAITS
+from .page import EXTRAS
 from .screen import State
 from .session import Session
 from .sights import SIGHTS
@@ -45,7 +46,7 @@ class Portrait:
         panel.dock_left()
         panel.set_width(width)
         with panel.add_tab("Portrait"):
-            client.gui.add_html(WIDE)
+            client.gui.add_html(EXTRAS)
             blank = np.full((16, 16, 3), 245, np.uint8)
             self._image = client.gui.add_image(blank, format="jpeg", jpeg_quality=JPEG_QUALITY)
             self._words = client.gui.add_markdown(WELCOME)
@@ -63,7 +64,6 @@ class Portrait:
         self._client.flush()
 
 
-WIDE = '<style>img[src^="blob:"] { width: 100%; border-radius: 6px; }</style>'
 WELCOME = """### Open a photo to begin
 
 1. **Open photo or clip** on the right. Nothing leaves this machine.

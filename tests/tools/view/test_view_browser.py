@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import time
 from pathlib import Path
 
@@ -84,12 +85,14 @@ def test_upload_slide_look_save(editor, browser, tmp_path):
     assert until(lambda: source_of(page) != blank_source)
     still = source_of(page)
 
+    session = next(iter(editor.sessions.values()))
+    camera = next(iter(editor._server.get_clients().values())).camera
+    place = camera.position.copy()
     slider = page.get_by_role("slider").first
     slider.focus()
     for _ in range(40):
         page.keyboard.press("ArrowRight")
     assert until(lambda: source_of(page) != still)
-    session = next(iter(editor.sessions.values()))
     yaw = 4.0  # forty tenths of a degree
     assert until(lambda: session.document.pose.yaw == yaw)
     assert until(lambda: "--yaw 4 " in page.locator("code").last.inner_text())
@@ -100,12 +103,36 @@ def test_upload_slide_look_save(editor, browser, tmp_path):
     assert np.array_equal(read_photo(saved), edit(photo, Pose(yaw=yaw), size=SIZE))
     assert until(lambda: nearly(shown(page), read_photo(saved)))
 
+    assert np.array_equal(camera.position, place)  # the arrow keys of a slider are not the view's
+
+    drag(page, until_it_is=lambda: session.document.pose.yaw < yaw - 5)
+    turned = session.document.pose.yaw
     press(page.get_by_text("Undo", exact=True).first)
-    assert until(lambda: session.document.pose.yaw < yaw)
+    assert until(lambda: session.document.pose.yaw > turned)
     assert not wrong
     page.close()
     assert until(lambda: not editor.sessions)
     assert until(lambda: session._stage.now.subject is None)
+
+
+def drag(page, *, until_it_is):
+    """The head in 3D, in the middle of its view, to the right, as far as it takes."""
+    notes = page.locator(".mantine-Notification-closeButton")  # they would lie over it
+    for close in notes.all():
+        press(close)
+    assert until(lambda: notes.count() == 0)
+    box = page.locator("canvas").last.bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    right = itertools.count(x + 1)
+
+    def turned():
+        page.mouse.move(min(next(right), x + box["width"] / 3), y)
+        return until_it_is()
+
+    assert until(turned)
+    page.mouse.up()
 
 
 def shown(page):
