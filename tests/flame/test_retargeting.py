@@ -52,6 +52,7 @@ def fits() -> tuple[HeadFit, HeadFit]:
 
 
 SOURCE, DRIVEN = fits()
+FIELD = field_of(MODEL, SOURCE)
 
 
 def scaled(**strengths: float) -> HeadFit:
@@ -117,7 +118,7 @@ def test_place_and_size_by_themselves():
 
 def at_landmarks(fit: HeadFit, points: tuple[int, ...]) -> torch.Tensor:
     """Corrected landmarks in pixels of a head as large as the source."""
-    verts = corrected(posed_vertices(MODEL, fit), fit, field_of(MODEL, fit))
+    verts = corrected(posed_vertices(MODEL, fit), fit, FIELD)
     rows = [MODEL.landmarks["mediapipe"].indices.tolist().index(point) for point in points]
     return landmark_points(MODEL, verts, "mediapipe")[:, rows, :2]
 

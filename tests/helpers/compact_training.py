@@ -57,7 +57,7 @@ def main() -> int:
     parser.add_argument("output", type=Path)
     parser.add_argument("--steps", type=int, default=12)
     options = parser.parse_args()
-    run(options.packs, options.output, steps=options.steps, pace=0.2)
+    run(options.packs, options.output, steps=options.steps, pace=0.05)
     return 0
 
 

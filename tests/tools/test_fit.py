@@ -147,14 +147,15 @@ def test_a_perspective_fit_on_request(tmp_path, posed):
     assert float(found.camera.focal[0, 0]) == 1200
 
 
-def test_photometric_refinement_on_request(tmp_path, posed):
-    clip = write_clip(tmp_path / "turn.mp4", moving_frames(6, *posed.size), fps=10)
+def test_photometric_refinement_on_request(tmp_path, head):
+    posed = posed_fit(head, [0.0, 10.0])
+    clip = write_clip(tmp_path / "turn.mp4", moving_frames(2, *posed.size), fps=10)
     points = landmark_file(tmp_path, detected_points(posed))
     words = ["fit", str(clip), "--output", str(tmp_path), "--landmarks", str(points), "--no-overlay"]
     assert main([*words, "--photometric"]) == 0
     found = HeadFit.load(tmp_path / "turn.npz").report
     gained = found["photometric"]
-    assert gained["frames"] == 6
+    assert gained["frames"] == 2
     assert gained["error_after"] <= gained["error_before"]
     assert gained["reprojection_px_after"] <= gained["reprojection_px_before"]
     assert report_of(tmp_path)["protocol"]["photometric"] is True

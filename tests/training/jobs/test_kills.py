@@ -12,14 +12,21 @@ from toy_work import TOY_RUN
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds processes by /proc")
 
 
+@pytest.fixture(scope="module")
+def in_peace(tmp_path_factory):
+    """The folder of a run that nobody disturbed, and the script beside it."""
+    folder = tmp_path_factory.mktemp("peace")
+    (folder / "toy_run.py").write_text(TOY_RUN)
+    command = [sys.executable, str(folder / "toy_run.py"), str(folder / "out"), "60", "2"]
+    assert run_under_kills(command, folder / "out", jobs=60, kills=0).code == 0
+    return folder
+
+
 @pytest.mark.parametrize("seed", [0, 1])
-def test_toy_work_under_many_kills(tmp_path, seed):
-    script = tmp_path / "toy_run.py"
-    script.write_text(TOY_RUN)
-    out, reference = tmp_path / "killed", tmp_path / "peace"
-    command = [sys.executable, str(script)]
-    assert run_under_kills([*command, str(reference), "100", "2"], reference, jobs=100, kills=0).code == 0
-    story = run_under_kills([*command, str(out), "100", "2"], out, jobs=100, kills=10, seed=seed)
+def test_toy_work_under_many_kills(tmp_path, in_peace, seed):
+    out, reference = tmp_path / "killed", in_peace / "out"
+    command = [sys.executable, str(in_peace / "toy_run.py"), str(out), "60", "2"]
+    story = run_under_kills(command, out, jobs=60, kills=10, seed=seed)
     assert story.code == 0
     assert story.parents_killed + story.workers_killed >= 7  # the run may end before the last
     assert difference(out, reference) == []

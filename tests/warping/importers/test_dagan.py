@@ -65,10 +65,9 @@ def test_pictures_equal_the_public_codes(spade, layers, sampling):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("spade", [False, True])
-def test_pictures_equal_the_public_codes_at_full_width(spade):
-    shapes = spade_shapes() if spade else depth_aware_shapes()
-    content = {"generator": drawn(shapes), "kp_detector": drawn(dagan_detector_shapes())}
+def test_pictures_equal_the_public_codes_at_full_width():
+    """Of the wider generator; the other's blocks are those of FOMM, which is tried at its width too."""
+    content = {"generator": drawn(spade_shapes()), "kp_detector": drawn(dagan_detector_shapes())}
     parity(content, (drawn(resnet_shapes()), drawn(decoder_shapes())), "trained")
 
 
