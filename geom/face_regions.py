@@ -103,22 +103,6 @@ MIRRORED: tuple[FaceRegion, ...] = tuple(
 """By number: what a region is called in the mirrored picture."""
 
 
-def merged_region(name: str) -> str:
-    """The group of `COARSE_CORRESPONDENCE_REGIONS` that holds a group of `CORRESPONDENCE_REGIONS`.
-
-    Raises:
-        ShapeError: no such group.
-
-    Example:
-        >>> merged_region("left brow")
-        'brows'
-    """
-    if name not in CORRESPONDENCE_REGIONS:
-        raise ShapeError(f"region: expected one of {', '.join(CORRESPONDENCE_REGIONS)}, got {name!r}")
-    wanted = CORRESPONDENCE_REGIONS[name]
-    return next(coarse for coarse, regions in COARSE_CORRESPONDENCE_REGIONS.items() if wanted <= regions)
-
-
 def check_labels(labels: UInt8[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W"]:
     """The label map itself.
 

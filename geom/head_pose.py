@@ -76,40 +76,6 @@ def turn_about(
     return torch.cat([rotation, (moved if shift is None else moved + shift)[..., None]], -1)
 
 
-def head_pivot(
-    depth: Float[Tensor, "1 1 H W"],
-    intrinsics: Float[Tensor, "1 3 3"],
-    place: Float[Tensor, "1 2"],
-    radius: float | Tensor,
-) -> Float[Tensor, "1 3"]:
-    """A point inside a head that only a depth map shows: behind the surface at a pixel by a radius.
-
-    Args:
-        depth: in a unit of its own; the median over a square of half a radius about the pixel is taken.
-        intrinsics: in pixels.
-        place: the pixel, such as the middle of the face.
-        radius: of the head in pixels.
-
-    Raises:
-        ShapeError: the depth is known nowhere near the pixel.
-    """
-    height, width = depth.shape[2:]
-    size = float(radius)
-    x, y = (float(value) for value in place[0])
-    rows = slice(max(0, int(y - size / 4)), min(height, int(y + size / 4) + 1))
-    columns = slice(max(0, int(x - size / 4)), min(width, int(x + size / 4) + 1))
-    near = depth[0, 0, rows, columns]
-    near = near[torch.isfinite(near) & (near > 0)]
-    if not near.numel():
-        raise ShapeError(
-            f"depth: expected some above 0 about pixel ({x:.0f}, {y:.0f}), found none; name another place"
-        )
-    focal = intrinsics[0, 0, 0]
-    surface = near.median()
-    ray = torch.linalg.inv(intrinsics[0]).to(depth) @ place.new_tensor([x, y, 1.0]).to(depth)
-    return (ray * surface * (1 + size / focal))[None]
-
-
 def pose_of_relative(
     relative_pose: Float[Tensor, "B 3 4"], source_deg: Float[Tensor, "#B 3"] | None = None
 ) -> Float[Tensor, "B 3"]:

@@ -6,8 +6,6 @@ behind a head that moves; the masks are therefore averaged on the head.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -56,28 +54,6 @@ def steadied_mask(
     flow = affine_flow(motion, (mask.shape[2], mask.shape[3]))
     weight = share * in_frame(flow)
     return mask + weight * (warp(before, flow) - mask)
-
-
-def steadied_masks(
-    masks: Iterable[Float[Tensor, "1 1 H W"]],
-    motions: Iterable[Float[Tensor, "1 2 3"]],
-    *,
-    share: float = SHARE,
-) -> Iterator[Float[Tensor, "1 1 H W"]]:
-    """`steadied_mask` along a clip, one mask in memory.
-
-    Args:
-        masks: of the frames in order.
-        motions: of each frame to the one before it; that of the first is not looked at.
-        share: as there.
-
-    Raises:
-        ShapeError: as there.
-    """
-    before = None
-    for mask, motion in zip(masks, motions, strict=True):
-        before = mask if before is None else steadied_mask(mask, before, motion, share=share)
-        yield before
 
 
 def head_motion(now: Float[Tensor, "N 2"], before: Float[Tensor, "N 2"]) -> Float[Tensor, "1 2 3"]:

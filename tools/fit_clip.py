@@ -146,18 +146,6 @@ def _joined(entries: list[dict[str, Any]], refused: list[str]) -> dict[str, Any]
     return {**first, "seconds_per_frame": seconds, "messages": messages, "others": others}
 
 
-def fit_input(path: Path, options: ClipOptions, model: HeadModel) -> Fitted:
-    """Read, follow and fit one face of one photo or clip; frames pass by and only landmarks are kept.
-
-    Raises:
-        MediaError: the file cannot be read.
-        NoFaceError: no face, or none of the rank asked for.
-        HeadwarpError: landmarks that do not belong to the input.
-    """
-    followed = follow(path, options)
-    return fit_followed(followed, followed.choice.rank, options, model)
-
-
 def follow(path: Path, options: ClipOptions) -> Followed:
     """Read one photo or clip and follow its faces.
 

@@ -148,7 +148,3 @@ def check_inputs(
             raise ShapeError(f"frame: expected 0 to {fit.frames - 1}, as the fit has, got {frame}")
     if person is not None and person.shape != size:
         raise ShapeError(f"person: expected {size} (H, W) as the picture, got {person.shape}")
-
-
-SEGMENTERS: tuple[str, ...] = (RENDERED, BISENET)
-"""Names that `load_segmenter` knows."""

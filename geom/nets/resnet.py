@@ -6,11 +6,9 @@ pooling at the end and no classifier; a file of torchvision has ``fc.weight`` an
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -99,29 +97,6 @@ class ResNet(nn.Module):
             values = self.get_submodule(f"layer{number}")(values)
             features.append(values)
         return tuple(features)
-
-
-def widened_stem(weights: Mapping[str, Tensor], copies: int) -> dict[str, Tensor]:
-    """Weights of an encoder of one picture for one of several: the stem's repeated and divided.
-
-    Fed with copies of one picture, the new encoder gives the old one's features.
-
-    Args:
-        weights: by key, with ``conv1.weight``.
-        copies: pictures, such as 2 for a pair.
-
-    Raises:
-        HeadwarpError: no ``conv1.weight``.
-
-    Example:
-        >>> one = ResNet(ResNetConfig(width=4)).state_dict()
-        >>> ResNet(ResNetConfig(channels=6, width=4)).load_state_dict(widened_stem(one, 2))
-        <All keys matched successfully>
-    """
-    if "conv1.weight" not in weights:
-        raise HeadwarpError("widened_stem: expected conv1.weight among the keys of an encoder's state dict")
-    stem = torch.cat([weights["conv1.weight"]] * copies, dim=1) / copies
-    return {**weights, "conv1.weight": stem}
 
 
 class _Basic(nn.Module):

@@ -11,7 +11,6 @@ from headwarp.geom.head_pose import (
     affine_of_jacobians,
     affine_of_keypoints,
     angles_of,
-    head_pivot,
     pose_error,
     pose_of_affine,
     pose_of_keypoints,
@@ -110,16 +109,6 @@ def test_pose_error_is_the_angle_between_and_not_a_number_where_one_is_not_known
     found = pose_error(first, second)
     torch.testing.assert_close(found[:2], torch.tensor([20.0, 2.0]), **CLOSE)
     assert found[2].isnan()
-
-
-def test_a_pivot_lies_behind_the_surface_on_the_ray_of_its_pixel():
-    depth = torch.full((1, 1, 40, 40), 2.0)
-    depth[..., :10] = 0.0  # unknown there
-    camera = torch.tensor([[[50.0, 0, 20], [0, 50, 20], [0, 0, 1]]])
-    pivot = head_pivot(depth, camera, torch.tensor([[25.0, 20.0]]), 10.0)
-    torch.testing.assert_close(pivot, torch.tensor([[2.4 * 5 / 50, 0.0, 2.4]]))
-    with pytest.raises(ShapeError, match=r"depth: expected some above 0 about pixel \(2, 20\), found none"):
-        head_pivot(depth, camera, torch.tensor([[2.0, 20.0]]), 10.0)
 
 
 def test_other_shapes_are_refused(reference):

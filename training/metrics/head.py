@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ...flame.model import HeadModel
 from ...flame.params import HeadParams
-from ...flame.posing import JAW_OPEN_RADIANS, head_pose
+from ...flame.posing import JAW_OPEN_RADIANS
 from ...geom.errors import ShapeError
 
 __all__ = ["UNIT_ON", "aed_exp_l1", "apd", "aucon", "aucon_active", "prmse", "unit_activations"]
@@ -74,11 +74,6 @@ def aed_exp_l1(generated: Float[Tensor, "T E"], reference: Float[Tensor, "T E"])
     """
     first, second = _checked(generated, reference, "expression")
     return (first - second).abs().mean(1)
-
-
-def pose_and_expression(params: HeadParams) -> tuple[Float[Tensor, "T 3"], Float[Tensor, "T E"]]:
-    """What `apd`, `prmse` and `aed_exp_l1` compare, of fitted parameters."""
-    return head_pose(params), params.expression
 
 
 def unit_activations(model: HeadModel, params: HeadParams) -> Mapping[str, Float[Tensor, " T"]]:

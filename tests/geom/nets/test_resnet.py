@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from headwarp.geom.errors import HeadwarpError, ShapeError
 from headwarp.geom.nets.folding import fold_norms_
-from headwarp.geom.nets.resnet import ResNet, ResNetConfig, widened_stem
+from headwarp.geom.nets.resnet import ResNet, ResNetConfig
 
 
 @pytest.mark.parametrize(("layers", "entries", "parameters"), [(18, 120, 11_176_512), (50, 318, 23_508_032)])
@@ -47,22 +47,11 @@ def test_the_bottlenecks_stride_is_in_its_middle():
     assert (block.conv1.stride, block.conv2.stride, block.conv3.stride) == ((1, 1), (2, 2), (1, 1))
 
 
-def test_a_pair_of_one_picture_gives_its_features():
-    one = ResNet(ResNetConfig(width=4)).eval()
-    pair = ResNet(ResNetConfig(channels=6, width=4)).eval()
-    pair.load_state_dict(widened_stem(one.state_dict(), 2))
-    image = torch.rand(1, 3, 32, 32)
-    for first, second in zip(one(image), pair(torch.cat([image, image], dim=1)), strict=True):
-        assert torch.allclose(first, second, atol=1e-5)
-
-
 def test_what_does_not_fit_is_refused():
     with pytest.raises(HeadwarpError, match=r"expected 18 or 50 layers.*layers=34"):
         ResNet(ResNetConfig(34))
     with pytest.raises(ShapeError, match=r"expected \(B, 3, H, W\), got \(1, 6, 32, 32\)"):
         ResNet(ResNetConfig(width=2))(torch.rand(1, 6, 32, 32))
-    with pytest.raises(HeadwarpError, match=r"expected conv1\.weight"):
-        widened_stem({}, 2)
 
 
 @pytest.mark.parametrize("layers", [18, 50])

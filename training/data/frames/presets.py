@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from ....geom.errors import HeadwarpError
 from .augment import FrameAugment
 from .pack import Shape
-from .sampler import TRIPLET, FrameConfig
+from .sampler import FrameConfig
 
 _DRAWN = FrameConfig(order="time", replacement=True, identity=False)
 _PERSONS = dataclasses.replace(_DRAWN, identity=True)
@@ -33,7 +33,6 @@ class FramePreset:
         batch: samples of a step.
         epochs: passes over the training clips.
         repeats: how often each clip comes in a pass.
-        milestones: epochs after which the learning rate falls to a tenth.
         game: whether a discriminator plays along from the beginning.
         single_jacobian: one map of Jacobians for all keypoints.
     """
@@ -44,7 +43,6 @@ class FramePreset:
     batch: int = 36
     epochs: int = 100
     repeats: int = 25
-    milestones: tuple[int, ...] = (60, 90)
     game: bool = True
     single_jacobian: bool = False
 
@@ -52,16 +50,12 @@ class FramePreset:
         """Optimiser steps of the whole training on so many clips."""
         return max(1, clips * self.repeats // (batch or self.batch)) * self.epochs
 
-    def triplets(self, step: int = 1) -> FrameConfig:
-        """The same clips, three frames at a time."""
-        return dataclasses.replace(self.sampling, count=TRIPLET, step=step, order="time", replacement=False)
-
 
 PRESETS = {
     "vox": FramePreset(_PERSONS, batch=40, repeats=75, game=False),
     "taichi": FramePreset(_PERSONS, batch=30, repeats=150, game=False),
     "nemo": FramePreset(augment=_NO_JITTER, repeats=8),
-    "bair": FramePreset(epochs=20, repeats=1, milestones=(12, 18)),
+    "bair": FramePreset(epochs=20, repeats=1),
     "mgif": FramePreset(
         augment=dataclasses.replace(_NO_JITTER, hue=0.5, zoom=(0.9, 1.1)),
         shape="pad",
