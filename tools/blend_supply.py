@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,9 +18,9 @@ from ..training.data.blends.maker import LabelledFrames
 from ..training.data.pairs.pack import Pack
 from ..training.data.pairs.sampler import PairConfig, PairIndex, PairSampler
 from ..training.data.pairs.thin import spread
-from .pack import DataConfig, packs_at, plan_packs
-from .supply import Planned, Ready, measured_share
-from .training_data import HELD_OUT_BATCH, BatchOptions, device_of, facts_of, locked_packs
+from .pack import DataConfig
+from .supply import Planned, Ready, measured_packs, planned_packs
+from .training_data import HELD_OUT_BATCH, BatchOptions, device_of, evenly, facts_of, locked_packs
 
 
 @dataclass(frozen=True)
@@ -90,11 +90,7 @@ class BlendSupply:
 
     def planned(self) -> Planned:
         """See `Supply`."""
-        other = None if self.held_out is None else self._report(self.held_out)
-        return Planned(self._report(self.asked), other)
-
-    def _report(self, asked: DataConfig) -> Mapping[str, Any]:
-        return (packs_at(asked, self.head) or plan_packs(asked, self.head)).report()
+        return planned_packs(self.asked, self.held_out, self.head)
 
     def blank(self) -> Batch:
         """See `Supply`."""
@@ -107,10 +103,10 @@ class BlendSupply:
         return Ready(batches, self._measured(packs), blend_facts(packs, self.options), data["left_out"])
 
     def _measured(self, packs: Sequence[Pack]) -> Sequence[Batch]:
-        share = measured_share(self.options.pairs.share, named=self.held_out is not None)
-        if share is None:
+        part = measured_packs(packs, self.held_out, self.head, self.options.pairs.share)
+        if part is None:
             return []
-        chosen = packs if self.held_out is None else locked_packs(self.held_out, self.head)[0]
+        chosen, share = part
         return held_out_blends(chosen, self.head, share=share, count=self.count, changes=self.options.changes)
 
 
@@ -133,13 +129,13 @@ def held_out_blends(
         count: samples in all, about.
         changes: what is done to them.
     """
-    chosen = [int(n) for n in np.unique(np.linspace(0, len(packs) - 1, min(count, len(packs))).round())]
+    chosen = evenly(len(packs), count)
     each = math.ceil(count / len(chosen))
     frames = LabelledFrames(packs, head)
     samples = []
     for number in chosen:
         places = spread(packs[number].index, share, None)
-        for place in np.unique(np.linspace(0, len(places) - 1, min(each, len(places))).round().astype(int)):
+        for place in evenly(len(places), each):
             position = places[place]
             draw = np.random.Generator(np.random.Philox(key=[number, position]))
             samples.append(blend_sample(frames, PairIndex(number, 0, number, position), changes, draw))

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 
 from ..training.data.batch import Batch
@@ -20,7 +18,7 @@ from ..training.data.frames.pack import FramePack
 from ..training.data.frames.sampler import PAIR, FrameConfig, FrameSample, FrameSampler, clip_samples
 from .frame_packs import FrameDataConfig, FramePlan, plan_frames, prepare_frames
 from .supply import Planned, Ready, measured_share
-from .training_data import HELD_OUT_BATCH, alone, device_of
+from .training_data import HELD_OUT_BATCH, alone, device_of, digest_of, evenly
 
 
 @dataclass(frozen=True)
@@ -118,11 +116,10 @@ def _prepared(asked: FrameDataConfig) -> FramePlan:
 
 def frame_facts(packs: Sequence[FramePack], options: FrameOptions) -> Mapping[str, Any]:
     """What a run must have in common with the one that it goes on from."""
-    named = [f"{p.index.clip} {p.index.person} {p.index.frames} {p.index.made_of}" for p in packs]
     return {
         "size": packs[0].index.size,
         "clips": len(packs),
-        "packs": hashlib.sha256("\n".join(named).encode()).hexdigest()[:16],
+        "packs": digest_of(packs),
         "batch": options.batch,
         "sampling": dataclasses.asdict(options.sampling),
         "augment": None if options.augment is None else dataclasses.asdict(options.augment),
@@ -140,12 +137,12 @@ def held_out_frames(packs: Sequence[FramePack], sampling: FrameConfig, *, count:
     """
     if sampling.count == PAIR:
         sampling = FrameConfig(order="first", share=sampling.share)
-    chosen = _spread(len(packs), count)
+    chosen = evenly(len(packs), count)
     each = math.ceil(count / len(chosen))
     samples: list[FrameSample] = []
     for number in chosen:
         own = clip_samples(packs[number].index, sampling)
-        rows = sorted(own.pick(place) for place in _spread(own.count, each))
+        rows = sorted(own.pick(place) for place in evenly(own.count, each))
         samples += [FrameSample(number, row) for row in rows]
     parts = [samples[n : n + HELD_OUT_BATCH] for n in range(0, len(samples), HELD_OUT_BATCH)]
     return [_batch(packs, part) for part in parts]
@@ -154,8 +151,3 @@ def held_out_frames(packs: Sequence[FramePack], sampling: FrameConfig, *, count:
 def _batch(packs: Sequence[FramePack], samples: Sequence[FrameSample]) -> FrameBatch:
     frames = torch.stack([read_sample(packs, sample) for sample in samples])
     return ByteFrames(frames, tuple(name_of(packs, sample) for sample in samples)).batch()
-
-
-def _spread(length: int, count: int) -> list[int]:
-    """At most ``count`` numbers below ``length``, evenly spread."""
-    return [int(n) for n in np.unique(np.linspace(0, length - 1, min(count, length)).round())]

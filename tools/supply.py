@@ -68,6 +68,28 @@ def measured_share(trained: tuple[float, float], *, named: bool) -> tuple[float,
     return None if share[0] >= share[1] or int(os.environ.get("RANK", "0")) else share
 
 
+def planned_packs(asked: DataConfig, held_out: DataConfig | None, head: HeadModel) -> Planned:
+    """Packs of a head's fits that will be trained on, and measured on, made already or not."""
+
+    def report(each: DataConfig) -> Mapping[str, Any]:
+        return (packs_at(each, head) or plan_packs(each, head)).report()
+
+    other = None if held_out is None else report(held_out)
+    return Planned(report(asked), other)
+
+
+def measured_packs(
+    packs: Sequence[Pack], held_out: DataConfig | None, head: HeadModel, trained: tuple[float, float]
+) -> tuple[Sequence[Pack], tuple[float, float]] | None:
+    """Packs to measure on, those that are trained on where none are held out, and which part of each clip;
+    see `measured_share`.
+    """
+    share = measured_share(trained, named=held_out is not None)
+    if share is None:
+        return None
+    return (packs if held_out is None else locked_packs(held_out, head)[0]), share
+
+
 @dataclass(frozen=True)
 class PairSupply:
     """Pairs of fitted clips.
@@ -90,11 +112,7 @@ class PairSupply:
 
     def planned(self) -> Planned:
         """See `Supply`."""
-        other = None if self.held_out is None else self._report(self.held_out)
-        return Planned(self._report(self.asked), other)
-
-    def _report(self, asked: DataConfig) -> Mapping[str, Any]:
-        return (packs_at(asked, self.head) or plan_packs(asked, self.head)).report()
+        return planned_packs(self.asked, self.held_out, self.head)
 
     def blank(self) -> Batch:
         """See `Supply`."""
@@ -109,9 +127,8 @@ class PairSupply:
         return Ready(batches, self._measured(packs), facts_of(packs, options), data["left_out"])
 
     def _measured(self, packs: Sequence[Pack]) -> Sequence[Batch]:
-        share = measured_share(self.options.pairs.share, named=self.held_out is not None)
-        if share is None:
+        part = measured_packs(packs, self.held_out, self.head, self.options.pairs.share)
+        if part is None:
             return []
-        chosen = packs if self.held_out is None else locked_packs(self.held_out, self.head)[0]
-        still = self.options.still_camera
+        (chosen, share), still = part, self.options.still_camera
         return held_out_batches(chosen, self.head, share=share, count=self.count, still_camera=still)

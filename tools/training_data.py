@@ -16,6 +16,7 @@ import numpy as np
 
 from ..flame.model import HeadModel
 from ..geom.errors import HeadwarpError
+from ..training.data.frames.pack import FramePack
 from ..training.data.jobs._lock import try_lock
 from ..training.data.pairs.augment import AugmentConfig
 from ..training.data.pairs.batch import PairBatch, stack_pairs
@@ -88,18 +89,23 @@ class PackedBatches:
 
 def facts_of(packs: Sequence[Pack], options: BatchOptions) -> dict[str, Any]:
     """What a run must have in common with the one that it goes on from."""
-    named = [f"{p.index.clip} {p.index.person} {p.index.frames} {p.index.made_of}" for p in packs]
     return {
         "head": packs[0].index.model_id,
         "size": packs[0].index.size,
         "clips": len(packs),
-        "packs": hashlib.sha256("\n".join(named).encode()).hexdigest()[:16],
+        "packs": digest_of(packs),
         "batch": options.batch,
         "pairs": dataclasses.asdict(options.pairs),
         "augment": None if options.augment is None else dataclasses.asdict(options.augment),
         "still_camera": options.still_camera,
         "keep": options.keep,
     }
+
+
+def digest_of(packs: Sequence[Pack] | Sequence[FramePack]) -> str:
+    """Which packs they are, and of what files they were made, in 16 digits."""
+    named = [f"{p.index.clip} {p.index.person} {p.index.frames} {p.index.made_of}" for p in packs]
+    return hashlib.sha256("\n".join(named).encode()).hexdigest()[:16]
 
 
 def keep_of(packs: Sequence[Pack], pairs: PairConfig) -> Keep:
@@ -153,7 +159,7 @@ def held_out_batches(
         count: pairs in all, about.
         still_camera: as for training.
     """
-    chosen = [int(n) for n in np.unique(np.linspace(0, len(packs) - 1, min(count, len(packs))).round())]
+    chosen = evenly(len(packs), count)
     each = math.ceil(count / len(chosen))
     pairs = [PairIndex(n, 0, n, p) for n in chosen for p in _driving(packs[n], share, each)]
     maker = PairMaker(packs, head, config=MakerConfig(still_camera=still_camera))
@@ -164,8 +170,12 @@ def held_out_batches(
 def _driving(pack: Pack, share: tuple[float, float], count: int) -> list[int]:
     """Positions within a part of a clip, without its first."""
     later = [position for position in spread(pack.index, share, None) if position > 0]
-    places = np.linspace(0, len(later) - 1, min(count, len(later))).round().astype(int)
-    return [later[place] for place in np.unique(places)]
+    return [later[place] for place in evenly(len(later), count)]
+
+
+def evenly(length: int, count: int) -> list[int]:
+    """At most ``count`` numbers below ``length``, spread evenly from 0 to the last."""
+    return [int(n) for n in np.unique(np.linspace(0, length - 1, min(count, length)).round())]
 
 
 def device_of(device: str, world: int) -> str:

@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -59,19 +59,53 @@ class Ahead:
             raise HeadwarpError(f"ahead: expected at least one batch, got {self.each}")
 
 
-def check_numbers(batch_size: int, workers: int, start_step: int) -> None:
-    """Raise HeadwarpError for numbers that no loader can work with."""
-    if batch_size < 1 or workers < 0 or start_step < 0:
-        raise HeadwarpError(
-            "loader: expected batch_size >= 1, workers >= 0 and start_step >= 0, got "
-            f"{batch_size}, {workers} and {start_step}"
-        )
+@dataclass(frozen=True)
+class LoadingConfig:
+    """How batches are loaded, whatever they hold.
+
+    Attributes:
+        device: where batches go; copies to a CUDA device are made while the program goes on.
+        rank: of this process; the samples of a step go on over the ``world`` processes.
+        world: how many processes there are.
+        ahead: batches that each worker makes ahead.
+
+    Raises:
+        HeadwarpError: a rank that is none of ``world``.
+    """
+
+    device: str | torch.device = "cpu"
+    rank: int = 0
+    world: int = 1
+    ahead: int = 2
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.rank < self.world:
+            raise HeadwarpError(f"rank: expected 0 to {self.world - 1}, got {self.rank}")
+
+    def slots(self, batch_size: int) -> range:
+        """This process's places among the samples of a step, ``batch_size`` for each process."""
+        return range(self.rank * batch_size, (self.rank + 1) * batch_size)
+
+    def from_step(self, start_step: int, *, batch_size: int, workers: int) -> Ahead:
+        """How `numbered` makes the batches from a step on.
+
+        Raises:
+            HeadwarpError: a number out of range.
+        """
+        if batch_size < 1 or workers < 0 or start_step < 0:
+            raise HeadwarpError(
+                "loader: expected batch_size >= 1, workers >= 0 and start_step >= 0, got "
+                f"{batch_size}, {workers} and {start_step}"
+            )
+        return Ahead(torch.device(self.device), workers, start_step, self.ahead)
 
 
-def check_rank(rank: int, world: int) -> None:
-    """Raise HeadwarpError for a process that is none of ``world``."""
-    if not 0 <= rank < world:
-        raise HeadwarpError(f"rank: expected 0 to {world - 1}, got {rank}")
+def made_or_told(make: Callable[[int], Made], step: int) -> Made | HeadwarpError:
+    """What `Steps` answers: the batch of a step, or the error that a user can mend, as it is."""
+    try:
+        return make(step)
+    except HeadwarpError as error:
+        return error
 
 
 def numbered(steps: Steps[Made], config: Ahead) -> Iterator[Made]:

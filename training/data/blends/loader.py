@@ -10,7 +10,7 @@ import torch
 
 from ....flame.model import HeadModel
 from ....geom.errors import HeadwarpError
-from ..loading import Ahead, check_numbers, check_rank, numbered
+from ..loading import LoadingConfig, made_or_told, numbered
 from ..pairs.pack import Pack
 from ..pairs.sampler import PairIndex, PairSampler
 from .batch import BlendBatch, ByteBlends
@@ -19,25 +19,14 @@ from .maker import LabelledFrames
 
 
 @dataclass(frozen=True)
-class BlendLoaderConfig:
-    """How batches are loaded.
+class BlendLoaderConfig(LoadingConfig):
+    """How batches are loaded, as `LoadingConfig` says, and what is done to their frames.
 
     Attributes:
-        device: where batches go; copies to a CUDA device are made while the program goes on.
-        rank: of this process; the samples of a step go on over the ``world`` processes.
-        world: how many processes there are.
-        ahead: batches that each worker makes ahead.
         changes: what is done to frames at random, by seed, step and slot.
     """
 
-    device: str | torch.device = "cpu"
-    rank: int = 0
-    world: int = 1
-    ahead: int = 2
     changes: BlendChanges = field(default_factory=BlendChanges)
-
-    def __post_init__(self) -> None:
-        check_rank(self.rank, self.world)
 
 
 class BlendLoader:
@@ -68,9 +57,8 @@ class BlendLoader:
         start_step: int = 0,
         config: BlendLoaderConfig | None = None,
     ) -> None:
-        check_numbers(batch_size, workers, start_step)
         self.config = config or BlendLoaderConfig()
-        self.ahead = Ahead(torch.device(self.config.device), workers, start_step, self.config.ahead)
+        self.ahead = self.config.from_step(start_step, batch_size=batch_size, workers=workers)
         self.steps = StepBlends(LabelledFrames(packs, head), sampler, batch_size, self.config)
 
     def __iter__(self) -> Iterator[BlendBatch]:
@@ -88,22 +76,14 @@ class StepBlends:
         self.batch_size, self.config = batch_size, config
 
     def __getitem__(self, step: int) -> ByteBlends | HeadwarpError:
-        first = self.config.rank * self.batch_size
-        slots = range(first, first + self.batch_size)
-        try:
-            return stacked(
-                [
-                    blend_sample(
-                        self.frames,
-                        self.sampler.pair(step, slot),
-                        self.config.changes,
-                        self.sampler.draw(step, slot, stream=2),
-                    )
-                    for slot in slots
-                ]
-            )
-        except HeadwarpError as error:
-            return error
+        return made_or_told(self._made, step)
+
+    def _made(self, step: int) -> ByteBlends:
+        return stacked([self._sample(step, slot) for slot in self.config.slots(self.batch_size)])
+
+    def _sample(self, step: int, slot: int) -> ByteBlends:
+        pair, draw = self.sampler.pair(step, slot), self.sampler.draw(step, slot, stream=2)
+        return blend_sample(self.frames, pair, self.config.changes, draw)
 
 
 def blend_sample(

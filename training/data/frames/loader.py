@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from ....geom.errors import HeadwarpError
-from ..loading import Ahead, check_numbers, check_rank, numbered
+from ..loading import LoadingConfig, made_or_told, numbered
 from .augment import FrameAugment, augmented_frames
 from .batch import ByteFrames, FrameBatch
 from .pack import FramePack, check_sizes
@@ -19,25 +19,14 @@ from .sampler import FrameSample, FrameSampler
 
 
 @dataclass(frozen=True)
-class FrameLoaderConfig:
-    """How batches are loaded.
+class FrameLoaderConfig(LoadingConfig):
+    """How batches are loaded, as `LoadingConfig` says, and how their samples are changed.
 
     Attributes:
-        device: where batches go; copies to a CUDA device are made while the program goes on.
-        rank: of this process; the samples of a step go on over the ``world`` processes.
-        world: how many processes there are.
-        ahead: batches that each worker makes ahead.
         augment: how samples are changed at random, by seed, step and slot; None: not at all.
     """
 
-    device: str | torch.device = "cpu"
-    rank: int = 0
-    world: int = 1
-    ahead: int = 2
     augment: FrameAugment | None = None
-
-    def __post_init__(self) -> None:
-        check_rank(self.rank, self.world)
 
 
 class FrameLoader:
@@ -68,10 +57,9 @@ class FrameLoader:
         start_step: int = 0,
         config: FrameLoaderConfig | None = None,
     ) -> None:
-        check_numbers(batch_size, workers, start_step)
-        check_sizes(packs)
         self.config = config or FrameLoaderConfig()
-        self.ahead = Ahead(torch.device(self.config.device), workers, start_step, self.config.ahead)
+        self.ahead = self.config.from_step(start_step, batch_size=batch_size, workers=workers)
+        check_sizes(packs)
         self.steps = StepFrames(packs, sampler, batch_size, self.config)
 
     def __iter__(self) -> Iterator[FrameBatch]:
@@ -89,16 +77,15 @@ class StepFrames:
         self.batch_size, self.config = batch_size, config
 
     def __getitem__(self, step: int) -> ByteFrames | HeadwarpError:
-        first = self.config.rank * self.batch_size
-        slots = range(first, first + self.batch_size)
-        samples = [self.sampler.sample(step, slot) for slot in slots]
-        try:
-            made = [self._made(sample, step, slot) for sample, slot in zip(samples, slots, strict=True)]
-        except HeadwarpError as error:
-            return error
-        return ByteFrames(torch.stack(made), tuple(name_of(self.packs, sample) for sample in samples))
+        return made_or_told(self._made, step)
 
-    def _made(self, sample: FrameSample, step: int, slot: int) -> UInt8[Tensor, "N 3 H W"]:
+    def _made(self, step: int) -> ByteFrames:
+        slots = self.config.slots(self.batch_size)
+        samples = [self.sampler.sample(step, slot) for slot in slots]
+        read = [self._read(sample, step, slot) for sample, slot in zip(samples, slots, strict=True)]
+        return ByteFrames(torch.stack(read), tuple(name_of(self.packs, sample) for sample in samples))
+
+    def _read(self, sample: FrameSample, step: int, slot: int) -> UInt8[Tensor, "N 3 H W"]:
         frames = read_sample(self.packs, sample)
         if self.config.augment is None:
             return frames

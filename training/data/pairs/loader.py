@@ -13,7 +13,7 @@ from torch import Tensor
 from ....flame.mirror import mesh_mirror
 from ....flame.model import HeadModel
 from ....geom.errors import HeadwarpError
-from ..loading import Ahead, check_numbers, check_rank, numbered
+from ..loading import LoadingConfig, made_or_told, numbered
 from .augment import AugmentConfig, augmented, drawn_change
 from .batch import PairBatch
 from .changes import Changes, changed, changes_of
@@ -25,14 +25,10 @@ from .sampler import PairSampler
 
 
 @dataclass(frozen=True)
-class LoaderConfig:
-    """How batches are loaded.
+class LoaderConfig(LoadingConfig):
+    """How batches are loaded, as `LoadingConfig` says, and how their pairs are made and changed.
 
     Attributes:
-        device: where batches go; copies to a CUDA device are made while the program goes on.
-        rank: of this process; the pairs of a step go on over the ``world`` processes.
-        world: how many processes there are.
-        ahead: batches that each worker makes ahead.
         maker: how pairs are made.
         augment: how they are changed at random, by seed, step and slot; None: not at all.
         compact: batches travel in the bytes that pairs are kept in (`compact`) and are made, and changed as
@@ -40,16 +36,9 @@ class LoaderConfig:
             on a CPU workers do it pair by pair, which takes no longer there.
     """
 
-    device: str | torch.device = "cpu"
-    rank: int = 0
-    world: int = 1
-    ahead: int = 2
     maker: MakerConfig = field(default_factory=MakerConfig)
     augment: AugmentConfig | None = None
     compact: bool | None = None
-
-    def __post_init__(self) -> None:
-        check_rank(self.rank, self.world)
 
     @property
     def travels_compact(self) -> bool:
@@ -90,9 +79,8 @@ class PairLoader:
         start_step: int = 0,
         config: LoaderConfig | None = None,
     ) -> None:
-        check_numbers(batch_size, workers, start_step)
         self.config = config or LoaderConfig()
-        self.ahead = Ahead(torch.device(self.config.device), workers, start_step, self.config.ahead)
+        self.ahead = self.config.from_step(start_step, batch_size=batch_size, workers=workers)
         self.steps = StepPairs(packs, head, sampler, batch_size, self.config)
 
     def __iter__(self) -> Iterator[PairBatch]:
@@ -132,14 +120,10 @@ class StepPairs:
         self.twins = mesh_mirror(head, self._maker.vertices()) if flips else None
 
     def __getitem__(self, step: int) -> FlatBatch | HeadwarpError:
-        first = self.config.rank * self.batch_size
-        slots = range(first, first + self.batch_size)
-        try:
-            if self.config.travels_compact:
-                return self._compact(step, slots)
-            return flattened([self._pair(step, slot) for slot in slots])
-        except HeadwarpError as error:
-            return error
+        return made_or_told(self._compact if self.config.travels_compact else self._flat, step)
+
+    def _flat(self, step: int) -> FlatBatch:
+        return flattened([self._pair(step, slot) for slot in self.config.slots(self.batch_size)])
 
     def _pair(self, step: int, slot: int) -> PairBatch:
         pair = self._maker.make(self.sampler.pair(step, slot))
@@ -147,8 +131,9 @@ class StepPairs:
             return pair
         return augmented(pair, self.config.augment, self._draw(step, slot), twins=self.twins)
 
-    def _compact(self, step: int, slots: range) -> FlatBatch:
+    def _compact(self, step: int) -> FlatBatch:
         """The pairs as they are kept, behind them what was drawn for them."""
+        slots = self.config.slots(self.batch_size)
         pairs = [self._maker.compact(self.sampler.pair(step, slot)) for slot in slots]
         columns, augment = compact_columns(pairs), self.config.augment
         if augment is not None:
