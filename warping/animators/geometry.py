@@ -84,7 +84,7 @@ class GeometryAnimator:
 
     needs_source = ("image", "posed_vertices", "faces")
     needs_driving = ("posed_vertices",)
-    holds = PoseRange(yaw_deg=40, pitch_deg=35)  # beyond, cheeks double: docs/benchmarks.md
+    holds = PoseRange(yaw_deg=40, pitch_deg=35)  # see docs/benchmarks.md
 
     def __init__(self, config: GeometryConfig) -> None:
         self.config = config

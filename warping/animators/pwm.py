@@ -53,7 +53,7 @@ class PwmAnimator(nn.Module):
 
     needs_source = GeometryAnimator.needs_source
     needs_driving = GeometryAnimator.needs_driving
-    holds = PoseRange(yaw_deg=55, pitch_deg=35)  # of the weights in the package: docs/benchmarks.md
+    holds = PoseRange(yaw_deg=45, pitch_deg=35)  # of the weights in the package: docs/benchmarks.md
 
     def __init__(self, config: PwmConfig) -> None:
         super().__init__()

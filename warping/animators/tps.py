@@ -12,6 +12,7 @@ from torch import Tensor
 from ...geom.errors import HeadwarpError
 from ...geom.flow import warp
 from ...geom.guidance import Driving, Source, take
+from ...geom.pose_range import PoseRange
 from ...geom.spline import SplineConfig, spline_flow
 from . import Animation, register, single
 
@@ -46,6 +47,7 @@ class TpsAnimator:
 
     needs_source = ("image", "landmarks")
     needs_driving = ("landmarks",)
+    holds = PoseRange(yaw_deg=25, pitch_deg=35)  # beyond, faces fold: docs/benchmarks.md
 
     def __init__(self, config: TpsConfig) -> None:
         self.config = config
