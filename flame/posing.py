@@ -192,9 +192,23 @@ def apply_pose(model: HeadModel, fit: HeadFit, pose: Pose | Sequence[Pose]) -> H
     poses = [pose] if isinstance(pose, Pose) else list(pose)
     if not poses:
         raise HeadwarpError("apply_pose: expected at least one pose, got none")
-    repeated = fit.select([0] * len(poses))
-    params = _moved_params(model, repeated.params, poses)
-    return dataclasses.replace(repeated, params=params, camera=neck_held(model, fit, params, repeated.camera))
+    return _moved(model, fit.select([0] * len(poses)), poses)
+
+
+def add_pose(model: HeadModel, fit: HeadFit, pose: Pose) -> HeadFit:
+    """A pose on top of every frame of a fit: frame t is `apply_pose` of it.
+
+    Raises:
+        HeadwarpError: an unknown named expression.
+    """
+    check_model(fit, model.model_id)
+    return _moved(model, fit, [pose] * fit.frames)
+
+
+def _moved(model: HeadModel, fit: HeadFit, poses: Sequence[Pose]) -> HeadFit:
+    """Frame t moved by pose t."""
+    params = _moved_params(model, fit.params, poses)
+    return dataclasses.replace(fit, params=params, camera=neck_held(model, fit, params, fit.camera))
 
 
 def _moved_params(model: HeadModel, params: HeadParams, poses: Sequence[Pose]) -> HeadParams:

@@ -11,6 +11,7 @@ from headwarp.flame.io import load_head
 from headwarp.flame.model import landmark_points, restrict
 from headwarp.flame.params import Pose
 from headwarp.flame.posing import (
+    add_pose,
     apply_pose,
     body_motion,
     body_vertices,
@@ -63,6 +64,18 @@ def close(a, b, atol=1e-3):
 def same_params(a, b, atol=1e-5):
     for field in dataclasses.fields(a):
         torch.testing.assert_close(getattr(a, field.name), getattr(b, field.name), rtol=0, atol=atol)
+
+
+def test_a_pose_on_top_of_a_clip_is_that_pose_on_every_frame(toy):
+    clip, pose = (
+        apply_pose(toy, toy_fit(toy), [Pose(yaw=5), Pose(roll=-8, jaw=0.2)]),
+        Pose(pitch=7, blink=0.5),
+    )
+    added = add_pose(toy, clip, pose)
+    for frame in range(2):
+        alone = apply_pose(toy, clip.select([frame]), pose)
+        same_params(added.select([frame]).params, alone.params)
+        close(added.select([frame]).camera.center, alone.camera.center)
 
 
 # Signs, seen on the built-in head

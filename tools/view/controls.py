@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ...flame.model import HeadModel
+from ...flame.retargeting import STRONGEST
 from ...training.data.portrait import Frame
 from ...warping.animators import animator_names
 from .document import REACH, channel_of
@@ -30,6 +31,17 @@ LABELS = {
     "gaze_y": ("Look down", "Degrees of the eyes"),
     "blink": ("Close eyes", "0 as they are, 1 closed"),
 }
+REGION_LABELS = {
+    "pose": (
+        "Its pose",
+        "Turns and place: 0 as in the photo, 1 as driven, 2 twice that",
+    ),
+    "mouth": ("Its mouth", "Jaw and lips: 0 as in the photo, 1 as driven"),
+    "eyes": ("Its eyes", "Lids and gaze: 0 as in the photo, 1 as driven"),
+    "face": ("Its face", "Brows, cheeks and all the rest: 0 as in the photo, 1 as driven"),
+}
+FOLLOW = "The head follows the person in a video."
+FOLLOWING = "Following **{}**. How much of its motion is taken over is set above; all sliders come on top."
 STEPS = {"jaw": 0.01, "blink": 0.01}
 EXPRESSION_REACH = (-0.5, 1.5)
 COEFFICIENTS = 8  # of shape and of expression that have a slider
@@ -87,6 +99,7 @@ class Controls:
         self._client, self._session, self._head = client, session, head
         self._sliders: dict[str, Any] = {}
         self._shapes: dict[int, Any] = {}
+        self._strengths: dict[str, Any] = {}
         gui = client.gui
         self._top(gui, names_files)
         tabs = gui.add_tab_group()
@@ -160,9 +173,13 @@ class Controls:
                 hint = "Video, photo, fit (.npz) or pose track"
                 named = gui.add_text("or a file here", "", hint=hint)
                 _on_update(named, lambda text: _named(session.follow, text))
+            for region, (label, hint) in REGION_LABELS.items():
+                slider = gui.add_slider(label, 0.0, STRONGEST, 0.05, 1.0, visible=False, hint=hint)
+                _on_update(slider, partial(session.drive, region))
+                self._strengths[region] = slider
             self._release = gui.add_button("Back to the sliders", visible=False)
             self._release.on_click(lambda _: session.follow(None))
-            self._driver = gui.add_markdown("The head follows the person in a video.")
+            self._driver = gui.add_markdown(FOLLOW)
 
     def _more(self, gui: Any) -> None:
         session, document = self._session, self._session.document
@@ -227,12 +244,10 @@ class Controls:
         self._time.value = _within(self._time, state.time)
         _changed(self._play, label="Stop" if state.playing else "Play")
         _changed(self._release, visible=driver is not None)
-        words = "The head follows the person in a video."
-        words = (
-            words if driver is None else f"Following **{driver.name}**; sliders rest, shape and look count."
-        )
-        if self._driver.content != words:
-            self._driver.content = words
+        for region, slider in self._strengths.items():
+            _changed(slider, visible=driver is not None)
+            slider.value = state.document.strengths.get(region, 1.0)
+        _changed(self._driver, content=FOLLOW if driver is None else FOLLOWING.format(driver.name))
         _changed(self._strip, content=_strip(state))
 
     def status(self, state: State) -> None:

@@ -15,10 +15,20 @@ from typing import Any
 
 from ...flame.params import Pose
 from ...flame.pose_track import interpolate_poses
+from ...flame.retargeting import Retargeting
 from ...geom.errors import HeadwarpError
 from ...warping.guide_record import RecordKind
 
 LONGEST_FILM = 600.0  # seconds
+REGIONS = MappingProxyType(
+    {
+        "pose": ("yaw", "pitch", "roll", "position"),
+        "mouth": ("mouth",),
+        "eyes": ("eyes", "gaze"),
+        "face": ("brows", "rest"),
+    }
+)
+"""What a driver drives, by the name the editor has for it: the parts of `Retargeting`."""
 REACH = MappingProxyType(
     {
         "yaw": (-60.0, 60.0),
@@ -82,7 +92,8 @@ class Document:
         size: side of the window in pixels.
         full_frame: the whole photo is saved, the window pasted back.
         keys: key frames, in the order of their times, each time once.
-        driver: a clip that the head follows in place of the pose and the key frames; None for none.
+        driver: a clip that the head follows in place of the key frames, the pose on top; None for none.
+        strengths: how much of the driver's motion is taken over, of each of `REGIONS`; 1 where not given.
     """
 
     source: Source | None = None
@@ -93,6 +104,13 @@ class Document:
     full_frame: bool = False
     keys: tuple[Key, ...] = ()
     driver: Source | None = None
+    strengths: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def retargeting(self) -> Retargeting:
+        """The strengths by part."""
+        parts = {part: self.strengths.get(name, 1.0) for name, all_of in REGIONS.items() for part in all_of}
+        return Retargeting(**parts)
 
 
 def with_channel(document: Document, channel: str, value: float) -> Document:
@@ -134,6 +152,12 @@ def with_shape(document: Document, number: int, value: float) -> Document:
     return replace(document, shape=MappingProxyType(rest | ({number: value} if value else {})))
 
 
+def with_strength(document: Document, region: str, value: float) -> Document:
+    """How much of a driver's motion one of `REGIONS` takes over; 1 leaves it out."""
+    rest = {name: amount for name, amount in document.strengths.items() if name != region}
+    return replace(document, strengths=MappingProxyType(rest | ({region: value} if value != 1 else {})))
+
+
 def turned(document: Document, *, yaw: float, pitch: float, roll: float = 0.0) -> Document:
     """The head turned to angles in degrees, tenths of them, kept within `REACH`."""
     angles = {"yaw": yaw, "pitch": pitch, "roll": roll}
@@ -144,8 +168,9 @@ def turned(document: Document, *, yaw: float, pitch: float, roll: float = 0.0) -
 
 
 def at_rest(document: Document) -> Document:
-    """The photo as it is: pose and shape back to nothing; source, maker and key frames stay."""
-    return replace(document, pose=Pose(), shape=MappingProxyType({}))
+    """The photo as it is, or as driven: pose, shape and strengths back to nothing said; all else stays."""
+    nothing: Mapping[Any, float] = MappingProxyType({})
+    return replace(document, pose=Pose(), shape=nothing, strengths=nothing)
 
 
 def with_key(document: Document, time: float) -> Document:
@@ -261,15 +286,27 @@ def as_driven_command(document: Document, *, output: str, head: str | None = Non
     """The line of ``headwarp animate`` that makes the driver's film.
 
     Raises:
-        HeadwarpError: no driver, or a head of another shape, which that command does not make.
+        HeadwarpError: no driver; or another shape or a pose on top, which that command does not make.
     """
     source, driver = document.source, document.driver
     if driver is None:
         raise HeadwarpError("driver: expected a clip that the head follows, got none")
     if document.shape or (source is not None and source.frame):
         raise HeadwarpError("headwarp animate takes the photo's own shape and a clip's first frame")
+    if document.pose != Pose():
+        raise HeadwarpError("headwarp animate puts no pose on top of a driver's; Reset takes it away")
     words = ["headwarp", "animate", "--source", "PHOTO" if source is None else source.name]
-    return shlex.join([*words, "--driving", driver.name, *_common(document, head), "--output", output])
+    words += ["--driving", driver.name, *_pairs("strength", _strengths(document))]
+    return shlex.join([*words, *_common(document, head), "--output", output])
+
+
+def _strengths(document: Document) -> dict[str, float]:
+    """As ``--strength`` names them: its ``pose`` is the angles alone."""
+    said = {}
+    for region, amount in document.strengths.items():
+        parts = ("pose", "position") if region == "pose" else REGIONS[region]
+        said |= dict.fromkeys(parts, amount)
+    return said
 
 
 def _common(document: Document, head: str | None) -> list[str]:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 
-from ...flame.params import HeadFit
+from ...flame.expression_regions import ExpressionRegions, expression_regions
+from ...flame.params import HeadFit, Pose
+from ...flame.posing import add_pose, reshaped
+from ...flame.retargeting import Retargeting, retargeted
 from ..drivers import Driver
-from .document import Source
+from .document import Document, Source
 from .engine import Subject, driven
 
 
@@ -30,6 +33,7 @@ class Film:
         self._lock = threading.Lock()
         self._shape: Mapping[int, float] = {}
         self._fit = driven(subject, driver, {})
+        self._regions: ExpressionRegions | None = None
 
     @property
     def length(self) -> float:
@@ -40,13 +44,30 @@ class Film:
         """Number of the frame at a time in seconds, kept within the film."""
         return min(max(round(time * float(self.driver.fps)), 0), self._fit.frames - 1)
 
-    def fit(self, shape: Mapping[int, float]) -> HeadFit:
-        """Every frame in the subject's window, of a head of another shape; kept until the shape is another.
+    def fit(self, document: Document, frame: int | None = None) -> HeadFit:
+        """The head in the subject's window: as much of the driver's motion as the strengths say, with the
+        document's shape, its pose on top.
 
         Args:
-            shape: amounts added to the subject's coefficients, by number.
+            document: what is said.
+            frame: one of them; None: all.
         """
+        head, own = self.subject.portrait.head, reshaped(self.subject.portrait.fit, document.shape)
+        whole = self._driven(document.shape)
+        chosen = whole if frame is None else whole.select([frame])
+        regions = None if document.retargeting == Retargeting() else self._own_regions()
+        fit = retargeted(head, own, chosen, document.retargeting, regions=regions)
+        return fit if document.pose == Pose() else add_pose(head, fit, document.pose)
+
+    def _driven(self, shape: Mapping[int, float]) -> HeadFit:
+        """All of the motion, kept until the shape is another."""
         with self._lock:
             if dict(shape) != dict(self._shape):
                 self._fit, self._shape = driven(self.subject, self.driver, shape), dict(shape)
             return self._fit
+
+    def _own_regions(self) -> ExpressionRegions:
+        with self._lock:
+            if self._regions is None:
+                self._regions = expression_regions(self.subject.portrait.head)
+            return self._regions

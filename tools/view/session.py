@@ -30,6 +30,7 @@ from .document import (
     with_channel,
     with_key,
     with_shape,
+    with_strength,
     without_key,
 )
 from .engine import Engine, Subject, mesh, posed, shown
@@ -66,7 +67,7 @@ class _Job:
     def fit(self) -> HeadFit:
         if self.film is None:
             return posed(self.subject, [self.pose], self.document.shape)
-        return self.film.fit(self.document.shape).select([self.film.frame_at(self.time)])
+        return self.film.fit(self.document, self.film.frame_at(self.time))
 
 
 class Session:
@@ -116,6 +117,10 @@ class Session:
     def reshape(self, number: int, value: float) -> None:
         """One shape coefficient."""
         self._say(lambda document: with_shape(document, number, value), f"shape {number}")
+
+    def drive(self, region: str, strength: float) -> None:
+        """How much of the driver's motion a region takes over."""
+        self._say(lambda document: with_strength(document, region, strength), f"strength of {region}")
 
     def turn(self, *, yaw: float, pitch: float, roll: float) -> None:
         """The head, as it is dragged in 3D."""
@@ -172,7 +177,7 @@ class Session:
         self._guarded(keep)
 
     def follow(self, path: Path | None, name: str | None = None) -> None:
-        """A driver for the head, or None: the sliders again."""
+        """A driver for the head, or None: the sliders alone again."""
         source = None if path is None else Source(path, name or str(path))
         self._propose(
             lambda document: replace(document, driver=source), "Driver", "every frame of the clip is fitted"
@@ -252,7 +257,7 @@ class Session:
                 self._results,
                 job.subject,
                 document,
-                driving.fit(document.shape)
+                driving.fit(document)
                 if driving
                 else posed(job.subject, film(document, float(FPS)), document.shape),
                 fps=driving.driver.fps if driving else FPS,

@@ -11,6 +11,7 @@ import pytest
 from headwarp.flame.params import Pose
 from headwarp.geom.errors import HeadwarpError
 from headwarp.tools.cli import load_command, parse
+from headwarp.tools.motion_options import motion_of
 from headwarp.tools.view.document import (
     Document,
     History,
@@ -26,6 +27,7 @@ from headwarp.tools.view.document import (
     with_channel,
     with_key,
     with_shape,
+    with_strength,
     without_key,
 )
 from headwarp.tools.view.files import Results, Uploads, plain_name
@@ -81,6 +83,13 @@ def test_a_frame_of_a_clip_and_a_driver_are_said():
     words = shlex.split(as_driven_command(driving, output="o.mp4"))
     config, _ = parse(load_command("animate"), words[2:])
     assert (config.source, config.driving) == ((Path("a b.jpg"),), Path("d.mp4"))
+    words = shlex.split(as_driven_command(with_strength(driving, "pose", 0.5), output="o.mp4"))
+    config, _ = parse(load_command("animate"), words[2:])
+    assert motion_of(config.motion).retargeting == with_strength(driving, "pose", 0.5).retargeting
+    assert motion_of(config.motion).retargeting.position == 0.5
+    assert with_strength(with_strength(driving, "pose", 0.5), "pose", 1.0) == driving
+    with pytest.raises(HeadwarpError, match="on top"):
+        as_driven_command(with_channel(driving, "jaw", 0.1), output="o.mp4")
     with pytest.raises(HeadwarpError, match="first frame"):
         as_driven_command(replace(clip, driver=driving.driver), output="o.mp4")
 

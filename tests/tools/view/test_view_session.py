@@ -9,13 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from face_pictures import blank, frames_of, needs_mediapipe, portrait, read_photo
 from media_files import write_photo
 
 from headwarp.flame.params import Pose
 from headwarp.tools import cli
 from headwarp.tools.view.document import Document, History, Maker
-from headwarp.tools.view.engine import Engine
+from headwarp.tools.view.engine import Engine, posed
 from headwarp.tools.view.files import Results, source_of
 from headwarp.tools.view.session import Session
 from headwarp.tools.view.sights import SIGHTS
@@ -191,9 +192,36 @@ def test_a_track_drives(session, tmp_path):
     session.wait()
     assert not np.array_equal(session.screen.frames[-1], still)
     assert session.state().command.startswith("headwarp animate")
+    session.follow(None)
+    assert session.document.driver is None
+
+
+def test_regions_are_driven_and_sliders_come_on_top(session, tmp_path, monkeypatch):
+    track = tmp_path / "t.csv"
+    track.write_text("frame,yaw,jaw,blink\n0,0,0,0\n2,25,0.6,1\n")
+    session.follow(track)
+    session.wait()
+    session.scrub(session.length())
+    for region, strength in (("pose", 0.0), ("eyes", 0.0), ("mouth", 0.5)):
+        session.drive(region, strength)
     session.save_film()
     session.wait()
-    assert len(frames_of(session.screen.files[-1][0])) == 4
+    clip, command = session.screen.files[-1]
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(shlex.split(command)[1:]) == 0
+    again = frames_of(tmp_path / clip.name)
+    assert len(again) == 3
+    assert all(np.array_equal(a, b) for a, b in zip(frames_of(clip), again, strict=True))
+
+    session.move("yaw", 10.0)
+    fit, said = session._job().fit, posed(session._stage.now.subject, [Pose(yaw=10.0, jaw=0.3)], {})
+    for name in ("rotation", "jaw", "eyelids", "eyes"):
+        torch.testing.assert_close(
+            getattr(fit.params, name), getattr(said.params, name), atol=1e-4, rtol=0, msg=name
+        )
+    assert "on top" in session.state().command
+    session.reset()
+    assert not session.document.strengths
 
 
 def test_a_closed_session_does_nothing_and_keeps_nothing(session):
