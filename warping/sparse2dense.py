@@ -339,14 +339,22 @@ class Sparse2DenseNetwork(nn.Module):
         for region, network in zip(self.config.parts, self.parts, strict=True):
             yield region, cast(MotionNetwork, network)
 
+    def spline(
+        self, source: SourceParts, landmarks: Float[Tensor, "B L 2"]
+    ) -> Float[Tensor, "B 2 H W"] | None:
+        """Backward flow in pixels through the landmarks, which motion begins with; None: it begins at 0."""
+        if self.config.initial_flow == "zero":
+            return None
+        size = (source.encoded.image.shape[2], source.encoded.image.shape[3])
+        own, driving = (to_pixels(points, size) for points in (source.landmarks, landmarks))
+        return spline_flows(own, driving, size, config=_SPLINE)
+
     def _begun(self, source: SourceParts, landmarks: Float[Tensor, "B L 2"], flow: Tensor | None) -> Tensor:
         """What motions begin with, normalised: the spline's flow, or 0."""
-        if self.config.initial_flow == "zero":
+        flow = self.spline(source, landmarks) if flow is None else flow
+        if flow is None or self.config.initial_flow == "zero":
             return landmarks.new_zeros(())
         size = (source.encoded.image.shape[2], source.encoded.image.shape[3])
-        if flow is None:
-            own, driving = (to_pixels(points, size) for points in (source.landmarks, landmarks))
-            flow = spline_flows(own, driving, size, config=_SPLINE)
         return flow * 2 / flow.new_tensor([size[1], size[0]])[:, None, None]
 
     def _part(

@@ -87,31 +87,38 @@ torch.testing.assert_close(output.flows[-1], expected.flows[-1], rtol=0, atol=1e
 """
 
 
-TRACED_RESIDUAL = """
+TRACED = """
+import dataclasses
 import functools
 import sys
 import torch
 sys.path.insert(0, "tests/helpers")
+from toy_animators import SPARSE, shaken
 from toy_scene import driving, source
+from headwarp.warping.animators import load_animator
 from headwarp.warping.animators.pwm import PwmAnimator
 from headwarp.warping.inference import InferenceConfig, prepare_animator_
 from headwarp.warping.pwm import PwmConfig
 from headwarp.warping.residual import ResidualConfig
-animator = PwmAnimator(PwmConfig(ResidualConfig(channels=(4, 4, 4), stem=8, detail=4)))
-for parameter in animator.parameters():
+pwm = PwmAnimator(PwmConfig(ResidualConfig(channels=(4, 4, 4), stem=8, detail=4)))
+for parameter in pwm.parameters():
     torch.nn.init.normal_(parameter, std=0.1)
+spline = dataclasses.replace(SPARSE, initial_flow="thin_plate", blended=True)
+sparse = [shaken(load_animator("sparse2dense", config=config), by=0.03) for config in (SPARSE, spline)]
 drive = driving(torch.tensor([[2.0, 1.0]]))
-expected = animator.animate(animator.encode([source()]), drive)
 torch.compile = functools.partial(torch.compile, backend="eager", fullgraph=True)  # quick: traced alone
-prepare_animator_(animator, InferenceConfig(compile=True))
-shown = animator.animate(animator.encode([source()]), drive)
-torch.testing.assert_close(shown.image, expected.image, rtol=0, atol=1e-4)
-torch.testing.assert_close(shown.flow, expected.flow, rtol=0, atol=1e-3)
+for animator in (pwm, *sparse):
+    expected = animator.animate(animator.encode([source()]), drive)
+    prepare_animator_(animator, InferenceConfig(compile=True))
+    shown = animator.animate(animator.encode([source()]), drive)
+    torch.testing.assert_close(shown.image, expected.image, rtol=0, atol=1e-4)
+    torch.testing.assert_close(shown.flow, expected.flow, rtol=0, atol=1e-3)
+    assert animator is pwm or animator.compiled._sizes
 """
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("program", [COMPILED, TRACED_RESIDUAL], ids=["progressive", "residual"])
+@pytest.mark.parametrize("program", [COMPILED, TRACED], ids=["progressive", "traced"])
 def test_compiled_pictures(program):
     """In a process of its own: what checks the shapes here is not to be compiled."""
     root = Path(__file__).parents[2]

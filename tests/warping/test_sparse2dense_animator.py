@@ -12,7 +12,7 @@ from headwarp.geom.guidance import Driving, Source
 from headwarp.geom.keypoints import to_normalised
 from headwarp.warping.animators import load_animator
 from headwarp.warping.checkpoints import load_checkpoint, save_checkpoint
-from headwarp.warping.inference import InferenceConfig, prepare_animator_
+from headwarp.warping.inference import prepare_animator_
 from headwarp.warping.landmark_motion import SmoothingConfig, TrackConfig
 
 SHIFTS = torch.tensor([[0.0, 0.0], [3.0, -2.0], [-4.0, 1.0]])
@@ -94,11 +94,6 @@ def test_prepared_pictures_are_the_same():
     torch.testing.assert_close(made.flow, expected.flow, rtol=1e-4, atol=1e-3)
     with pytest.raises(HeadwarpError, match="was prepared to animate and cannot be saved"):
         animator.state_dict()
-
-
-def test_it_is_not_compiled():
-    with pytest.raises(HeadwarpError, match="sparse2dense: cannot be compiled"):
-        prepare_animator_(toy(), InferenceConfig(compile=True))
 
 
 def test_a_checkpoint_gives_the_same_picture(tmp_path):

@@ -67,14 +67,18 @@ class HeserAnimator(nn.Module):
         self.eval().requires_grad_(False)
 
     def prepare_(self, config: InferenceConfig) -> None:
-        """See `inference.prepare_animator_`.
+        """See `inference.prepare_animator_`. Weights are not packed: frames would take a fifth longer
+        (docs/benchmarks.md).
 
         Raises:
             HeadwarpError: it is to be compiled.
         """
         if config.compile or config.bfloat16:
-            raise HeadwarpError("heser: cannot be compiled; leave compile and bfloat16 out")
-        prepare_(self.network)
+            raise HeadwarpError(
+                "heser: is not compiled: with frozen weights its pictures differed by up to 3 in 255; leave "
+                "compile and bfloat16 out"
+            )
+        prepare_(self.network, pack=False)
         self.network.register_state_dict_pre_hook(_refuse_to_save)
 
     def encode(self, sources: Sequence[Source]) -> HeserCache:

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from ...geom.errors import HeadwarpError
 from ...geom.guidance import Driving, Source, take
 from ...geom.keypoints import to_normalised, to_pixels
-from ..inference import InferenceConfig, prepare_
+from ..inference import InferenceConfig
+from ..landmark_inference import CompiledLandmarks, prepare_landmarks_
 from ..landmark_motion import TrackConfig, driving_landmarks, landmarks_of
 from ..sparse2dense import SourceParts, Sparse2DenseConfig, Sparse2DenseNetwork, Sparse2DenseOutput
 from . import Animation, register, single
@@ -39,6 +40,7 @@ class Sparse2DenseAnimator(nn.Module):
         super().__init__()
         self.config = config
         self.network = Sparse2DenseNetwork(config)
+        self.compiled: CompiledLandmarks | None = None
         self.eval().requires_grad_(False)
 
     @property
@@ -47,14 +49,8 @@ class Sparse2DenseAnimator(nn.Module):
         return self.config.multiple
 
     def prepare_(self, config: InferenceConfig) -> None:
-        """See `inference.prepare_animator_`.
-
-        Raises:
-            HeadwarpError: it is to be compiled.
-        """
-        if config.compile or config.bfloat16:
-            raise HeadwarpError("sparse2dense: cannot be compiled; leave compile and bfloat16 out")
-        prepare_(self.network)
+        """See `inference.prepare_animator_`."""
+        self.compiled = prepare_landmarks_(self.network, config)
         self.network.register_state_dict_pre_hook(_refuse_to_save)
 
     def encode(self, sources: Sequence[Source]) -> SourceParts:
@@ -115,7 +111,8 @@ class Sparse2DenseAnimator(nn.Module):
 
     def _made(self, cache: SourceParts, driving: Driving) -> Sparse2DenseOutput:
         points = _finite(driving, "driving")
-        return self.network.decode(cache, to_normalised(points, _size(cache.encoded.image)))
+        decode = self.compiled or self.network.decode
+        return decode(cache, to_normalised(points, _size(cache.encoded.image)))
 
 
 def _finite(observation: Source | Driving, whose: str) -> Float[Tensor, "B L 2"]:
