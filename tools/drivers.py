@@ -13,7 +13,7 @@ from ..flame.params import HeadFit, Pose
 from ..flame.pose_track import read_pose_track
 from ..flame.posing import expression_names
 from ..geom.errors import HeadwarpError
-from .faces import choose_face, find_faces, fit_face, fit_frames
+from .faces import choose_face, find_faces, fit_face, fit_frames, naming
 from .performance import progress
 from .portrait import as_frames
 
@@ -134,7 +134,8 @@ def _open_clip(
 
     info = probe(path)
     frames = progress(as_frames(path), info.frames, "fit driver")
-    fit = fit_frames(frames, model, landmarks=landmarks, face=face)
+    with naming(path):
+        fit = fit_frames(frames, model, landmarks=landmarks, face=face)
     sound = path if info.has_audio and fps is None else None  # another rate would be out of step
     timed = fps is None and info.fps is not None
     return Driver(fit, None, path, fps or info.fps or DEFAULT_FPS, sound, timed)

@@ -19,6 +19,7 @@ from ..geom.errors import HeadwarpError
 from ..training.data.portrait import Frame, Portrait
 from ..training.data.visible_mark import marked_frames
 from ..warping.animators import Animation, Animator
+from .faces import naming
 from .frame_files import write_frames, write_preview
 from .guidance import (
     GuidanceName,
@@ -268,7 +269,8 @@ def run(config: Edit) -> dict[str, Any]:
     poses, shape = poses_of(config, model), parse_shape(config.shape)
     poses = poses if grid is None else grid.poses(poses[0])
     picture = frame_of(config.photo, config.frame)
-    portrait = open_portrait(picture, head=model, size=size, landmarks=config.landmarks, face=config.face)
+    with naming(config.photo):
+        portrait = open_portrait(picture, head=model, size=size, landmarks=config.landmarks, face=config.face)
     portrait = with_landmarks_of(portrait, animator)
     motion = motion_of(config.motion, animator, name=config.animator)
     fit = said_poses(portrait, poses, motion, fps=config.fps, shape=shape)

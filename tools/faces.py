@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,6 +40,17 @@ class FaceChoice:
         return self.tracks[self.rank]
 
 
+@contextlib.contextmanager
+def naming(source: Any) -> Iterator[None]:
+    """Whoever finds no face says in which file; pictures in memory have no name."""
+    try:
+        yield
+    except NoFaceError as error:
+        if not isinstance(source, (str, Path)):
+            raise
+        raise NoFaceError(f"{source}: {error}") from error
+
+
 def find_faces(frames: Iterable[Frame], *, landmarks: str | Path = "mediapipe") -> list[Track]:
     """Detect and follow; the face tracks by rank.
 
@@ -47,7 +60,7 @@ def find_faces(frames: Iterable[Frame], *, landmarks: str | Path = "mediapipe") 
     tracks = track_clip(frames, detector=landmarks)
     if not tracks:
         raise NoFaceError(
-            "fit: expected a face, found none; is it visible, upright and larger than about 25 pixels?"
+            "expected a face, found none; is it visible, upright and larger than about 25 pixels?"
         )
     return tracks
 

@@ -21,7 +21,7 @@ from ..training.data.atomic import write_json
 from ..training.data.inputs import Input, is_numbered, list_inputs, output_names
 from ..training.data.jobs import JobConfig, open_manifest, publishing, run_jobs
 from ..training.data.provenance import sha256_of
-from .faces import find_face, find_faces, fit_face, fit_faces
+from .faces import find_face, find_faces, fit_face, fit_faces, naming
 from .fit_clip import ClipOptions
 from .fit_identity import identity_spread
 from .fit_jobs import Entries, FitWork, fit_jobs, manifest_remarks
@@ -158,8 +158,9 @@ def fit(
         1
     """
     model = ready_head(head)
-    choice = find_face(as_frames(frames_or_path), landmarks=landmarks, face=face)
-    return fit_face(choice, model, config=config)
+    with naming(frames_or_path):
+        choice = find_face(as_frames(frames_or_path), landmarks=landmarks, face=face)
+        return fit_face(choice, model, config=config)
 
 
 def fit_all(
@@ -195,7 +196,9 @@ def fit_all(
         [[0, 1]]
     """
     model = ready_head(head)
-    return list(fit_faces(find_faces(as_frames(frames_or_path), landmarks=landmarks), model, config=config))
+    with naming(frames_or_path):
+        tracks = find_faces(as_frames(frames_or_path), landmarks=landmarks)
+        return list(fit_faces(tracks, model, config=config))
 
 
 def run(config: Fit) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from ..training.data.portrait import Frame, Portrait, to_image
 from ..warping.animators import Animator
 from ..warping.guided import Referring, refers
 from .drivers import Driver
+from .faces import naming
 from .landmark_motion import with_landmarks_of
 from .motion import Motion, check_poses
 from .performance import drivings, encoded, full_frames, on_device
@@ -75,10 +76,10 @@ def prepare(
     """
     items = list(source) if isinstance(source, (list, tuple)) else [source]
     photo = next(iter(as_frames(items[0])))
-    opened = [photo, *items[1:]]
-    portraits = tuple(
-        open_portrait(item, head=model, size=size, landmarks=landmarks, face=face) for item in opened
-    )
+    opened = partial(open_portrait, head=model, size=size, landmarks=landmarks, face=face)
+    with naming(items[0]):
+        first = opened(photo)
+    portraits = (first, *map(opened, items[1:]))
     own = portraits[0].fit
     transfer, motion = transfer or Transfer(), motion or Motion()
     if driver.fit is not None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import fields, is_dataclass
 from pathlib import Path
+from typing import Any
 
 from ..geom.errors import HeadwarpError
 from ..training.data.inputs import list_inputs
@@ -15,6 +17,44 @@ def expand(inputs: Iterable[Path]) -> list[Path]:
     them. What does not exist or holds nothing is passed on: reading it says so.
     """
     return [Path(found.path) for found in list_inputs(inputs) if found.member is None]
+
+
+WRITTEN = ("output", "html", "sheet", "picture")
+"""Options that name a file to be written, in every command that has them."""
+
+
+def check_apart(config: Any, json_path: Path | None = None) -> None:
+    """Refuse to write over a file that is read, or two things into one file, before the work is done.
+
+    Args:
+        config: a command's; every other path or text in it that names a file counts as read.
+        json_path: the file of ``--json``.
+
+    Raises:
+        HeadwarpError: by whatever name or link they go.
+    """
+    written = {name: getattr(config, name, None) for name in WRITTEN} | {"json": json_path}
+    targets = {f"--{name}": Path(path) for name, path in written.items() if isinstance(path, (str, Path))}
+    read = [path for path in _named(config) if os.path.isfile(path)]
+    seen: dict[str, str] = {}
+    for option, path in targets.items():
+        if os.path.isfile(path) and any(os.path.samefile(path, other) for other in read):
+            raise HeadwarpError(f"{option}: {path} is one of the inputs; give another name")
+        if not path.is_dir() and (first := seen.setdefault(os.path.realpath(path), option)) != option:
+            raise HeadwarpError(f"{option}: {path} is what {first} writes; give another name")
+
+
+def _named(value: Any) -> Iterator[str | Path]:
+    """Every path in a config, and every text, which may be one."""
+    if is_dataclass(value):
+        for each in fields(value):
+            if each.name not in WRITTEN:
+                yield from _named(getattr(value, each.name))
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _named(item)
+    elif isinstance(value, (str, Path)):
+        yield value
 
 
 def check_folder(folder: Path, *, option: str = "--output") -> None:

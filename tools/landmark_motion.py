@@ -30,6 +30,7 @@ from ..warping.animators import Animator
 from ..warping.landmark_motion import SmoothingConfig, TrackConfig, driving_landmarks
 from ..warping.relative_motion import nearest_frame
 from .drivers import DEFAULT_FPS, Driver
+from .faces import naming
 from .performance import encoded, full_frames, on_device
 from .portrait import as_frames, open_portrait
 from .stage import Stage
@@ -189,7 +190,8 @@ def stage(
     relative = len(track.points) > 1 if transfer.relative is None else transfer.relative
     _check(transfer, track, relative)
     photo = next(iter(as_frames(items[0])))
-    portrait = open_portrait(photo, head=model, size=size, landmarks=detector, face=face)
+    with naming(items[0]):
+        portrait = open_portrait(photo, head=model, size=size, landmarks=detector, face=face)
     portrait = with_landmarks_of(portrait, animator)
     (own,) = take(portrait.source(), ("landmarks",), by="landmarks")
     reference = nearest_frame(own, track.points) if transfer.find_best_frame else transfer.best_frame

@@ -17,7 +17,7 @@ from ..flame.params import HeadFit
 from ..geom.crops import head_crop, pixel_window
 from ..geom.errors import HeadwarpError, ShapeError
 from ..training.data.portrait import Frame, Portrait, portrait_of, to_frame
-from .faces import fit_frames
+from .faces import fit_frames, naming
 from .heads import ready_head
 
 
@@ -143,7 +143,8 @@ def open_portrait(
     """
     model = ready_head(head)
     frame = next(iter(as_frames(photo)))
-    fit = fit_frames([frame], model, landmarks=landmarks, face=face)
+    with naming(photo):
+        fit = fit_frames([frame], model, landmarks=landmarks, face=face)
     if size is not None:
         return portrait_of(frame, model, fit, size=size)
     crop, size = pixel_window(head_crop(fit.landmarks[0], size=fit.size))

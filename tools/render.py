@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import os
 import time
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
@@ -366,9 +365,6 @@ def _output(config: Render, scene: Scene) -> Path:
         number = "" if config.frame is None else f"_{config.frame}"
         output = config.fit.with_name(f"{config.fit.stem}_{config.mode}{number}{'.png' if one else '.mp4'}")
     suffix = output.suffix.lower()
-    inputs = _inputs(config)
-    if os.path.realpath(output) in map(os.path.realpath, inputs):
-        raise HeadwarpError(f"--output: {output} is one of the inputs; give another name")
     if suffix in PICTURES and not one:
         raise HeadwarpError(
             f"--output: {output} holds one frame, the fit has {scene.fit.frames}; name an .mp4, "

@@ -19,7 +19,7 @@ from ..geom.errors import HeadwarpError, NoFaceError
 from ..training.data.portrait import Frame
 from ..warping.animators import Animator
 from .drivers import Driver
-from .faces import FaceChoice, find_faces, fit_face
+from .faces import FaceChoice, find_faces, fit_face, naming
 from .filmed_head import FilmedHead, film, with_head_driven
 from .motion import Motion
 from .performance import animated, progress
@@ -197,7 +197,8 @@ def film_show(
     info = probe(source)
     own = info.fps or roles[0][1].fps
     rate = fps or own
-    tracks = find_faces(progress(as_frames(source), info.frames, "fit source"), landmarks=landmarks)
+    with naming(source):
+        tracks = find_faces(progress(as_frames(source), info.frames, "fit source"), landmarks=landmarks)
     heads: list[FilmedHead] = []
     for role, driver in roles:
         if not 0 <= (role.face or 0) < len(tracks):

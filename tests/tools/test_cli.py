@@ -34,6 +34,8 @@ class Toy:
     """Degrees."""
     source_image: Path | None = None
     """A picture."""
+    output: Path | None = None
+    """What is written."""
 
 
 @pytest.fixture
@@ -208,3 +210,39 @@ def test_json_that_cannot_be_written_stops_before_the_work(toy, tmp_path, capsys
     assert cli.main(["toy", "a", "--json", str(tmp_path / "new" / "r.json")]) == 1
     assert "the work was begun" in capsys.readouterr().err
     assert not (tmp_path / "new").exists()  # whatever ends the work early leaves no folder
+
+
+@pytest.mark.parametrize("option", ["--output", "--json"])
+def test_what_is_read_is_not_written_over(toy, tmp_path, capsys, monkeypatch, option):
+    toy.run = raising(AssertionError("the work was begun"))
+    monkeypatch.chdir(tmp_path)
+    Path("photo.jpg").write_text("mine")
+    os.link("photo.jpg", "same.jpg")
+    os.symlink(tmp_path / "photo.jpg", "link.jpg")
+    for name in ("photo.jpg", "./photo.jpg", "same.jpg", "link.jpg"):
+        for words in (
+            ["photo.jpg"],
+            ["other.jpg", "--source-image", "photo.jpg"],
+            ["a", "--expression", "photo.jpg"],
+        ):
+            assert cli.main(["toy", *words, option, name]) == 1
+            assert (
+                capsys.readouterr().err
+                == f"headwarp toy: {option}: {Path(name)} is one of the inputs; give another name\n"
+            )
+
+
+def test_two_things_are_not_written_into_one_file(toy, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["toy", "a", "--output", "o.png", "--json", f"{tmp_path}/o.png"]) == 1
+    assert "--json: " in (said := capsys.readouterr().err)
+    assert "o.png is what --output writes; give another name" in said
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_there_and_not_read_is_written_anew(toy, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("o.json").write_text("an earlier run's")
+    os.mkdir("folder")
+    assert cli.main(["toy", "folder", "x" * 300, "--output", "folder", "--json", "o.json"]) == 0
+    assert json.loads(Path("o.json").read_text())["yaw"] == 0.0

@@ -199,7 +199,7 @@ def test_two_persons_as_one_source_are_told(folder, tmp_path, head):
 @pytest.mark.parametrize(
     ("changes", "error", "text"),
     [
-        ({"source": "grey.png"}, NoFaceError, r"--source: .*grey.png: fit: expected a face, found none"),
+        ({"source": "grey.png"}, NoFaceError, r"--source: .*grey.png: expected a face, found none"),
         ({"target": "grey.png"}, NoFaceError, r"expected a face, found none"),
         ({"face": 3}, NoFaceError, r"--face 3"),
         ({"size": 32}, HeadwarpError, r"--size: expected 64 pixels or more"),

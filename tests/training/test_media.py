@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import os
 import tracemalloc
+import zlib
 from fractions import Fraction
 from pathlib import Path
 
@@ -286,6 +288,23 @@ def test_cover_picture_of_a_sound_file_is_no_clip(tmp_path: Path) -> None:
         container.mux(sound.encode(None))
     with pytest.raises(MediaError, match=r"has no video stream \(sound only\)"):
         probe(tmp_path / "a.m4a")
+
+
+# Two squares of 64 x 64 in one HEIC file, as telephones keep the tiles of a photo; nothing here writes such.
+TILES = (
+    "c-muNV30{GsVvAy%}izhg51nBLl8SRGck>Ufw3hwwIq=N0u(b+a*CjAhJwuG5(YG2l9`haHpIn&fr)_;#9~|lp@BdWC<YQa2p5q6"
+    "VvEeoyfiQmBr6K!q(YQ2Fl3Y^8#15>G9d){3NlM_8K5c|?q(Jg6#(h&nFY!DK)M2`%$boHBs2l6NbUo}pT9qTFfi~lCjfOwI56@s"
+    "{{IhBzzkBs3_^0dm>d#;lG;v;jA$|o6dGBlz4Fvtm&YW<!vPXH0U|gYl7Q;jT^J7*ZBTLmS|gmCpHq~VoKpc5=4D`O01Am@78j&K"
+    "J?sF*0tJ~BnIHjX4h{~G>oN;+VWA8RIF?2xW)=n}2*to)nVXUb3Tsgf#`W9@zm6Te{{L6t?yoZ(FKv2j4f3K0T;kus{Tp5C4UTVl"
+    "djJ4+iCxh"
+)
+
+
+def test_a_picture_in_tiles_is_not_taken_for_its_first(tmp_path: Path) -> None:
+    path = tmp_path / "phone.heic"
+    path.write_bytes(zlib.decompress(base64.b85decode(TILES)))
+    with pytest.raises(MediaError, match=r"phone\.heic: is an HEIC picture in tiles.*save it as JPEG"):
+        probe(path)
 
 
 def test_folder_and_pattern_of_pictures(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ _CONTAINERS = (
     "nut,obu,ogg,rm,wav,webm,wtv,yuv4mpegpipe"
 )
 _COVER_DISPOSITION = 0x400  # libavformat's AV_DISPOSITION_ATTACHED_PIC
+_HEIF = ("heic", "heix", "mif1", "msf1")
 _NO_MEDIA = "is not a photo or clip that can be read, or it is damaged or cut off."
 
 
@@ -198,6 +199,9 @@ def open_clip(path: str | os.PathLike[str]) -> Iterator[tuple[InputContainer, Vi
         if not streams:
             has = "sound only" if container.streams.audio else "nothing to see"
             raise MediaError(f"{os.fspath(path)}: has no video stream ({has}).")
+        if len(streams) > 1 and container.metadata.get("major_brand") in _HEIF:  # each tile is a stream
+            seen = "is an HEIC picture in tiles, of which one would be seen"
+            raise MediaError(f"{os.fspath(path)}: {seen}; save it as JPEG.")
         if streams[0].codec_context is None:
             raise MediaError(f"{os.fspath(path)}: its video codec is not known here.")
         streams[0].thread_type = "AUTO"
