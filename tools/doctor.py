@@ -34,7 +34,7 @@ CORE = {
 
 PYTORCH3D_LINE = "pip install --no-build-isolation git+https://github.com/facebookresearch/pytorch3d.git"
 _DETECT = (
-    "import numpy; from headwarp.flame.detect import detect_faces;"
+    "import mediapipe, numpy; from headwarp.flame.detect import detect_faces;"
     "detect_faces(numpy.zeros((64, 64, 3), numpy.uint8))"
 )
 _IMPORT_SECONDS = 120

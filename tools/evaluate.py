@@ -184,7 +184,7 @@ def evaluate(
 def _evaluated(config: Evaluate, head: str | Path | HeadModel) -> dict[str, Any]:
     if (config.clips is None) == (config.pairs is None):
         got = "neither" if config.clips is None else "both"
-        raise HeadwarpError(f"evaluate: expected --clips or --pairs, got {got}")
+        raise HeadwarpError(f"expected --clips or --pairs, got {got}")
     _check_unused(config)
     parse_share(config.frames)
     if config.stride < 1:
@@ -251,7 +251,7 @@ def _network_rows(config: Evaluate, setting: Setting) -> dict[str, Row]:
 
 def _pair_options(config: Evaluate) -> PairOptions:
     if config.pairs is None:
-        raise HeadwarpError("evaluate: expected --pairs")
+        raise HeadwarpError("expected --pairs")
     shared = {f.name: getattr(config, f.name) for f in fields(PairOptions)}
     return PairOptions(**shared)
 
@@ -373,7 +373,7 @@ def _clips_report(
 ) -> dict[str, Any]:
     if not outcomes:
         reasons = "; ".join(failed.values())
-        raise HeadwarpError(f"evaluate: expected at least one clip that can be measured, got none: {reasons}")
+        raise HeadwarpError(f"expected at least one clip that can be measured, got none: {reasons}")
     return report_of(
         outcomes,
         list(setting.animators),

@@ -158,6 +158,13 @@ def quiet_native_stderr() -> Iterator[None]:
                     os.write(2, line)
 
 
+def _mends(error: ImportError, python: tuple[int, int]) -> str:
+    """What to do about mediapipe's import error; a library of the system's is not had from pip."""
+    if isinstance(error, ModuleNotFoundError) and python < (3, 13):  # it has no wheel beyond
+        return "pip install 'mediapipe==0.10.21'"
+    return "`headwarp doctor` says what mends it"
+
+
 @functools.cache
 def load_mediapipe() -> SimpleNamespace:
     """Import mediapipe and the parts used here.
@@ -181,7 +188,7 @@ def load_mediapipe() -> SimpleNamespace:
     except ImportError as error:
         raise MissingDependencyError(
             f"the mediapipe landmark detector needs mediapipe 0.10.21 ({error}); "
-            "pip install 'mediapipe==0.10.21', or pass landmarks as a .npy file"
+            f"{_mends(error, sys.version_info[:2])}, or pass landmarks as a .npy file"
         ) from error
     parts.resources.set_resource_dir(os.path.dirname(os.path.dirname(os.path.abspath(str(package.__file__)))))
     return parts

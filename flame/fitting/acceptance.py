@@ -43,7 +43,7 @@ def accept(fit: HeadFit, *, confirmed: bool) -> HeadFit:
     residual = float(fit.report["reprojection_percent_iod"])
     if residual > MAX_RESIDUAL_PERCENT:
         raise NoFaceError(
-            f"fit: expected a human face; what looks like one leaves a residual of {residual:.1f} % of the "
+            f"expected a human face; what looks like one leaves a residual of {residual:.1f} % of the "
             f"eye distance (faces: about 1 %, limit {MAX_RESIDUAL_PERCENT:.0f} %), and no face detector "
             "confirms it"
         )
@@ -51,7 +51,7 @@ def accept(fit: HeadFit, *, confirmed: bool) -> HeadFit:
     yaw_deg = float(head_pose(fit.params)[:, 0].abs().median())
     if deviation is not None and deviation > MAX_PROPORTIONS and yaw_deg < PROFILE_DEG:
         raise NoFaceError(
-            f"fit: expected a human face; the proportions of what looks like one are {deviation:.1f} "
+            f"expected a human face; the proportions of what looks like one are {deviation:.1f} "
             f"standard deviations off (people: about 0.9, limit {MAX_PROPORTIONS}), and no face detector "
             "confirms it"
         )

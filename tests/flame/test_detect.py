@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 import os
 import struct
@@ -24,8 +25,17 @@ from face_pictures import (
 from headwarp.flame import detect
 from headwarp.flame.detect import detect_faces, get_detector
 from headwarp.flame.detect import mediapipe as faces
-from headwarp.flame.detect._graphs import Roi, block_mean, crop_to_roi, engine, landmark_points, turn
-from headwarp.geom.errors import HeadwarpError, ShapeError
+from headwarp.flame.detect._graphs import (
+    Roi,
+    _mends,
+    block_mean,
+    crop_to_roi,
+    engine,
+    landmark_points,
+    load_mediapipe,
+    turn,
+)
+from headwarp.geom.errors import HeadwarpError, MissingDependencyError, ShapeError
 
 NOSE, RIGHT_EYE, LEFT_EYE, CHIN = 1, 33, 263, 152
 ASTRONAUT_EYES = ((204, 104), (246, 106))  # subject's right and left, px
@@ -326,14 +336,13 @@ def test_import_is_light() -> None:
     assert "mediapipe" not in done.stdout
 
 
-def test_missing_mediapipe_says_how_to_get_it() -> None:
-    code = (
-        "import sys; sys.modules['mediapipe'] = None\n"
-        "import numpy as np\n"
-        "from headwarp.flame.detect import detect_faces\n"
-        "from headwarp.geom.errors import MissingDependencyError\n"
-        "try:\n    detect_faces(np.zeros((9, 9, 3), np.uint8))\n"
-        "except MissingDependencyError as error:\n    print(error)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "pip install 'mediapipe==0.10.21'" in done.stdout
+def test_missing_mediapipe_says_how_to_get_it(monkeypatch) -> None:
+    def absent(name):
+        raise ImportError("libGL.so.1: cannot open shared object file")
+
+    monkeypatch.setattr(importlib, "import_module", absent)
+    with pytest.raises(MissingDependencyError, match=r"libGL\.so\.1.*`headwarp doctor` says what mends it"):
+        load_mediapipe.__wrapped__()
+    nowhere = ModuleNotFoundError("No module named 'mediapipe'")
+    assert _mends(nowhere, (3, 12)) == "pip install 'mediapipe==0.10.21'"
+    assert "pip" not in _mends(nowhere, (3, 13))

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from headwarp.tools.export_network import RECORD, export_network
 from headwarp.warping.animators import shipped_weights
 from headwarp.warping.checkpoints import save_checkpoint
 from headwarp.warping.graphs import graphs_of
+from headwarp.warping.graphs.program import write_torchscript
 
 SIDE = 32
 NEAR = 2e-5
@@ -139,6 +141,14 @@ def test_torchscript_needs_torch_alone(written):
     )
     names = ["detect", "encode", "relative", "animate"]
     subprocess.run([sys.executable, "-c", program, *names], cwd=written, check=True)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device of Linux")
+def test_torchscript_on_a_full_disk_is_an_error_and_no_end_of_the_process():
+    program = SimpleNamespace(module=lambda: torch.fx.symbolic_trace(torch.nn.ReLU()))
+    graph = SimpleNamespace(examples=lambda batch: (torch.zeros(batch),))
+    with pytest.raises(OSError, match="No space left"):
+        write_torchscript(program, graph, Path("/dev/full"))
 
 
 def test_pieces_make_the_animators_picture():

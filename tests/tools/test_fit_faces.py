@@ -106,7 +106,7 @@ def test_every_face_gets_a_file_with_a_record_for_every_frame(tmp_path, clip, de
     )
     assert (entry["name"], entry["track"]) == ("two", 1)
     told = capsys.readouterr().out
-    assert "note: two: face 2 left out: fit: expected a human face" in told
+    assert "note: two: face 2 left out: expected a human face" in told
     assert "two.face1.npz: face in 4 of 12 frame(s), 1 interpolated, 7 missing" in told
     assert "--face N takes another" not in told
 

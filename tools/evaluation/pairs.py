@@ -231,7 +231,7 @@ def measure_pairs(
             failed[name] = f"{name}: {error}"
     if not outcomes:
         some = "; ".join(list(failed.values())[:3])
-        raise HeadwarpError(f"evaluate: expected at least one pair that can be measured, got none: {some}")
+        raise HeadwarpError(f"expected at least one pair that can be measured, got none: {some}")
     return ({name: outcomes[name] for name in facts.pairs if name in outcomes}, failed)
 
 

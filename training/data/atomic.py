@@ -99,7 +99,7 @@ def atomic_folder(target: Path) -> Iterator[Path]:
         os.replace(hidden, target)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        raise HeadwarpError(f"{target}: the pack cannot be written ({reason})") from error
+        raise HeadwarpError(f"{target}: cannot be written ({reason})") from error
     finally:
         shutil.rmtree(hidden, ignore_errors=True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import warnings
 from collections.abc import Callable, Iterator
@@ -70,7 +71,9 @@ def write_torchscript(program: Any, graph: Graph, path: Path) -> None:
         warnings.simplefilter("ignore")  # tracing warns of every shape, TorchScript of itself
         module = _sized_at_run_time(program.module())
         traced = torch.jit.trace(module, graph.examples(3), check_trace=False)
-        torch.jit.freeze(traced.eval()).save(str(path))
+        kept = io.BytesIO()  # torch's own file writer ends the process where the disk is full
+        torch.jit.save(torch.jit.freeze(traced.eval()), kept)
+    path.write_bytes(kept.getbuffer())
 
 
 def difference(graph: Graph, path: Path, *, batch: int, seed: int = 1) -> float:

@@ -127,6 +127,18 @@ def test_an_address_without_a_cluster_is_one_sentence_at_once(tmp_path, monkeypa
         run(tmp_path, ["a"], ToyWork(), engine="ray", address="127.0.0.1:1")
 
 
+def test_a_cluster_that_does_not_start_here_is_one_sentence(tmp_path, monkeypatch):
+    import ray
+
+    def slow(**options):
+        raise Exception("The current node timed out during startup.\nMore of it.")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", slow)
+    with pytest.raises(HeadwarpError, match=r"--engine ray: no cluster starts .*startup\.\); --engine local"):
+        run(tmp_path, ["a"], ToyWork(), engine="ray")
+
+
 def test_without_ray_the_remedy_is_given(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(MissingDependencyError, match=r"pip install 'headwarp\[cluster\]'"):

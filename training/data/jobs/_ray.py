@@ -129,11 +129,13 @@ def _connect(ray: Any, address: str | None, size: int | None) -> None:
             ray.init(address=address, **quiet)
         else:
             ray.init(num_cpus=max(size or 1, os.cpu_count() or 1), include_dashboard=False, **quiet)
-    except (OSError, ValueError, RuntimeError) as error:
+    except Exception as error:  # of a node that is too slow to start Ray raises a bare one
         reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise HeadwarpError(
-            f"--address {address or 'none'}: no Ray cluster answers ({reason}); `ray start --head` starts one"
-        ) from error
+        if address:
+            told = f"--address {address}: no Ray cluster answers ({reason}); `ray start --head` starts one"
+        else:
+            told = f"--engine ray: no cluster starts on this machine ({reason}); --engine local needs none"
+        raise HeadwarpError(told) from error
 
 
 def _knock(address: str) -> None:
