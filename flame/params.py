@@ -172,6 +172,10 @@ class HeadFit:
         return load_fit(path)
 
 
+MOST_AMOUNT = 10.0
+"""Bound of a `Pose`'s jaw, blink and expressions: far beyond any face."""
+
+
 @dataclass(frozen=True)
 class Pose:
     """What a person says about a head.
@@ -184,6 +188,7 @@ class Pose:
         blink: 0 open .. 1 closed, both eyes.
         expressions: named expressions of the head model and their amounts, e.g. ``{"smile": 0.6}``; a number
             for a name, ``{"3": 1.2}``, is that expression coefficient of the head, in standard deviations.
+            Amounts lie within +-10.
         relative: added to the fit's own pose and expression (default), or replacing them.
     """
 
@@ -203,11 +208,12 @@ class Pose:
         for name, value in numbers.items():
             if not np.isfinite(value):
                 raise HeadwarpError(f"Pose.{name}: expected a finite number, got {value!r}")
-        for name, limit in (("yaw", 180.0), ("pitch", 90.0), ("roll", 180.0)):
-            if abs(numbers[name]) > limit:
-                raise HeadwarpError(
-                    f"Pose.{name}: expected degrees within +-{limit:.0f}, got {numbers[name]}"
-                )
+        degrees = {"yaw": 180.0, "pitch": 90.0, "roll": 180.0, "gaze[0]": 90.0, "gaze[1]": 90.0}
+        for name, value in numbers.items():
+            limit = degrees.get(name, MOST_AMOUNT)
+            if abs(value) > limit:
+                what = "degrees" if name in degrees else "an amount, of which 1 is the whole,"
+                raise HeadwarpError(f"Pose.{name}: expected {what} within +-{limit:.0f}, got {value}")
 
 
 def report_json(report: Mapping[str, Any]) -> str:

@@ -247,6 +247,12 @@ def test_a_pose_needs_one_frame_some_pose_and_the_heads_own_fit(toy, head):
         ({"yaw": float("nan")}, r"Pose\.yaw: expected a finite number, got nan"),
         ({"pitch": 91.0}, r"Pose\.pitch: expected degrees within \+-90, got 91"),
         ({"roll": -181.0}, r"Pose\.roll: expected degrees within \+-180"),
+        ({"gaze": (100.0, 0.0)}, r"Pose\.gaze\[0\]: expected degrees within \+-90"),
+        (
+            {"expressions": {"smile": 60.0}},
+            r"Pose\.expressions\[smile\]: expected an amount, of which 1 is the whole, within \+-10",
+        ),
+        ({"jaw": -11.0}, r"Pose\.jaw: expected an amount, .* got -11"),
         ({"gaze": (0.0, float("inf"))}, r"Pose\.gaze\[1\]: expected a finite number"),
         ({"expressions": {"smile": float("nan")}}, r"Pose\.expressions\[smile\]: expected a finite number"),
     ],
