@@ -118,8 +118,9 @@ def open_faces(
 
     clip = open_clip(pictures)
     count = probe(clip.pictures).frames if isinstance(clip.pictures, Path) else None
-    tracks = find_faces(progress(as_frames(clip.pictures), count, "fit target"), landmarks=landmarks)
-    return [replace(clip, fit=fit_face(choose_face(tracks, face), model)) for face in faces]
+    with naming(clip.pictures):
+        tracks = find_faces(progress(as_frames(clip.pictures), count, "fit target"), landmarks=landmarks)
+        return [replace(clip, fit=fit_face(choose_face(tracks, face), model)) for face in faces]
 
 
 def _stored_fps(fit: HeadFit) -> Fraction:
