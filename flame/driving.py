@@ -65,9 +65,11 @@ def transfer_motion(
     as the source's and its neck joint lies on the source's; from there on the driver moves as it did.
 
     Args:
+        model: the head of both fits.
         source: one frame, in pixels of a square window (`flame.posing.window_fit`).
         driving: T frames, in pixels of the driver's frames; frames without a face repeat what is known around
             them.
+        transfer: what of the motion is taken over, and from which frame it is counted; None: the defaults.
 
     Raises:
         ModelFileError: the fits belong to different head models.
@@ -99,7 +101,12 @@ def transfer_motion(
 
 
 def reference_frame(model: HeadModel, source: HeadFit, driving: HeadFit, transfer: Transfer) -> int:
-    """Number of the driving frame that corresponds to the source picture; see `Transfer`."""
+    """Number of the driving frame that corresponds to the source picture; see `Transfer`.
+
+    Raises:
+        NoFaceError: no frame of the driver has a face, or the chosen one has none.
+        HeadwarpError: contradictory options, or a frame beyond the clip.
+    """
     if transfer.find_best_frame and transfer.best_frame is not None:
         raise HeadwarpError("best frame: expected --best-frame N or --find-best-frame, got both")
     if transfer.find_best_frame:

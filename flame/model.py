@@ -224,7 +224,9 @@ def pose_vertices(
         expression: ``(B, e)``, e <= E; ``(B, 0)`` for none.
         rotation: of the root about the root joint; axis-angle. None, here and below: zero at no cost.
         translation: metres, after everything.
-        neck: axis-angle. ``jaw``: +x opens. ``eyes``: left then right eye.
+        neck: axis-angle, relative to the root.
+        jaw: axis-angle; +x opens.
+        eyes: axis-angle of the left, then of the right eye.
         eyelids: left, right; 0 rest, 1 closed.
         vertices: pose only these points (an index tensor); results equal the same rows of the whole mesh.
 

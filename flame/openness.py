@@ -91,6 +91,8 @@ def with_openness(
     taken. Frames with a wanted or measured openness that is no number stay as they are. All else stays.
 
     Args:
+        model: the head of the fit.
+        fit: T frames.
         eyes: left and right; None leaves the lids.
         lips: None leaves the jaw.
 

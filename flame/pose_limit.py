@@ -51,6 +51,7 @@ def limited_pose(model: HeadModel, source: HeadFit, driven: HeadFit, limits: Pos
     """Stop a driven head softly at turns from the source's pose; see `geom.pose_range.limited_turn`.
 
     Args:
+        model: the head of both fits.
         source: one frame.
         driven: T frames.
         limits: of the animator.

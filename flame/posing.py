@@ -105,6 +105,8 @@ def posed_vertices(
     """Posed mesh of every frame of a fit, in pixels of its frame.
 
     Args:
+        model: the head of the fit.
+        fit: T frames.
         body: a one-frame fit (the source's) whose root pose the root-skinned vertices keep, moved along with
             the neck joint (`body_motion`); None poses the whole mesh as the head.
         follow: see `body_motion`.
@@ -169,7 +171,7 @@ def neck_point(model: HeadModel, params: HeadParams) -> Float[Tensor, "T 3"]:
 
 
 def neck_pixels(model: HeadModel, params: HeadParams, camera: Camera) -> Float[Tensor, "T 2"]:
-    """Where the neck joint projects."""
+    """Where the neck joint projects, in pixels of the camera's frame."""
     turned = neck_point(model, params)
     return project((turned @ _flip(turned).T)[:, None], camera)[:, 0, :2]
 
@@ -246,6 +248,7 @@ def reshaped(fit: HeadFit, amounts: Mapping[int, float]) -> HeadFit:
     """A fit with amounts added to shape coefficients: another face on the same pose.
 
     Args:
+        fit: T frames.
         amounts: by the coefficient's number, in standard deviations.
 
     Raises:
@@ -304,6 +307,14 @@ def retarget(
     scale change in proportion (``adapt_scale`` measures the driver's shift in units of head size), so that
     different framings and faces do not matter ([FOMM] sec. 3.4). A driver without landmarks (`flame.formats`)
     has no residual to follow.
+
+    Args:
+        model: the head of both fits.
+        source: one frame.
+        driving: T frames.
+        relative: see above.
+        adapt_scale: for relative motion.
+        reference: number of the driving frame that relative motion is counted from.
 
     Raises:
         ModelFileError: the fits belong to different head models.
@@ -377,7 +388,13 @@ def _relative_camera(
 
 
 def window_fit(fit: HeadFit, crop: Crop, size: int) -> HeadFit:
-    """The same fit in the pixels of a square window drawn at ``size`` x ``size``."""
+    """The same fit in the pixels of a square window drawn at ``size`` x ``size``.
+
+    Args:
+        fit: T frames, in pixels of the frame that the window lies in.
+        crop: the window in that frame.
+        size: its side in the new pixels.
+    """
     scale = crop.scale(size)
     corner = torch.tensor([crop.x, crop.y])
     camera: Camera

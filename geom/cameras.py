@@ -320,6 +320,11 @@ def from_deca(
 ) -> WeakPerspective:
     """The weak camera, in the full image, of DECA's ``cam``; inverse of :func:`to_deca`.
 
+    Args:
+        cam: s, tx, ty of the crop, a row a frame.
+        crop_origin: (T, 2) pixel of the square crop's outer top-left corner.
+        crop_size: (T,) its side in pixels.
+
     Raises:
         ShapeError: ``cam`` is not (T, 3).
     """

@@ -112,6 +112,6 @@ def crop_image(image: Float[Tensor, "B C H W"], crop: Crop, size: int) -> Float[
 
 
 def to_crop(points: Float[Tensor, "... 2"], crop: Crop, size: int) -> Float[Tensor, "... 2"]:
-    """Picture pixels to window pixels."""
+    """Points of a picture in the pixels of its window, as `crop_image` draws it at ``size`` x ``size``."""
     corner = torch.tensor([crop.x, crop.y], dtype=points.dtype, device=points.device)
     return (points - corner) * crop.scale(size)

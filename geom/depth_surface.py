@@ -84,7 +84,16 @@ def depth_surface(
 def back_projected(
     pixels: Float[Tensor, "*batch 2"], depth: Float[Tensor, "*batch"], intrinsics: Float[Tensor, "3 3"]
 ) -> Float[Tensor, "*batch 3"]:
-    """Points in camera axes: ``z K^-1 (x, y, 1)``."""
+    """Points in camera axes: ``z K^-1 (x, y, 1)``.
+
+    Args:
+        pixels: x, y; pixel centres lie at +0.5.
+        depth: along the camera's axis; the points have its unit.
+        intrinsics: K, in pixels.
+
+    Returns:
+        Differentiable in ``pixels`` and ``depth``.
+    """
     homogeneous = torch.cat([pixels, torch.ones_like(pixels[..., :1])], -1)
     rays = homogeneous @ torch.linalg.inv(intrinsics).T.to(pixels)
     return rays * depth[..., None]

@@ -230,7 +230,17 @@ def fill_between(
     anchors: Float[Tensor, "#B 1 H W"] | Bool[Tensor, "#B 1 H W"],
     anchor_flow: Float[Tensor, "#B 2 H W"] | None = None,
 ) -> Float[Tensor, "B 2 H W"]:
-    """`complete` of any flow that is known in places."""
+    """`complete` of any flow that is known in places.
+
+    Args:
+        flow: in any unit; what it says where it is not known does not count.
+        known: over 0.5 where it is known; there it stays.
+        anchors: over 0.5 where it is given too.
+        anchor_flow: what is given there, in the flow's unit; None: rest.
+
+    Returns:
+        The flow, harmonic between what is given; differentiable in ``flow``.
+    """
     given = known > 0.5
     fixed = given | (anchors > 0.5)
     at_anchor = torch.zeros_like(flow) if anchor_flow is None else anchor_flow.expand_as(flow)

@@ -142,7 +142,11 @@ def warp_displaced(
 def warp_each(
     image: Float[Tensor, "#B C H W"], displacements: Float[Tensor, "#B N 2 H W"], convention: GridConvention
 ) -> Float[Tensor, "#B N C H W"]:
-    """`warp_displaced` by N displacements of the image's own size, in one pass over it."""
+    """`warp_displaced` by N displacements of the image's own size, in one pass over it.
+
+    Raises:
+        ShapeError: displacements of another size.
+    """
     batch, count, _, height, width = displacements.shape
     if displacements.shape[3:] != image.shape[2:]:
         raise ShapeError(

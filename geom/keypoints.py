@@ -189,7 +189,10 @@ def to_pixels(
 def to_normalised(
     points: Float[Tensor, "B K 2"], size: tuple[int, int], *, align_corners: bool = False
 ) -> Float[Tensor, "B K 2"]:
-    """Inverse of `to_pixels`.
+    """Pixels of a frame as normalised coordinates; inverse of `to_pixels`, whose arguments it has.
+
+    Raises:
+        ShapeError: a frame of one pixel has no lattice from corner to corner.
 
     Example:
         >>> to_normalised(torch.tensor([[[0.5, 63.5]]]), (64, 48), align_corners=True).tolist()

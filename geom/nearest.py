@@ -21,7 +21,7 @@ def nearest_on_surface(
     """The nearest points of a mesh, and their triangles, among those that meet the nearest vertices.
 
     Args:
-        points: any frame and unit, the mesh's own.
+        points, vertices, faces: of one frame, in one unit.
         candidates: how many vertices are looked at for each point (all of them in a mesh with fewer).
     """
     from scipy.sparse import csr_matrix

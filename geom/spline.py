@@ -78,7 +78,13 @@ def thin_plate_spline(
 def evaluate_spline(
     coefficients: Float[Tensor, "M 2"], points: Float[Tensor, "N 2"], at: Float[Tensor, "Q 2"]
 ) -> Float[Tensor, "Q 2"]:
-    """The spline's value at other points."""
+    """The spline's values at other points.
+
+    Args:
+        coefficients: M = N + 3 rows, as they were fitted.
+        points: those that it was fitted to.
+        at: where it is wanted, in the points' unit.
+    """
     kernel = thin_plate_kernel((at[:, None] - points[None]).square().sum(-1))
     affine = torch.cat([torch.ones_like(at[:, :1]), at], dim=1)
     return torch.cat([kernel, affine], dim=1) @ coefficients

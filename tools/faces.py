@@ -37,6 +37,7 @@ class FaceChoice:
 
     @property
     def track(self) -> Track:
+        """The chosen face."""
         return self.tracks[self.rank]
 
 

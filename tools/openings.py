@@ -35,6 +35,11 @@ Window = Literal["face", "whole"]
 
 
 def transfer_of(config: Animate) -> Transfer:
+    """What the options say of the motion.
+
+    Raises:
+        HeadwarpError: relative and absolute at once.
+    """
     if config.relative and config.absolute:
         raise HeadwarpError("--relative, --absolute: expected one of them, got both")
     relative = True if config.relative else (False if config.absolute else None)
@@ -75,7 +80,11 @@ def roles_of(config: Animate) -> list[Role]:
 def open_film(
     config: Animate, roles: Sequence[Role], animator: Animator, size: int | None, place: torch.device
 ) -> tuple[Show, str | None]:
-    """A source clip and its drivers."""
+    """A source clip and its drivers, and the ``model_id`` of their head.
+
+    Raises:
+        HeadwarpError: options of photos alone, or an animator that cannot move filmed heads.
+    """
     transfer = transfer_of(config)
     check_filmed(animator, name=config.animator)
     if config.window == "whole" or any(landmark_motion.is_landmark_file(role.driving) for role in roles):

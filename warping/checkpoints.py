@@ -178,6 +178,7 @@ def load_weights(target: Any, tensors: Mapping[str, Tensor], *, name: str) -> No
 
     Args:
         target: a module; anything else has no weights and takes none.
+        tensors: by the names of its state.
         name: of the file, for messages.
 
     Raises:

@@ -32,6 +32,9 @@ def window_feather(size: int, *, feather: float = FEATHER) -> Float[Tensor, "1 1
 
     A feather of 0 is 1 everywhere.
 
+    Raises:
+        ShapeError: a feather that is not in 0 to 0.5.
+
     Example:
         >>> window_feather(8, feather=0.25)[0, 0, 4].tolist()
         [0.0, 0.5, 1.0, 1.0, 1.0, 1.0, 0.5, 0.0]
@@ -56,6 +59,7 @@ def soft_region(
     Args:
         region: over ``least`` where it is.
         reach: in sides of the window.
+        least: see ``region``.
     """
     size = region.shape[-1]
     step = max(1, -(-size // COARSE))

@@ -160,7 +160,14 @@ def _by_keypoint(source: Keypoints, driving: Keypoints) -> list[tuple[Tensor, ..
 def keypoint_heat(
     keypoints: Keypoints, size: tuple[int, int], *, variance: float, align_corners: bool
 ) -> Float[Tensor, "B K h w"]:
-    """A Gaussian a keypoint, 1 at its place."""
+    """A Gaussian a keypoint, 1 at its place.
+
+    Args:
+        keypoints: K points, normalised to [-1, 1].
+        size: (h, w).
+        variance: of the Gaussians, in the points' unit squared.
+        align_corners: whether -1 and 1 are centres of the outermost pixels, or their edges.
+    """
     points = keypoints.points
     places = lattice(size, align_corners=align_corners, device=points.device, dtype=points.dtype)
     squares = (places[:, None] - points[..., None, None]).square().sum(dim=2)  # (B, K, h, w)

@@ -104,7 +104,17 @@ def splat_anchors(
     there: Float[Tensor, "B K 2"],
     known: Bool[Tensor, "B K"],
 ) -> tuple[Bool[Tensor, "B 1 H W"], Float[Tensor, "B 2 H W"]]:
-    """Write known point correspondences into the pixels they fall into; of several the last one stays."""
+    """Write known point correspondences into the pixels they fall into; of several the last one stays.
+
+    Args:
+        anchors: pixels whose flow is given already.
+        flow: backward, in pixels.
+        here, there: the points in this frame and in the one that flow leads to, in pixels.
+        known: correspondences that count; those beyond the frame do not.
+
+    Returns:
+        Anchors and flow with the points' own, copies.
+    """
     height, width = flow.shape[2:]
     inside = known & (here >= 0).all(-1) & (here < here.new_tensor([width, height])).all(-1)
     batch, sample = inside.nonzero(as_tuple=True)

@@ -186,7 +186,7 @@ class DepthObserver(nn.Module):
 def load_depth_observer(
     path: Any, *, side: int | None = 256, alignment: AlignmentConfig | None = ALIGNMENT
 ) -> DepthObserver:
-    """The networks of a training of depth; see `DepthObserver`.
+    """The networks of a training of depth; ``side`` and ``alignment`` are those of `DepthObserver`.
 
     Raises:
         ModelFileError: no such file, or none of depth networks.

@@ -104,6 +104,7 @@ def mean_face(tracks: Sequence[np.ndarray], *, max_yaw_deg: float = 40.0, rounds
     Args:
         tracks: one (T, 478, 3) array a person, in pixels (module docstring); rows with NaN are left out.
         max_yaw_deg: frames turned further are left out.
+        rounds: of the alignment.
 
     Returns:
         Landmarks in the head frame of :data:`FRAME_ANCHORS`, outer canthi 0.0926 m apart.

@@ -88,9 +88,12 @@ def eye_turns(
     """The smallest turns of both eyes (T, 2, 3); NaN where an iris was not detected.
 
     Args:
-        observed: (T, L, 2) px; projected alike, eyes at rest.
+        places: which landmarks are irises and rims.
+        observed: (T, L, 2) px.
+        projected: (T, L, 2) px of the head with its eyes at rest.
         arm: (T, 2, 3) from the eye joint to the iris centre, head frame, any unit.
-        rotation: (T, 3, 3) head to camera; scale (T,) px a unit.
+        rotation: (T, 3, 3) head to camera.
+        scale: (T,) px a unit.
     """
     shift = (observed[:, places.rim] - projected[:, places.rim]).mean(2)  # (T, 2 eyes, 2)
     moved = observed[:, places.iris] - np.nan_to_num(shift) - projected[:, places.iris]

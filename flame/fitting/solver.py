@@ -121,6 +121,7 @@ class Solution:
 
     @property
     def iterations(self) -> int:
+        """Steps of the solver."""
         return len(self.energies) - 1
 
     def at(self, frame: int) -> Solution:
@@ -145,6 +146,8 @@ def solve(
     """Minimise the energy from the closed-form orthographic pose of the mean face.
 
     Args:
+        problem: landmarks in pixels, and the head.
+        config: weights and limits.
         products: `head_products` of the problem's head, if at hand.
         free_lens: the lens is an unknown that all frames share.
 

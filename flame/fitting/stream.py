@@ -53,6 +53,7 @@ class Stream:
 
     @property
     def settled(self) -> bool:
+        """Whether identity is fixed."""
         return self.faces >= self.config.warm_up
 
     def follow(self, points: Array, confidence: Array | None) -> tuple[Stream, Stepped | None]:

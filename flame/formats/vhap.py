@@ -193,7 +193,11 @@ def perspective(
 
 
 def pose_arrays(params: HeadParams) -> dict[str, np.ndarray]:
-    """VHAP's arrays, (T, .) each, the shape (300,), float64, the translation in our camera's place."""
+    """VHAP's arrays, (T, .) each, the shape (300,), float64, the translation in our camera's place.
+
+    Raises:
+        ModelFileError: more coefficients than FLAME's.
+    """
     shape, cut = columns(params.shape[None].double().numpy(), SHAPE, "shape")
     expression, cut_too = columns(params.expression.double().numpy(), EXPRESSION, "expression")
     if cut or cut_too:

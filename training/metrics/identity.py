@@ -82,7 +82,11 @@ def aed_id_sq(generated: Float[Tensor, "T D"], reference: Float[Tensor, "T D"]) 
 
 
 def five_points(landmarks: Float[Tensor, "68 2"]) -> Float[Tensor, "5 2"]:
-    """Middles of the eyes (the image's left one first), tip of the nose, mouth corners, of 68 points."""
+    """Middles of the eyes (the image's left one first), tip of the nose, mouth corners, of 68 points.
+
+    Raises:
+        ShapeError: not 68 points.
+    """
     if tuple(landmarks.shape) != (68, 2):
         raise ShapeError(f"landmarks: expected (68, 2), got {tuple(landmarks.shape)}.")
     eyes = [landmarks[_RIGHT_EYE].mean(0), landmarks[_LEFT_EYE].mean(0)]

@@ -68,6 +68,11 @@ def amplitude_kept(signal: Float[ndarray, " T"], changed: Float[ndarray, " T"]) 
 def lag(signal: Float[ndarray, " T"], changed: Float[ndarray, " T"], *, most: int = 6) -> int:
     """Frames by which a changed signal is behind, where both agree best.
 
+    Args:
+        signal: any unit, one value a frame.
+        changed: the same signal, smoothed for example.
+        most: frames that are tried either way.
+
     Example:
         >>> wave = np.sin(np.arange(60.0) / 4)
         >>> lag(wave[2:], wave[:-2])

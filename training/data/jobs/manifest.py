@@ -91,7 +91,11 @@ class Manifest:
         self._entries[record.key] = Entry(offset, record.source, record.stamp, record.ok, record.ok)
 
     def write_line(self, content: Mapping[str, Any]) -> None:
-        """Append one object; for `append` and the header."""
+        """Append one object; for `append` and the header.
+
+        Raises:
+            HeadwarpError: the disk does not take it; nothing of it stays.
+        """
         data = (json.dumps(content, allow_nan=False, separators=(",", ":")) + "\n").encode("ascii")
         try:
             if os.write(self.descriptor, data) != len(data):

@@ -69,6 +69,7 @@ def _outdoors(picture: np.ndarray, rng: np.random.Generator, across: np.ndarray,
 
 
 def blurred(image: Tensor, sigma: float) -> Tensor:
+    """Pictures ``(B, 3, H, W)`` under a Gaussian of ``sigma`` pixels; beyond the border it repeats."""
     radius = max(1, round(3 * sigma))
     taps = torch.exp(-torch.arange(-radius, radius + 1).float().square() / (2 * sigma**2))
     taps = (taps / taps.sum()).expand(3, 1, 1, -1)
