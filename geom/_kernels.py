@@ -21,10 +21,15 @@ import torch
 _PARALLEL_CALL = threading.Lock()  # one of numba's pools (workqueue) aborts when two threads call at once
 
 
-def compiled(function: Callable, *, parallel: bool = False) -> Any:
-    """A decorator: a kernel, or what a kernel calls."""
+def compiled(function: Callable, *, parallel: bool = False, fastmath: bool | set[str] = False) -> Any:
+    """A decorator: a kernel, or what a kernel calls.
+
+    ``fastmath`` names what of IEEE arithmetic is given up: nothing where fill rules need edge functions of
+    exactly opposite sign.
+    """
     options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "parallel": parallel}
-    try:  # never fastmath: fill rules need edge functions of exactly opposite sign
+    options["fastmath"] = fastmath
+    try:
         return numba.njit(cache=True, **options)(function)
     except RuntimeError:  # no folder for the cache can be written
         return numba.njit(**options)(function)

@@ -98,6 +98,25 @@ def write_toy_footage(folder: Path, frames: int = 8, *, head: HeadModel | None =
     return folder
 
 
+def toy_training(footage: Path, **changes: object) -> dict[str, object]:
+    """Options of `tools.train.Train` for two steps of a tiny network on `write_toy_footage`."""
+    return {
+        "data": (footage / "clips",),
+        "cache": footage / "cache",
+        "head": str(footage / "head.npz"),
+        "size": 32,
+        "steps": 2,
+        "batch": 2,
+        "frames": "0:0.6",
+        "log_every": 1,
+        "ema": 0.0,
+        "schedule": "constant",
+        "warmup": 0,
+        "model_size": "tiny",
+        **changes,
+    }
+
+
 def without(fit: HeadFit, frames: list[int], **values: float) -> HeadFit:
     """The fit with fields of some frames set to a value, as in ``status=0, confidence=nan``."""
     index = torch.tensor(frames)

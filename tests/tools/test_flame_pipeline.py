@@ -50,8 +50,8 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     path = tmp_path_factory.mktemp("clips") / "turn.mp4"
     with VideoWriter(path, 10, crf=4) as writer:
-        for pose in poses:
-            writer.write(headwarp.edit(portrait(), pose))
+        for frame in headwarp.edit_track(portrait(), poses):
+            writer.write(frame)
     return path
 
 

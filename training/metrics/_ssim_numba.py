@@ -1,23 +1,18 @@
 """SSIM of single-channel planes on the CPU: float64, one pass, its buffers in the first-level cache.
 
-Compiled once per installation (numba's cache); where no cache can be written, anew in each process.
+Compiled as `geom._kernels` says.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
 
-import numba
 import numpy as np
 
+from ...geom._kernels import compiled
 
-def _compiled(function: Callable) -> Callable:
-    # contract, reassoc: sums may be vectorised; nothing else of IEEE arithmetic is given up
-    options = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "reassoc"}}
-    try:
-        return numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # no folder for the cache can be written
-        return numba.njit(**options)(function)
+# sums may be vectorised; nothing else of IEEE arithmetic is given up
+_compiled = functools.partial(compiled, fastmath={"contract", "reassoc"})
 
 
 @_compiled

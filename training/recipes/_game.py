@@ -12,6 +12,11 @@ from ..losses.adversarial import AdversarialConfig
 from ..losses.matching import MatchingConfig, feature_matching
 
 
+def turns_of(game: AdversarialConfig | None) -> tuple[str, ...]:
+    """Who takes a turn in every step; without a game the generator alone."""
+    return ("generator",) if game is None else ("generator", "discriminator")
+
+
 def played(
     discriminator: nn.Module,
     true: Float[Tensor, "B 3 H W"],

@@ -30,7 +30,7 @@ from ..losses.pixel import pixel_l1
 from ..losses.structure import StructureConfig
 from ..losses.warped import WarpedLevel
 from . import GENERATED, Needs
-from ._game import judged, played
+from ._game import judged, played, turns_of
 from ._keypoint_networks import plugged, sized_network
 from ._keypoint_training import KeypointTraining, TrainingOutput
 from ._likeness import Likeness
@@ -145,13 +145,10 @@ class KeypointRecipe:
             depth_weights=config.depth_weights,
         )
         name = f"{self.family}/{config.mode}"
-        self._alike = Likeness(
-            config.vgg, config.perceptual, config.structure, config.structure_weight, by=name
-        )
+        self._alike = Likeness.of(config, by=name)
         self.name = f"{name}{self._alike.suffix}"
         self.stand_ins = self._alike.stand_ins
-        playing = config.adversarial is not None
-        self.turns: tuple[str, ...] = ("generator", "discriminator") if playing else ("generator",)
+        self.turns = turns_of(config.adversarial)
 
     def networks(self) -> Mapping[str, nn.Module]:
         """The keypoint network, its depth network frozen, and the discriminator if there is a game."""

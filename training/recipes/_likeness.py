@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from jaxtyping import Float
@@ -22,6 +23,22 @@ from ..losses.warped import WarpedLevel
 
 _SMALLEST = 16
 _WEIGHTS = "it needs VGG-19's weights: name them with --vgg FILE (headwarp weights list says where they are)"
+
+
+class LikenessFields(Protocol):
+    """What the configs of recipes that compare pictures have in common; see `Likeness`."""
+
+    @property
+    def vgg(self) -> Path | None: ...
+
+    @property
+    def perceptual(self) -> PerceptualConfig: ...
+
+    @property
+    def structure(self) -> StructureConfig: ...
+
+    @property
+    def structure_weight(self) -> float: ...
 
 
 class Likeness:
@@ -60,6 +77,11 @@ class Likeness:
         self.suffix = "+structure" if stands_in else ""
         said = f"a fixed loss of gradients and SSIM stands in for the perceptual loss; {_WEIGHTS}"
         self.stand_ins: tuple[str, ...] = (said,) if stands_in else ()
+
+    @classmethod
+    def of(cls, config: LikenessFields, *, by: str) -> Likeness:
+        """That of a recipe's config."""
+        return cls(config.vgg, config.perceptual, config.structure, config.structure_weight, by=by)
 
     def __call__(self, levels: Sequence[WarpedLevel]) -> Float[Tensor, ""]:
         """The weighted loss of pictures beside their truths.

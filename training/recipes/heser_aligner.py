@@ -57,7 +57,7 @@ from ..losses.structure import StructureConfig
 from ..losses.warped import WarpedLevel
 from ..target_changes import ChangedTarget, TargetChanges, changed_target
 from . import GENERATED, Needs, register
-from ._game import judged, played
+from ._game import judged, played, turns_of
 from ._likeness import Likeness
 
 SIZES = ("tiny", "small", "paper")
@@ -241,15 +241,12 @@ class HeserAlignerRecipe:
     def __init__(self, config: HeserAlignerRecipeConfig) -> None:
         self.config = config = _settled(config)
         name = f"{FAMILY}/{config.mode}"
-        self._alike = Likeness(
-            config.vgg, config.perceptual, config.structure, config.structure_weight, by=name
-        )
+        self._alike = Likeness.of(config, by=name)
         scratch = config.network.identity == "trained"
         self.name = f"{name}{self._alike.suffix}{'+identity' if scratch else ''}"
         self.stand_ins = (*self._alike.stand_ins, *((_SCRATCH,) if scratch else ()))
         self.frames = config.shots + 1
-        playing = config.adversarial is not None
-        self.turns: tuple[str, ...] = ("generator", "discriminator") if playing else ("generator",)
+        self.turns = turns_of(config.adversarial)
 
     def networks(self) -> Mapping[str, nn.Module]:
         """The aligner, begun with the weights of ``start`` and ``arcface``, and the discriminator.

@@ -45,7 +45,7 @@ from ..losses.pixel import masked_l1
 from ..losses.structure import StructureConfig
 from ..losses.warped import WarpedLevel
 from . import GENERATED, Needs, register
-from ._game import judged
+from ._game import judged, turns_of
 from ._likeness import Likeness
 
 SIZES = ("tiny", "small", "paper")
@@ -156,14 +156,11 @@ class HeserBlenderRecipe:
         network = dataclasses.replace(config.network, features=features)
         self.config = dataclasses.replace(config, network=network)
         name = f"{FAMILY}/{config.mode}"
-        self._alike = Likeness(
-            config.vgg, config.perceptual, config.structure, config.structure_weight, by=name
-        )
+        self._alike = Likeness.of(config, by=name)
         on_surface = config.vgg is None
         self.name = f"{name}{'+surface' if on_surface else ''}{self._alike.suffix}"
         self.stand_ins = (*((_SURFACE,) if on_surface else ()), *self._alike.stand_ins)
-        playing = config.adversarial is not None
-        self.turns: tuple[str, ...] = ("generator", "discriminator") if playing else ("generator",)
+        self.turns = turns_of(config.adversarial)
 
     def networks(self) -> Mapping[str, nn.Module]:
         """The blender, with the backbone of ``vgg`` in it, and the discriminator if there is a game."""

@@ -34,6 +34,7 @@ from ..losses.pixel import pixel_l1
 from ..losses.structure import StructureConfig
 from ..losses.warped import WarpedLevel, warped_levels
 from . import GENERATED, Needs, register
+from ._game import turns_of
 from ._guides import PointsOf, guided_batch
 from ._likeness import Likeness
 
@@ -197,19 +198,12 @@ class PwmRecipe:
         points_of: PointsOf | None = None,
     ) -> None:
         self.config, self._texture, self._points_of = config, texture, points_of
-        self._alike = Likeness(
-            config.vgg,
-            config.perceptual,
-            config.structure,
-            config.structure_weight,
-            by=f"pwm/{config.mode}",
-        )
+        self._alike = Likeness.of(config, by=f"pwm/{config.mode}")
         self.name = f"pwm/{config.mode}{self._alike.suffix}"
         self.stand_ins = self._alike.stand_ins
         self._guide = None if config.guide is None else load_guide(config.guide)
         self.guided_by = record_of(config.guide, config.network.network.guidance)
-        playing = config.adversarial is not None
-        self.turns: tuple[str, ...] = ("generator", "discriminator") if playing else ("generator",)
+        self.turns = turns_of(config.adversarial)
 
     def networks(self) -> Mapping[str, nn.Module]:
         """The generator, and the discriminator if there is a game."""

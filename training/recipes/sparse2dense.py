@@ -44,7 +44,7 @@ from ..losses.structure import StructureConfig
 from ..losses.warped import WarpedLevel
 from ..plain_discriminator import PlainDiscriminator, PlainDiscriminatorConfig
 from . import GENERATED, Needs, register
-from ._game import judged, played
+from ._game import judged, played, turns_of
 from ._guides import PointsOf
 from ._likeness import Likeness
 
@@ -214,13 +214,10 @@ class Sparse2DenseRecipe:
     def __init__(self, config: Sparse2DenseRecipeConfig, points_of: PointsOf | None = None) -> None:
         self.config, self._points_of = config, points_of
         name = f"{FAMILY}/{config.mode}"
-        self._alike = Likeness(
-            config.vgg, config.perceptual, config.structure, config.structure_weight, by=name
-        )
+        self._alike = Likeness.of(config, by=name)
         self.name = f"{name}{self._alike.suffix}"
         self.stand_ins = self._alike.stand_ins
-        playing = config.adversarial is not None
-        self.turns: tuple[str, ...] = ("generator", "discriminator") if playing else ("generator",)
+        self.turns = turns_of(config.adversarial)
 
     def networks(self) -> Mapping[str, nn.Module]:
         """The network, begun with the weights of ``start``, and the discriminator if there is a game."""

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 import torch
-from toy_packs import ToySegmenter, oval, write_toy_footage
+from toy_packs import ToySegmenter, oval, toy_training, write_toy_footage
 
 import headwarp.flame.detect
 import headwarp.training.data.blends.maker
@@ -125,10 +125,7 @@ def footage(tmp_path_factory):
 
 
 def asked(footage, output, **changes):
-    options = {"size": 32, "steps": 2, "batch": 2, "frames": "0:0.6", "log_every": 1, "ema": 0.0}
-    options |= {"schedule": "constant", "warmup": 0, "model_size": "tiny", "head": str(footage / "head.npz")}
-    options |= {"data": (footage / "clips",), "cache": footage / "cache", **changes}
-    return Train("heser_blender", output=output, **options)
+    return Train("heser_blender", output=output, **toy_training(footage, **changes))
 
 
 def test_clips_become_a_blender(footage, tmp_path, monkeypatch):

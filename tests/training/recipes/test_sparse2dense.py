@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 import torch
 from toy_animators import SPARSE, shaken
-from toy_packs import oval, write_toy_footage
+from toy_packs import oval, toy_training, write_toy_footage
 from toy_scene import FACES, LANDMARKS, SIZE, driving, source
 
 import headwarp.flame.detect
@@ -225,10 +225,7 @@ def footage(tmp_path_factory):
 
 
 def asked(footage, output, **changes):
-    options = {"size": 32, "steps": 2, "batch": 2, "frames": "0:0.6", "log_every": 1, "ema": 0.0}
-    options |= {"schedule": "constant", "warmup": 0, "model_size": "tiny", "head": str(footage / "head.npz")}
-    options |= {"data": (footage / "clips",), "cache": footage / "cache", **changes}
-    return Train("sparse2dense", output=output, **options)
+    return Train("sparse2dense", output=output, **toy_training(footage, **changes))
 
 
 def test_clips_become_an_animator(footage, tmp_path, monkeypatch):
