@@ -154,7 +154,9 @@ def test_one_clips_mean_is_the_mean(measured):
 
 def test_the_sheet_has_a_column_for_everybody(measured):
     sheet = np.asarray(Image.open(measured[2]))
-    assert sheet.shape == (HEADER + 3 * 192, 192 * 6, 3)
+    assert sheet.shape == (HEADER + 3 * (HEADER + 192), 192 * 6, 3)
+    sheet = sheet[HEADER:]  # below the titles: a name over every row
+    assert sheet[:HEADER].min() < 120
     first = sheet[HEADER : HEADER + 192, :192].astype(float)
     copied = sheet[HEADER : HEADER + 192, 2 * 192 : 3 * 192].astype(float)
     assert np.array_equal(first, copied)  # source and copy

@@ -22,6 +22,7 @@ from headwarp.tools.evaluation.pairs import open_pair_driver, spread_runs
 from headwarp.tools.evaluation.report import report_of
 from headwarp.tools.evaluation.side_by_side import layout_of
 from headwarp.tools.portrait import open_portrait
+from headwarp.tools.sheets import HEADER
 from headwarp.training.data.media import VideoWriter, probe
 from headwarp.training.data.pair_lists import Found
 from headwarp.training.data.portrait import to_frame, to_image
@@ -114,7 +115,7 @@ def test_who_moves_agrees_with_the_driver_more_than_copy(measured):
 def test_the_sheet_has_a_row_a_pair(measured):
     sheet = np.asarray(Image.open(measured[2]))
     assert sheet.shape[1] == 192 * (2 + len(NAMES))
-    assert sheet.shape[0] < 2 * 192 + 100
+    assert sheet.shape[0] < 2 * (192 + HEADER) + 100
 
 
 def test_each_mode_has_a_video_without_a_map_of_error(measured):

@@ -32,6 +32,18 @@ def test_titles_are_written_above_their_columns():
     assert not (header[:, 120:] == 245).all()
 
 
+def test_names_stand_over_their_rows_within_the_sheet():
+    rows = [[flat(245)] * 2] * 3
+    sheet = contact_sheet(rows, ["a title far too long"] * 2, names=["", "b" * 400, "c"], tile=40)
+    assert sheet.shape == (HEADER + 3 * (HEADER + 40), 80, 3)
+    bands = [sheet[HEADER + n * (HEADER + 40) :][:HEADER] for n in range(3)]
+    assert [band.min() < 160 for band in bands] == [False, True, True]
+    assert (sheet[:, -2:] == 245).all()  # what is too long is cut in its middle
+    assert (sheet[:HEADER, 38:44] == 245).all()  # no title reaches into the next column
+    with pytest.raises(ShapeError, match="expected a name for each of 3 rows, got 1"):
+        contact_sheet(rows, [], names=["a"])
+
+
 @pytest.mark.parametrize(
     ("height", "width", "shape"), [(80, 40, (40, 20)), (30, 120, (10, 40)), (8, 4, (8, 4))]
 )

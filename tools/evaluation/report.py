@@ -17,7 +17,7 @@ from ...geom.errors import HeadwarpError
 from ...training.metrics.bootstrap import paired_difference
 from ...training.metrics.definitions import DEFINITIONS, HIGHER_IS_BETTER, definition_id, definitions_of
 from ...training.metrics.frechet import feature_statistics, frechet_distance
-from .measure import Outcome, Scores
+from .measure import Outcome, Scores, shown_steps
 from .networks import Networks
 from .pictures import OF_BODIES, OF_FACES, WHY
 
@@ -187,13 +187,18 @@ def check_against(against: str | None, names: Sequence[str]) -> None:
 
 
 def write_sheet_of(path: Path | None, outcomes: Mapping[str, Outcome], names: Sequence[str]) -> None:
-    """The rows of all trials under the names of the animators; nothing without a path."""
+    """The rows of all trials under the names of the animators, each named; nothing without a path."""
     if path is None:
         return
     from ..sheets import write_sheet
 
     rows = [row for outcome in outcomes.values() for row in outcome.rows]
-    write_sheet(Path(path), rows, ["source", "driver", *names])
+    told = [
+        f"{clip}, frame {outcome.times[step]}"
+        for clip, outcome in outcomes.items()
+        for step in sorted(shown_steps(len(outcome.times), len(outcome.rows)))[: len(outcome.rows)]
+    ]
+    write_sheet(Path(path), rows, ["source", "driver", *names], names=told)
 
 
 def progress(items: Collection[Item], unit: str) -> Iterator[Item]:
