@@ -13,7 +13,7 @@ from torch import Tensor
 from ..flame.model import HeadModel
 from ..flame.openness import driven_eyes, openness, with_openness
 from ..flame.params import HeadFit
-from ..flame.pose_limit import Beyond, limited_pose
+from ..flame.pose_limit import Beyond, cut_sides, limited_pose, narrowed
 from ..flame.retargeting import Retargeting, retargeted
 from ..flame.smoothing import FitSmoothing, smoothed_fit
 from ..geom.errors import HeadwarpError
@@ -82,7 +82,7 @@ class Motion:
         moved = retargeted(model, source, driven, self.retargeting)
         if self.holds is None:
             return Moved(moved, Beyond())
-        made = limited_pose(model, source, moved, self.holds)
+        made = limited_pose(model, source, moved, narrowed(self.holds, source))
         return Moved(made.fit if self.clamp else moved, made.beyond)
 
     def opened(
@@ -116,8 +116,13 @@ class Motion:
     def applied(
         self, model: HeadModel, source: HeadFit, driven: HeadFit, driver: HeadFit | None = None
     ) -> HeadFit:
-        """The fit of `moved`, and a warning of what lies beyond the animator's range."""
+        """The fit of `moved`; warnings of a face that is cut, and of what lies beyond the animator's range."""
         made = self.moved(model, source, driven, driver)
+        for side, share in cut_sides(source).items():
+            warn(
+                f"the {side} border of the picture cuts the face ({100 * share:.0f} % of it lies beyond): a "
+                "head that turns shows there what is not in the picture; take one of the whole face"
+            )
         self.tell(made.beyond)
         return made.fit
 

@@ -27,10 +27,10 @@ def over(
     return torch.where(alpha <= 0, back, torch.where(alpha >= 1, front, mixed))
 
 
-def window_feather(size: int, *, feather: float = FEATHER) -> Float[Tensor, "1 1 S S"]:
+def window_feather(size: int, *, feather: float = FEATHER, sides: str = "tblr") -> Float[Tensor, "1 1 S S"]:
     """1 within a window, falling smoothly to 0 at its outermost pixels over ``feather`` of the side.
 
-    A feather of 0 is 1 everywhere.
+    A feather of 0 is 1 everywhere. Only at the ``sides`` named (top, bottom, left, right).
 
     Raises:
         ShapeError: a feather that is not in 0 to 0.5.
@@ -41,11 +41,15 @@ def window_feather(size: int, *, feather: float = FEATHER) -> Float[Tensor, "1 1
     """
     if not 0 <= feather <= 0.5:
         raise ShapeError(f"feather: expected 0 to 0.5 of the window's side, got {feather}")
-    index = torch.arange(size, dtype=torch.float32)
-    distance = torch.minimum(index, size - 1 - index)  # pixels from the outermost row
-    ramp = (distance / (feather * size)).clamp(0, 1) if feather > 0 else torch.ones(size)
+    index = torch.arange(size, dtype=torch.float32)  # pixels from the outermost row
+    ramp = (index / (feather * size)).clamp(0, 1) if feather > 0 else torch.ones(size)
     smooth = ramp * ramp * (3 - 2 * ramp)
-    return (smooth[:, None] * smooth[None, :])[None, None]  # (1, 1, S, S)
+    top, bottom, left, right = (side in sides for side in "tblr")
+    rows, columns = (
+        (smooth if first else torch.ones(size)).minimum(smooth.flip(0) if last else torch.ones(size))
+        for first, last in ((top, bottom), (left, right))
+    )
+    return (rows[:, None] * columns[None, :])[None, None]  # (1, 1, S, S)
 
 
 def soft_region(
@@ -90,6 +94,9 @@ def paste_back(
 ) -> Tensor:
     """Put a square window back where it was cut out, at the picture's own resolution.
 
+    A side of the window that lies at the picture's border or beyond has no neighbour to fade into, and is not
+    feathered: what was there, such as the eye of a face that the border cuts, would shine through.
+
     Args:
         image: the whole picture, ``(1, 3, H, W)``, uint8 or floats in [0, 1].
         window: the changed window, RGB in [0, 1].
@@ -113,7 +120,14 @@ def paste_back(
     if right <= left or bottom <= top or crop.side < 1:
         return result
     size = window.shape[-1]
-    alpha = window_feather(size, feather=feather).to(window)
+    inner = {
+        "t": crop.y > 0.5,
+        "b": crop.y + crop.side < height - 0.5,
+        "l": crop.x > 0.5,
+        "r": crop.x + crop.side < width - 0.5,
+    }
+    sides = "".join(side for side, within in inner.items() if within)
+    alpha = window_feather(size, feather=feather, sides=sides).to(window)
     layer = torch.cat([window, alpha if mask is None else alpha * mask.to(window)], dim=1)
     region = (slice(None), slice(None), slice(top, bottom), slice(left, right))
     drawn = _drawn_back(layer, crop, left=left, top=top, side=max(right - left, bottom - top))

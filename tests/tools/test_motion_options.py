@@ -12,7 +12,7 @@ from posed_fits import posed_fit
 from headwarp.flame.io import load_head
 from headwarp.flame.openness import openness
 from headwarp.flame.params import Pose
-from headwarp.flame.pose_limit import Beyond
+from headwarp.flame.pose_limit import Beyond, cut_sides, narrowed
 from headwarp.flame.posing import apply_pose, head_pose, neck_pixels
 from headwarp.flame.retargeting import Retargeting
 from headwarp.geom.errors import HeadwarpError
@@ -94,6 +94,26 @@ def test_a_range_of_ones_own_goes_before_the_animators():
 
     assert Motion(holds=PoseRange(50, 50)).held_by(Toy(), "toy").holds == PoseRange(50, 50)
     assert Motion().held_by(object(), "toy").holds is None
+
+
+@pytest.mark.parametrize(
+    ("shift", "side"), [((-62, 0), "left"), ((62, 0), "right"), ((0, -75), "top"), ((0, 50), "bottom")]
+)
+def test_a_face_that_the_border_cuts_is_told_and_holds_less(shift, side, capsys):
+    cut = dataclasses.replace(SOURCE, landmarks=SOURCE.landmarks + torch.tensor([float(s) for s in shift]))
+    assert list(cut_sides(cut)) == [side]
+    assert cut_sides(SOURCE) == {}
+    narrow = narrowed(PoseRange(40, 35), cut)
+    assert narrow == (PoseRange(5, 35) if side in ("left", "right") else PoseRange(40, 5))
+    assert narrowed(PoseRange(40, 35), SOURCE) == PoseRange(40, 35)
+    motion = Motion(clamp=True, holds=PoseRange(40, 35), animator="toy")
+    made = motion.applied(MODEL, cut, apply_pose(MODEL, cut, Pose(yaw=20, pitch=15)))
+    said = capsys.readouterr().err
+    assert f"the {side} border of the picture cuts the face (" in said
+    assert "that toy holds, in 1 frame(s); clamped" in said
+    assert float(head_pose(made.params)[0, :2].norm()) < 17
+    unknown = dataclasses.replace(SOURCE, landmarks=SOURCE.landmarks * math.nan)
+    assert cut_sides(unknown) == {}
 
 
 def test_motions_add_up_to_their_farthest():

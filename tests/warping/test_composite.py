@@ -102,6 +102,33 @@ def test_a_window_over_the_border_fills_to_the_border():
     assert (result[..., :20, :20] == 0).all()
 
 
+@pytest.mark.parametrize(
+    ("crop", "side"),
+    [
+        (Crop(0.0, 12.0, 40.0), "left"),
+        (Crop(-7.0, 12.0, 40.0), "left"),
+        (Crop(20.0, -1.5, 40.0), "top"),
+        (Crop(56.0, 12.0, 40.0), "right"),
+        (Crop(20.0, 32.0, 40.0), "bottom"),
+    ],
+)
+def test_nothing_shines_through_at_the_pictures_own_border(crop, side):
+    image = torch.ones(1, 3, 72, 96)
+    made = paste_back(image, torch.zeros(1, 3, 40, 40), crop)[0, 0]
+    down, across = slice(24, 40), slice(36, 44)
+    edges = {
+        "left": made[down, 0],
+        "right": made[down, -1],
+        "top": made[0, across],
+        "bottom": made[-1, across],
+    }
+    assert not edges[side][4:-4].any()
+    for name, edge in edges.items():
+        assert edge.all() == (name != side)  # the picture is as it was at its other sides
+    faded = ((made > 0) & (made < 1)).float().mean()
+    assert 0.01 < faded < 0.2  # into which the window fades
+
+
 def test_the_feather_is_smooth_and_symmetric():
     feather = window_feather(64)[0, 0]
     assert torch.equal(feather, feather.flip(0))
