@@ -116,7 +116,7 @@ class Motion:
     def applied(
         self, model: HeadModel, source: HeadFit, driven: HeadFit, driver: HeadFit | None = None
     ) -> HeadFit:
-        """The fit of `moved`; warnings of a face that is cut, and of what lies beyond the animator's range."""
+        """The fit of `moved`; warnings of a face that is cut and of turns beyond the animator's range."""
         made = self.moved(model, source, driven, driver)
         for side, share in cut_sides(source).items():
             warn(

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
 from face_pictures import frames_of, needs_mediapipe, portrait
 from live_bytes import peak_bytes
 from media_files import mean_error, write_clip
+from posed_fits import detected_points, posed_fit
 
-from headwarp.flame.driving import Transfer
+from headwarp.flame.driving import Transfer, transfer_motion
+from headwarp.flame.fitting import fit_landmarks
 from headwarp.flame.io import load_head
 from headwarp.flame.params import Pose
 from headwarp.flame.pose_track import write_pose_track
-from headwarp.tools import cli, filmed_head, head_motion
+from headwarp.flame.retargeting import Retargeting
+from headwarp.geom.pose_range import PoseRange
+from headwarp.tools import cli, filmed_head, head_motion, performance
 from headwarp.tools.drivers import Driver
 from headwarp.tools.faces import fit_frames
 from headwarp.tools.frame_files import write_frames
@@ -114,7 +119,8 @@ def of_photo(head, fit, count, animator):
 
 @needs_mediapipe
 @pytest.mark.parametrize("source", [of_clip, of_photo])
-def test_no_frame_is_kept_however_long_the_clip(source, tmp_path):
+def test_no_frame_is_kept_however_long_the_clip(source, tmp_path, monkeypatch):
+    monkeypatch.setattr(performance, "POSED_AT_ONCE", FEW)  # meshes of so many frames are held, and no more
     head, animator = load_head("builtin"), load_animator("geometry", None)
     fit = fit_frames([PHONE], head)
     peaks = []
@@ -123,3 +129,36 @@ def test_no_frame_is_kept_however_long_the_clip(source, tmp_path):
         peaks.append(peak_bytes(lambda made=frames: write_frames(tmp_path / "o.mp4", made, fps=25)))
     assert peaks[0] > PHONE.nbytes  # the bytes of frames are counted
     assert peaks[1] - peaks[0] < PHONE.nbytes  # kept, they would be MANY - FEW times that
+
+
+def test_records_of_ten_thousand_frames_fit_in_the_bound():
+    """What grows with a clip: its fit, and the motion made of it with every option; no mesh and no frame.
+
+    The bound is 1.5 GB: 60 KB a frame are 600 MB, beside the 700 that a process takes which animates.
+    """
+    head = load_head("builtin")
+    source = posed_fit(head, size=(128, 128))
+    motion = Motion(
+        Retargeting(yaw=0.9, mouth=1.2),
+        eyes="driver",
+        lips="driver",
+        smooth=True,
+        clamp=True,
+        holds=PoseRange(40, 35),
+    )
+
+    def motion_of(fit):
+        steady = motion.filtered(head, fit, 25.0)
+        driven = transfer_motion(head, source, steady, Transfer(relative=True))
+        return motion.moved(head, source, driven.fit, steady)
+
+    peaks = []
+    for frames in (20, 80):
+        clip = posed_fit(head, [10 * math.sin(number / 9) for number in range(frames)], size=(128, 128))
+        points = detected_points(clip)
+        peaks.append(
+            peak_bytes(lambda points=points: fit_landmarks(head, points, (128, 128)))
+            + peak_bytes(lambda clip=clip: motion_of(clip))
+        )
+    a_frame = (peaks[1] - peaks[0]) / 60
+    assert 4_000 < a_frame < 60_000  # a mesh of the head a frame would be 65,000 alone
