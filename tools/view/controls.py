@@ -17,7 +17,7 @@ from ...training.data.portrait import Frame
 from ...warping.animators import animator_names
 from .document import REACH, channel_of
 from .files import DRIVERS, PORTRAITS
-from .page import EXTRAS
+from .page import extras
 from .screen import State
 from .session import Session
 from .sights import SIGHTS
@@ -58,7 +58,7 @@ class Portrait:
         panel.dock_left()
         panel.set_width(width)
         with panel.add_tab("Portrait"):
-            client.gui.add_html(EXTRAS)
+            client.gui.add_html(extras(session.most_bytes))
             blank = np.full((16, 16, 3), 245, np.uint8)
             self._image = client.gui.add_image(blank, format="jpeg", jpeg_quality=JPEG_QUALITY)
             self._words = client.gui.add_markdown(WELCOME)

@@ -302,7 +302,7 @@ def as_driven_command(document: Document, *, output: str, head: str | None = Non
 
 def _strengths(document: Document) -> dict[str, float]:
     """As ``--strength`` names them: its ``pose`` is the angles alone."""
-    said = {}
+    said: dict[str, float] = {}
     for region, amount in document.strengths.items():
         parts = ("pose", "position") if region == "pose" else REGIONS[region]
         said |= dict.fromkeys(parts, amount)

@@ -11,6 +11,7 @@ from pathlib import Path
 from ...geom.errors import HeadwarpError
 from ...training.data.media import probe
 from .document import Document, Source
+from .page import too_large
 
 PORTRAITS = "image/*,video/*"
 DRIVERS = "video/*,image/*,.csv,.json,.npz"
@@ -45,10 +46,8 @@ class Uploads:
         if not content:
             raise HeadwarpError(f"{plain_name(name)}: the file is empty")
         if len(content) > self.most_bytes:
-            raise HeadwarpError(
-                f"{plain_name(name)}: expected at most {self.most_bytes / 1e6:.0f} MB, got "
-                f"{len(content) / 1e6:.0f} MB; start the editor with a larger --upload-megabytes"
-            )
+            size = f"{len(content) / 1e6:.0f} MB"
+            raise HeadwarpError(f"{plain_name(name)}: {too_large(self.most_bytes)}, got {size}")
         with self._lock:
             if self._closed:
                 raise HeadwarpError(f"{plain_name(name)}: its editor is closed")

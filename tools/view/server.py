@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ...geom.errors import HeadwarpError, MissingDependencyError
 from ...training.data.portrait import Frame
+from .arrivals import refuse_large_uploads
 from .controls import Controls, Portrait
 from .document import Document
 from .engine import Engine
@@ -78,6 +79,7 @@ class ViserScreen:
         """Everything that is seen."""
         self._client.gui.main_panel.dock_right()
         self._client.gui.main_panel.set_width(340)
+        refuse_large_uploads(self._client, session.most_bytes)
         scene = HeadScene(self._client, engine.head, _turner(session))
         controls = Controls(self._client, session, engine.head, names_files=names_files)
         self._built = _Parts(Portrait(self._client, session, width=PORTRAIT_WIDTH), controls, scene)

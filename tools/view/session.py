@@ -106,6 +106,11 @@ class Session:
         return self._stage.now.document
 
     @property
+    def most_bytes(self) -> int:
+        """Of an upload."""
+        return self._uploads.most_bytes
+
+    @property
     def count(self) -> Count:
         """Pictures asked for, made and dropped."""
         return self._worker.count

@@ -6,6 +6,7 @@ import io
 import itertools
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from headwarp.flame.params import Pose
 from headwarp.geom.errors import HeadwarpError
 from headwarp.tools.edit import edit
 from headwarp.tools.view import View, opened, run
+from headwarp.tools.view.arrivals import refuse_large_uploads
 
 SIZE = 64
 VIEW = {"width": 900, "height": 500}  # little room for the head in 3D, which is slow to draw without a GPU
@@ -25,7 +27,7 @@ PICTURE = "img[src^='blob:']"
 
 @pytest.fixture(scope="module")
 def editor(tmp_path_factory):
-    made = opened(View(output=tmp_path_factory.mktemp("view") / "out", port=0, size=SIZE))
+    made = opened(View(output=tmp_path_factory.mktemp("view") / "out", port=0, size=SIZE, upload_megabytes=1))
     made.address = made.start()
     yield made
     made.stop()
@@ -65,6 +67,18 @@ def upload(page, path):
     chooser.value.set_files(path)
 
 
+def uploads_of(editor):
+    """Names of the uploads that begin to arrive from now on."""
+    from viser._messages import FileTransferStartUpload
+
+    (client,) = editor._server.get_clients().values()
+    names = []
+    client.gui._websock_interface.register_handler(
+        FileTransferStartUpload, lambda _, message: names.append(message.filename)
+    )
+    return names
+
+
 @needs_mediapipe
 @needs_browser
 def test_upload_slide_look_save(editor, browser, tmp_path):
@@ -75,9 +89,15 @@ def test_upload_slide_look_save(editor, browser, tmp_path):
     page.on("console", lambda line: wrong.append(line.text) if line.type == "error" else None)
     page.goto(editor.address)
     page.get_by_text("Open a photo to begin").wait_for()
+    sent = uploads_of(editor)
 
     upload(page, write_photo(tmp_path / "grey.png", blank(80, 80)))
     page.get_by_text("expected a face, found none").wait_for()
+
+    (tmp_path / "large.mp4").write_bytes(bytes(1_000_001))
+    upload(page, tmp_path / "large.mp4")
+    page.get_by_text("large.mp4: expected at most 1 MB (--upload-megabytes), got 2 MB").wait_for()
+    assert sent == ["grey.png"]
 
     photo = write_photo(tmp_path / "a.png", portrait())
     blank_source = source_of(page)
@@ -147,6 +167,30 @@ def shown(page):
 def nearly(shown_frame, frame):
     """But for the loss of JPEG."""
     return shown_frame.shape == frame.shape and np.abs(shown_frame.astype(int) - frame).mean() < 4
+
+
+@needs_browser
+def test_an_upload_that_is_larger_than_it_may_be_is_dropped_while_it_arrives():
+    from viser._messages import FileTransferPart, FileTransferStartUpload
+
+    handlers, notes, uploads = {}, [], {}
+    gui = SimpleNamespace(
+        _current_file_upload_states=uploads,
+        _websock_interface=SimpleNamespace(register_handler=handlers.__setitem__),
+    )
+    client = SimpleNamespace(gui=gui, add_notification=lambda *words, **_: notes.append(words))
+    refuse_large_uploads(client, 10)
+    for kind, total, arrived, kept in (
+        (FileTransferStartUpload, 10, 0, True),
+        (FileTransferStartUpload, 11, 0, False),
+        (FileTransferPart, 10, 10, True),
+        (FileTransferPart, 10, 11, False),
+    ):
+        uploads["u"] = {"filename": "a.png", "total_bytes": total, "transferred_bytes": arrived}
+        handlers[kind](0, SimpleNamespace(transfer_uuid="u"))
+        assert ("u" in uploads) == kept
+    assert len(notes) == 2
+    handlers[FileTransferPart](0, SimpleNamespace(transfer_uuid="another"))
 
 
 @needs_browser
