@@ -158,6 +158,38 @@ class HeadFit:
             **{name: getattr(self, name)[frames] for name in per_frame},
         )
 
+    def followed_by(self, other: HeadFit) -> HeadFit:
+        """The frames of this fit and then those of another of the same person; the report is this one's.
+
+        Raises:
+            HeadwarpError: another head, shape, size, kind of camera or other landmarks.
+        """
+        for name in ("model_id", "size"):
+            if getattr(self, name) != getattr(other, name):
+                raise HeadwarpError(
+                    f"{name}: expected {getattr(self, name)} in both fits, got {getattr(other, name)}"
+                )
+        same = (self.params.shape, self.landmark_indices), (other.params.shape, other.landmark_indices)
+        if type(self.camera) is not type(other.camera) or not all(map(torch.equal, *same)):
+            raise HeadwarpError("followed_by: expected fits of one shape, landmarks and kind of camera")
+
+        def cat(a: Any, b: Any, name: str) -> Any:
+            return torch.cat([getattr(a, name), getattr(b, name)])
+
+        moving = [each.name for each in dataclasses.fields(HeadParams) if each.name != "shape"]
+        lens = [each.name for each in dataclasses.fields(self.camera)]
+        known = self.deviation is not None and other.deviation is not None
+        per_frame = ("landmarks", "residual", "status", "confidence", "covariance")
+        return dataclasses.replace(
+            self,
+            params=dataclasses.replace(
+                self.params, **{name: cat(self.params, other.params, name) for name in moving}
+            ),
+            camera=type(self.camera)(*(cat(self.camera, other.camera, name) for name in lens)),
+            deviation=cat(self, other, "deviation") if known else None,
+            **{name: cat(self, other, name) for name in per_frame},
+        )
+
     def save(self, path: str | Path) -> Path:
         """Write one ``.npz`` (no pickles inside); returns its path."""
         from .fit_file import save_fit

@@ -78,6 +78,23 @@ def test_a_pose_on_top_of_a_clip_is_that_pose_on_every_frame(toy):
         close(added.select([frame]).camera.center, alone.camera.center)
 
 
+def test_fits_of_one_person_are_put_one_after_the_other(toy):
+    clip = apply_pose(toy, toy_fit(toy), [Pose(yaw=5), Pose(roll=-8, jaw=0.2), Pose(pitch=3)])
+    both = clip.select([0]).followed_by(clip.select([1, 2]))
+    same_params(both.params, clip.params, atol=0)
+    close(both.camera.center, clip.camera.center, atol=0)
+    assert (both.frames, both.residual.shape, both.status.shape) == (
+        3,
+        clip.residual.shape,
+        clip.status.shape,
+    )
+    other = dataclasses.replace(clip, params=dataclasses.replace(clip.params, shape=clip.params.shape + 1))
+    with pytest.raises(HeadwarpError, match="one shape"):
+        clip.followed_by(other)
+    with pytest.raises(HeadwarpError, match="size"):
+        clip.followed_by(dataclasses.replace(clip, size=(7, 7)))
+
+
 # Signs, seen on the built-in head
 
 

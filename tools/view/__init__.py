@@ -54,6 +54,8 @@ class View:
     """Where the animator works: cpu, cuda."""
     upload_megabytes: int = 200
     """Largest file that may be uploaded."""
+    camera: str | None = None
+    """Number of a camera of this machine that the head can follow, or a video file in its place."""
     mark: bool = False
     """Draw a visible mark into every saved frame: that it is altered."""
     provenance: bool = True
@@ -97,8 +99,9 @@ def opened(config: View) -> Any:
     from .server import Editor, Place
 
     _check(config)
+    _check_camera(config)
     check_folder(config.output)
-    place = Place(config.host, config.port, config.upload_megabytes * 1_000_000)
+    place = Place(config.host, config.port, config.upload_megabytes * 1_000_000, config.camera)
     if place.public:
         warn(f"--host {config.host}: anybody who reaches this machine can edit here and upload files")
     engine = Engine(EngineOptions(config.head, config.landmarks, config.face, config.device))
@@ -122,3 +125,16 @@ def _check(config: View) -> None:
         raise HeadwarpError(f"--size: expected 16 pixels or more, got {config.size}")
     if config.upload_megabytes < 1:
         raise HeadwarpError(f"--upload-megabytes: expected 1 or more, got {config.upload_megabytes}")
+
+
+def _check_camera(config: View) -> None:
+    from .camera import check_camera
+    from .server import LOOPBACK
+
+    if config.camera is None:
+        return
+    check_camera(config.camera)
+    if config.host not in LOOPBACK:
+        raise HeadwarpError(f"--camera: expected a loopback --host, got {config.host}: visitors would see it")
+    if config.landmarks != "mediapipe":
+        raise HeadwarpError(f"--camera: expected --landmarks mediapipe, got {config.landmarks}")

@@ -173,6 +173,8 @@ class Controls:
                 hint = "Video, photo, fit (.npz) or pose track"
                 named = gui.add_text("or a file here", "", hint=hint)
                 _on_update(named, lambda text: _named(session.follow, text))
+            self._film_live = gui.add_button("Follow the camera", icon="camera", visible=session.has_camera)
+            self._film_live.on_click(lambda _: session.follow_camera(not session.state().filming))
             for region, (label, hint) in REGION_LABELS.items():
                 slider = gui.add_slider(label, 0.0, STRONGEST, 0.05, 1.0, visible=False, hint=hint)
                 _on_update(slider, partial(session.drive, region))
@@ -245,8 +247,9 @@ class Controls:
         _changed(self._play, label="Stop" if state.playing else "Play")
         _changed(self._release, visible=driver is not None)
         for region, slider in self._strengths.items():
-            _changed(slider, visible=driver is not None)
+            _changed(slider, visible=driver is not None or state.filming)
             slider.value = state.document.strengths.get(region, 1.0)
+        _changed(self._film_live, label="Stop the camera" if state.filming else "Follow the camera")
         _changed(self._driver, content=FOLLOW if driver is None else FOLLOWING.format(driver.name))
         _changed(self._strip, content=_strip(state))
 

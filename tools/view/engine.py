@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from ...flame.driving import Transfer, transfer_motion
+from ...flame.expression_regions import ExpressionRegions, expression_regions
 from ...flame.model import HeadModel
 from ...flame.params import HeadFit, Pose
 from ...flame.posing import apply_pose, posed_points, reshaped
@@ -135,6 +136,7 @@ class Engine:
         self.head: HeadModel = ready_head(self.options.head)
         self.device = check_device(self.options.device)
         self._animators: dict[Maker, Animator] = {}
+        self._regions: ExpressionRegions | None = None
         self._lock = threading.Lock()
 
     def subject(self, document: Document, before: Subject | None = None) -> Subject:
@@ -175,6 +177,13 @@ class Engine:
         with self._lock:
             return self._animator(maker)
 
+    def regions(self) -> ExpressionRegions:
+        """Of the head's expressions; made once."""
+        with self._lock:
+            if self._regions is None:
+                self._regions = expression_regions(self.head)
+            return self._regions
+
     def _open(self, source: Source) -> Opened:
         photo = frame_of(source.path, source.frame)
         fit = fit_frames([photo], self.head, landmarks=self.options.landmarks, face=self.options.face)
@@ -195,15 +204,20 @@ def posed(subject: Subject, poses: Sequence[Pose], shape: Mapping[int, float]) -
     return apply_pose(subject.portrait.head, reshaped(subject.portrait.fit, shape), poses)
 
 
+def check_driven(subject: Subject) -> None:
+    """Raise HeadwarpError where the animator looks at a driver's pictures."""
+    if "image" in subject.animator.needs_driving:
+        name = subject.maker.animator
+        raise HeadwarpError(f"{name} looks at the driver's pictures, not at its head; use headwarp animate")
+
+
 def driven(subject: Subject, driver: Driver, shape: Mapping[int, float]) -> HeadFit:
     """The subject's head in every frame of a driver.
 
     Raises:
         HeadwarpError: an animator that looks at the driver's pictures.
     """
-    if "image" in subject.animator.needs_driving:
-        name = subject.maker.animator
-        raise HeadwarpError(f"{name} looks at the driver's pictures, not at its head; use headwarp animate")
+    check_driven(subject)
     if driver.fit is None:
         return posed(subject, list(driver.poses or ()), shape)
     own = reshaped(subject.portrait.fit, shape)

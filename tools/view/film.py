@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
-from ...flame.expression_regions import ExpressionRegions, expression_regions
+from ...flame.expression_regions import ExpressionRegions
 from ...flame.params import HeadFit, Pose
 from ...flame.posing import add_pose, reshaped
 from ...flame.retargeting import Retargeting, retargeted
@@ -23,8 +23,18 @@ class Film:
         driver: fitted.
     """
 
-    def __init__(self, subject: Subject, source: Source, driver: Driver) -> None:
+    def __init__(
+        self,
+        subject: Subject,
+        source: Source,
+        driver: Driver,
+        regions: Callable[[], ExpressionRegions],
+    ) -> None:
         """Take the motion over.
+
+        Args:
+            subject, source, driver: see the class.
+            regions: of the head, asked for when regions are driven apart.
 
         Raises:
             HeadwarpError: what `driven` raises.
@@ -33,7 +43,7 @@ class Film:
         self._lock = threading.Lock()
         self._shape: Mapping[int, float] = {}
         self._fit = driven(subject, driver, {})
-        self._regions: ExpressionRegions | None = None
+        self._regions = regions
 
     @property
     def length(self) -> float:
@@ -42,7 +52,7 @@ class Film:
 
     def frame_at(self, time: float) -> int:
         """Number of the frame at a time in seconds, kept within the film."""
-        return min(max(round(time * float(self.driver.fps)), 0), self._fit.frames - 1)
+        return round(min(max(time * float(self.driver.fps), 0.0), self._fit.frames - 1.0))
 
     def fit(self, document: Document, frame: int | None = None) -> HeadFit:
         """The head in the subject's window: as much of the driver's motion as the strengths say, with the
@@ -55,7 +65,7 @@ class Film:
         head, own = self.subject.portrait.head, reshaped(self.subject.portrait.fit, document.shape)
         whole = self._driven(document.shape)
         chosen = whole if frame is None else whole.select([frame])
-        regions = None if document.retargeting == Retargeting() else self._own_regions()
+        regions = None if document.retargeting == Retargeting() else self._regions()
         fit = retargeted(head, own, chosen, document.retargeting, regions=regions)
         return fit if document.pose == Pose() else add_pose(head, fit, document.pose)
 
@@ -65,9 +75,3 @@ class Film:
             if dict(shape) != dict(self._shape):
                 self._fit, self._shape = driven(self.subject, self.driver, shape), dict(shape)
             return self._fit
-
-    def _own_regions(self) -> ExpressionRegions:
-        with self._lock:
-            if self._regions is None:
-                self._regions = expression_regions(self.subject.portrait.head)
-            return self._regions

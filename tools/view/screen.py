@@ -50,6 +50,7 @@ class State:
         playing: whether the film runs.
         sight: name of what is shown.
         command: the line that makes the picture.
+        filming: whether the head follows the camera.
     """
 
     document: Document
@@ -60,3 +61,4 @@ class State:
     playing: bool = False
     sight: str = "picture"
     command: str = ""
+    filming: bool = False

@@ -38,11 +38,13 @@ class Place:
     Attributes:
         host, port: of the server; port 0 takes a free one.
         most_bytes: of an upload.
+        camera: number of a camera of this machine, or a video file in its place; None for none.
     """
 
     host: str = "127.0.0.1"
     port: int = 8080
     most_bytes: int = 200_000_000
+    camera: str | None = None
 
     @property
     def public(self) -> bool:
@@ -209,6 +211,7 @@ class Editor:
                 document=Document(maker=self.document.maker, size=self.document.size),
                 signature=self.signature,
                 most_bytes=self.place.most_bytes,
+                camera=self.place.camera,
             )
             self.sessions[client.client_id] = session
         if not screen.there:  # it left before its session was on the list

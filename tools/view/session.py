@@ -7,6 +7,7 @@ Three threads besides the caller's: one makes the latest picture (`worker`), one
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -17,6 +18,8 @@ from typing import Any
 
 from ...flame.params import HeadFit, Pose
 from ...geom.errors import HeadwarpError
+from ..drivers import Driver
+from .camera import Camera
 from .document import (
     Document,
     History,
@@ -33,7 +36,7 @@ from .document import (
     with_strength,
     without_key,
 )
-from .engine import Engine, Subject, mesh, posed, shown
+from .engine import Engine, Subject, check_driven, mesh, posed, shown
 from .files import Results, Uploads, source_of
 from .film import Film
 from .player import Player
@@ -82,6 +85,7 @@ class Session:
         document: Document | None = None,
         signature: Signature | None = None,
         most_bytes: int = 200_000_000,
+        camera: str | None = None,
     ) -> None:
         self._engine, self._screen, self._results = engine, screen, results
         self._signature = signature or Signature()
@@ -90,6 +94,9 @@ class Session:
         self._last_gesture, self._last_moment = "", 0.0
         self._stop_saving = threading.Event()
         self._closed = False
+        self._device = camera
+        self._camera: Camera | None = None
+        self._live: Driver | None = None  # what the camera saw
         self._uploads = Uploads(most_bytes)
         self._unseen: tuple[Subject, HeadFit] | None = None
         self._tasks = Tasks(screen.busy, failed=self._fail)
@@ -188,6 +195,44 @@ class Session:
             lambda document: replace(document, driver=source), "Driver", "every frame of the clip is fitted"
         )
 
+    @property
+    def has_camera(self) -> bool:
+        """Whether there is one to follow."""
+        return self._device is not None
+
+    def follow_camera(self, follow: bool) -> None:
+        """Let the head follow the camera, or no longer."""
+
+        def work(_: Told) -> None:
+            if follow and self._camera is None and self._device is not None:
+                subject = self._stage.now.ready
+                if subject is None:
+                    raise HeadwarpError("there is nobody who could follow the camera: open a photo first")
+                check_driven(subject)
+                self._camera = Camera(
+                    self._device, self._engine.head, seen=self._see, failed=self._camera_failed
+                )
+            if not follow or self._closed:
+                self._end_camera()
+            self._follow_up()
+
+        self._tasks.do("Camera", "look straight into it, with the mouth shut", work)
+
+    def _see(self, driver: Driver) -> None:
+        if self._camera is not None:
+            self._live = driver
+            self._ask()
+
+    def _camera_failed(self, error: Exception) -> None:
+        self._fail(error)
+        self.follow_camera(False)
+
+    def _end_camera(self) -> None:
+        camera, self._camera = self._camera, None
+        if camera is not None:
+            camera.close()
+        self._live = None
+
     # the film
 
     def scrub(self, moment: float) -> None:
@@ -254,7 +299,7 @@ class Session:
         self._stop_saving.clear()
 
         def work(told: Told) -> None:
-            job = self._job()
+            job = self._job(live=False)
             if job is None:
                 raise HeadwarpError("there is no film yet: open a photo first")
             document, driving = job.document, job.film
@@ -286,6 +331,7 @@ class Session:
         self._player.stop()
         self._stop_saving.set()
         self._tasks.close()
+        self._end_camera()
         self._worker.close()
         self._unseen = None
         self._uploads.close()
@@ -309,10 +355,13 @@ class Session:
             self._player.playing,
             self._sight,
             self._command(now.document),
+            self._camera is not None,
         )
 
     def _command(self, document: Document, output: str = "") -> str:
         head = self._engine.options.head
+        if self._camera is not None:
+            return "what a camera sees has no command line"
         try:
             if document.driver is not None:
                 return as_driven_command(document, output=output or "driven.mp4", head=head)
@@ -358,7 +407,7 @@ class Session:
         self._screen.controls(self.state())
         self._ask()
 
-    def _job(self) -> _Job | None:
+    def _job(self, *, live: bool = True) -> _Job | None:
         """What the picture is to show now; None before there is a photo, or while another is made ready."""
         now, moment = self._stage.now, self._time
         subject, document = now.ready, now.document
@@ -366,7 +415,10 @@ class Session:
             return None
         playing = self._player.playing and now.film is None and document.keys
         pose = _pose_at(document, moment) if playing else document.pose
-        return _Job(subject, document, self._sight, pose, now.film, moment)
+        seen, film = self._live if live else None, now.film
+        if seen is not None:
+            film = Film(subject, Source(Path("camera"), "camera"), seen, self._engine.regions)
+        return _Job(subject, document, self._sight, pose, film, math.inf if seen else moment)
 
     def _ask(self) -> None:
         if (job := self._job()) is not None:

@@ -104,8 +104,9 @@ class Stage:
         if document.driver is None or subject is None or _drives(film, subject, document):
             return subject, film
         if known is not None and known[0] == document.driver:
-            return subject, Film(subject, *known)
-        return subject, Film(subject, document.driver, self._engine.driver(document.driver.path))
+            return subject, Film(subject, *known, self._engine.regions)
+        driver = self._engine.driver(document.driver.path)
+        return subject, Film(subject, document.driver, driver, self._engine.regions)
 
 
 def _served(history: History, subject: Subject | None, film: Film | None) -> Standing | None:
