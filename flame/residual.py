@@ -23,6 +23,7 @@ from .params import HeadFit
 
 DECAY = 2e-4  # e-folding after about 8 edges
 WEIGHT = 10.0
+MOST_KEPT = 4  # maps, of 20 MB for 5,000 vertices
 
 
 @dataclass(frozen=True)
@@ -49,9 +50,24 @@ class ResidualField:
 
 
 def field_of(model: HeadModel, fit: HeadFit) -> ResidualField:
-    """The map for the landmarks of a fit, told by its report; errors as :func:`residual_field`."""
-    family, moving = fit.report.get("family", "mediapipe"), fit.report.get("moving_landmarks", ())
-    return residual_field(model, fit.landmark_indices, family, moving=moving)
+    """The map for the landmarks of a fit, told by its report; errors as :func:`residual_field`.
+
+    The last few maps are kept by what they are made of: a head that is loaded anew has its map already.
+    """
+    family, moving = fit.report.get("family", "mediapipe"), tuple(fit.report.get("moving_landmarks", ()))
+    embedding = model.landmarks.get(family)
+    parts = [] if embedding is None else [embedding.indices, embedding.faces, embedding.bary]
+    places = tuple(part.cpu().numpy().tobytes() for part in (fit.landmark_indices, *parts))
+    key = (model.model_id, family, moving, places)
+    field = _KEPT.get(key)
+    if field is None:
+        field = _KEPT[key] = residual_field(model, fit.landmark_indices, family, moving=moving)
+        for oldest in list(_KEPT)[:-MOST_KEPT]:
+            _KEPT.pop(oldest, None)
+    return field
+
+
+_KEPT: dict[tuple[object, ...], ResidualField] = {}
 
 
 def residual_field(

@@ -21,7 +21,7 @@ from ..face_parts import FaceParts, PartMap, face_parts, render_parts
 from ..model import HeadModel
 from ..params import MISSING, HeadFit
 from ..posing import posed_vertices
-from ..residual import ResidualField, corrected, field_of
+from ..residual import corrected, field_of
 from ._materials import CLOTH, HAIR, NONE, SKIN, HeadPlace, largest, materials
 from .regions import RegionMap, check_inputs
 
@@ -41,7 +41,6 @@ class RenderedSegmenter:
 
     head: HeadModel
     _parts: FaceParts = field(init=False, repr=False)
-    _fields: dict[tuple[int, ...], ResidualField] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self._parts = face_parts(self.head)
@@ -68,7 +67,7 @@ class RenderedSegmenter:
         origin = f"rendered from {self.head.model_id}"
         size = (image.shape[0], image.shape[1])
         one = fit.select([frame])
-        verts = self._verts(one)
+        verts = corrected(posed_vertices(self.head, one), one, field_of(self.head, one))
         if int(one.status[0]) == MISSING or not bool(torch.isfinite(verts).all()):
             return RegionMap(np.zeros(size, np.uint8), np.zeros(size, np.float32), origin)
         stand = _stand(self._parts, verts[0])
@@ -86,12 +85,6 @@ class RenderedSegmenter:
         whole, soft = np.zeros(size, np.uint8), np.zeros(size, np.float32)
         whole[y0:y1, x0:x1], soft[y0:y1, x0:x1] = labels, head
         return RegionMap(whole, soft, origin)
-
-    def _verts(self, fit: HeadFit) -> Float[Tensor, "1 V 3"]:
-        key = tuple(fit.landmark_indices.tolist())
-        if key not in self._fields:
-            self._fields[key] = field_of(self.head, fit)
-        return corrected(posed_vertices(self.head, fit), fit, self._fields[key])
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from toy_head import toy_head
 
 from headwarp.flame.io import load_head
 from headwarp.flame.landmarks import MEDIAPIPE_68
-from headwarp.flame.model import landmark_points
+from headwarp.flame.model import landmark_points, with_landmarks
 from headwarp.flame.posing import posed_vertices
-from headwarp.flame.residual import DECAY, WEIGHT, corrected, residual_field
+from headwarp.flame.residual import DECAY, WEIGHT, corrected, field_of, residual_field
 from headwarp.geom.errors import HeadwarpError
 from headwarp.geom.mesh import uniform_laplacian
 
@@ -54,6 +54,21 @@ def test_the_depth_stays_and_nothing_gives_nothing(head, field):
     assert torch.equal(corrected(verts, fit, field)[..., 2], verts[..., 2])
     still = dataclasses.replace(fit, residual=torch.zeros_like(fit.residual))
     assert torch.equal(corrected(verts, still, field), verts)
+
+
+def test_the_map_of_a_fit_is_kept_for_every_model_of_its_content(toy):
+    fit = toy_fit(toy)
+    kept = field_of(toy, fit)
+    assert field_of(toy_head(), fit) is kept
+    plain = residual_field(toy, fit.landmark_indices)
+    assert torch.equal(kept.matrix, plain.matrix)
+    still = dataclasses.replace(fit, report={"moving_landmarks": [int(fit.landmark_indices[0])]})
+    assert not torch.equal(field_of(toy, still).matrix, kept.matrix)
+    embedding = toy.landmarks["mediapipe"]
+    moved = dataclasses.replace(embedding, bary=embedding.bary.roll(1, dims=1))
+    other = with_landmarks(toy_head(), {"mediapipe": moved})
+    assert other.model_id == toy.model_id
+    assert not torch.equal(field_of(other, fit).matrix, kept.matrix)
 
 
 def test_linear_and_a_frame_at_a_time(head, field):

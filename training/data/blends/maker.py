@@ -15,7 +15,7 @@ from ....flame.detect.rendered_regions import RenderedSegmenter
 from ....flame.model import HeadModel
 from ....flame.params import HeadFit
 from ....flame.posing import body_vertices
-from ....flame.residual import ResidualField, field_of
+from ....flame.residual import field_of
 from ....geom.errors import HeadwarpError
 from ....geom.guidance import take
 from ....geom.rasterizer import interpolate, rasterize
@@ -65,7 +65,6 @@ class LabelledFrames:
         self.packs, self.head = tuple(packs), head
         self._segmenter: RegionSegmenter = segmenter or RenderedSegmenter(head)
         self._fits: Recent[HeadFit] = Recent(16)
-        self._fields: Recent[ResidualField] = Recent(4)
         self._kept: Recent[tuple[Tensor, Tensor]] = Recent(FRAMES)
 
     def frame(self, number: int, position: int) -> LabelledFrame:
@@ -91,18 +90,12 @@ class LabelledFrames:
         pack = self.packs[number]
         fit = self._fits.get(number, pack.fit).select([position])
         mask = to_mask(pack.mask(position))
-        portrait = Portrait(self.head, to_image(image), fit, mask, self._field(fit))
+        portrait = Portrait(self.head, to_image(image), fit, mask, field_of(self.head, fit))
         verts, faces = take(portrait.source(), ("posed_vertices", "faces"), by="blends")
         person = mask[0, 0].numpy()
         regions = self._segmenter.segment(image, fit=fit, person=person)
         labels = torch.from_numpy(regions.labels)
         return labels, surface_places(self.head, verts, faces, pack.index.size)
-
-    def _field(self, fit: HeadFit) -> ResidualField:
-        moving = tuple(fit.report.get("moving_landmarks", ()))
-        family = fit.report.get("family", "mediapipe")
-        key = (family, moving, tuple(fit.landmark_indices.tolist()))
-        return self._fields.get(key, lambda: field_of(self.head, fit))
 
 
 def surface_places(

@@ -17,7 +17,7 @@ from torch import Tensor
 from ....flame.model import HeadModel
 from ....flame.mouth import strip_vertices
 from ....flame.params import HeadFit
-from ....flame.residual import ResidualField, field_of
+from ....flame.residual import field_of
 from ....geom.errors import HeadwarpError
 from ....geom.guidance import Source, take
 from ....warping.animators.geometry import GeometryAnimator, GeometryCache, GeometryConfig
@@ -166,7 +166,6 @@ class PairMaker:
         self.config = config or MakerConfig()
         self.animator = GeometryAnimator(self.config.geometry)
         self._fits: Recent[HeadFit] = Recent(self.config.fits)
-        self._fields: Recent[ResidualField] = Recent(4)
         self._sources: Recent[PreparedSource] = Recent(self.config.sources)
         self._kept: Recent[records.KeptSource] = Recent(self.config.sources)
         self._halves: Recent[StoredSource] = Recent(self.config.sources)
@@ -292,7 +291,7 @@ class PairMaker:
     def _portrait(self, number: int, position: int) -> Portrait:
         pack, fit = self.packs[number], self.fit(number).select([position])
         image, mask = to_image(pack.frame(position)), to_mask(pack.mask(position))
-        return Portrait(self.head, image, fit, mask, self._field(fit))
+        return Portrait(self.head, image, fit, mask, field_of(self.head, fit))
 
     def fit(self, number: int) -> HeadFit:
         """The fit of a pack's frames."""
@@ -315,13 +314,6 @@ class PairMaker:
 
     def _store(self, number: int) -> ShardStore:
         return self._stores.get(number, lambda: ShardStore(kept_folder(self.packs[number], self.config)))
-
-    def _field(self, fit: HeadFit) -> ResidualField:
-        """One for each set of landmarks: it takes a third of a second."""
-        moving = tuple(fit.report.get("moving_landmarks", ()))
-        family = fit.report.get("family", "mediapipe")
-        key = (family, moving, tuple(fit.landmark_indices.tolist()))
-        return self._fields.get(key, lambda: field_of(self.head, fit))
 
 
 def _kept_of(source: Source, cache: GeometryCache, reach: Float[Tensor, "1 1 1 1"]) -> records.KeptSource:
