@@ -22,6 +22,7 @@ from ..geom.flow import sample
 from ..geom.mesh import vertex_normals
 from ..geom.rasterizer import Fragments, interpolate, rasterize
 from ..geom.shading import head_light
+from ..training.data.lettering import typeface
 
 Frame = NDArray[np.uint8]
 Picture = Float[Tensor, "3 H W"]
@@ -207,10 +208,12 @@ def mark_boxes(frame: Frame, boxes: Sequence[NDArray[np.floating]], labels: Sequ
     image = Image.fromarray(frame)
     draw = ImageDraw.Draw(image)
     width = max(1, max(frame.shape[:2]) // 400)
+    size = max(12, max(frame.shape[:2]) // 64)
+    font = typeface(size)
     for box, label in zip(boxes, labels, strict=True):
         x0, y0, x1, y1 = (float(value) for value in box)
         draw.rectangle((x0, y0, x1, y1), outline=(255, 210, 60), width=width)
-        place = (x0, max(0.0, y0 - 14))
-        draw.rectangle(draw.textbbox(place, label), fill=(0, 0, 0))
-        draw.text(place, label, fill=(255, 210, 60))
+        place = (x0, max(0.0, y0 - size - 4))
+        draw.rectangle(draw.textbbox(place, label, font=font), fill=(0, 0, 0))
+        draw.text(place, label, fill=(255, 210, 60), font=font)
     return np.array(image)

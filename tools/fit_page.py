@@ -105,8 +105,14 @@ def _spread(entries: Iterable[Mapping[str, Any]]) -> tuple[np.ndarray, np.ndarra
 
 def _card(item: Row) -> str:
     name, *rest = item.lines
-    pictures = [figure(jpeg(picture), caption, bad=bad) for picture, caption, bad in item.tiles]
+    photo = len(item.tiles) == 1 and not item.series
+    pictures = [
+        figure(jpeg(picture), caption.partition(": ")[2] if photo else caption, bad=bad)
+        for picture, caption, bad in item.tiles
+    ]
     warning = " class=bad" if item.bad else ""
+    if photo:  # several beside each other; of its one frame the caption says all
+        return f'<article class="card small"><h3{warning}>{name_of(name)}</h3>{strip(pictures)}</article>'
     head = f'<h3{warning}>{name_of(name)}</h3><p class="soft">{text(", ".join(rest))}</p>'
     return f'<article class="card">{head}{strip(pictures)}{_charts(item)}</article>'
 

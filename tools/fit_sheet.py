@@ -1,8 +1,7 @@
 """The contact sheet of a run of `headwarp fit`: the mesh over a few frames of each clip, worst clips first.
 
 However large the run, a limited number of clips is shown: the worst, and some evenly taken from all. Only
-    these are
-opened again.
+these are opened again.
 """
 
 from __future__ import annotations
@@ -23,6 +22,7 @@ from ..flame.posing import posed_vertices, window_fit
 from ..geom.crops import crop_image, head_crop
 from ..geom.errors import HeadwarpError
 from ..training.data.inputs import Input, opened
+from ..training.data.lettering import write_words
 from ..training.data.portrait import Frame, to_frame, to_image
 from .draw import blend, shaded, view_of
 from .fit_curves import fit_series, frame_percent, worst_frames
@@ -178,32 +178,22 @@ def draw_sheet(rows: Sequence[Row], title: str) -> Frame:
     lines = -(-len(rows) // columns)
     sheet = Image.new("RGB", (columns * width, 22 + lines * (TILE + 4)), _PAPER)
     draw = ImageDraw.Draw(sheet)
-    draw.text((6, 5), _fitting(draw, title, columns * width - 12), fill=_INK)
+    write_words(draw, (6, 4), title, width=columns * width - 12, colour=_INK)
     for number, row in enumerate(rows):
         left, top = (number // lines) * width, 22 + (number % lines) * (TILE + 4)
         for place, text in enumerate(row.lines):
             colour = _RED if row.bad else _INK
-            draw.text((left + 6, top + 4 + 15 * place), _fitting(draw, text, _LABEL - 10), fill=colour)
+            write_words(draw, (left + 6, top + 3 + 17 * place), text, width=_LABEL - 10, colour=colour)
         for place, (picture, caption, bad) in enumerate(row.tiles):
             corner = (left + _LABEL + place * TILE, top)
             sheet.paste(Image.fromarray(picture), corner)
             box = (*corner, corner[0] + TILE - 2, corner[1] + TILE - 1)
             draw.rectangle(box, outline=_RED if bad else _GREY, width=3 if bad else 1)
-            words = _fitting(draw, caption, TILE - 10)
-            spot = (corner[0] + 4, corner[1] + TILE - 16)
-            draw.rectangle(draw.textbbox(spot, words), fill=(0, 0, 0))
-            draw.text(spot, words, fill=(255, 130, 130) if bad else (255, 255, 255))
+            below = corner[1] + TILE - 17
+            draw.rectangle((corner[0] + 1, below, corner[0] + TILE - 3, corner[1] + TILE - 2), fill=(0, 0, 0))
+            colour = (255, 130, 130) if bad else (255, 255, 255)
+            write_words(draw, (corner[0] + 4, below + 1), caption, width=TILE - 10, size=12, colour=colour)
     return np.asarray(sheet)
-
-
-def _fitting(draw: Any, text: str, width: int) -> str:
-    """The text, or its end after dots, no wider than that."""
-    text = text.encode("ascii", "replace").decode()
-    if draw.textlength(text) <= width:
-        return text
-    while text and draw.textlength(".." + text) > width:
-        text = text[1:]
-    return ".." + text
 
 
 def open_rows(

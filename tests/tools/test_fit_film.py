@@ -133,6 +133,10 @@ def test_the_command_writes_it_beside_the_overlays(tmp_path, head, capsys):
     assert read_provenance(video).animator == "fit overlay"
     assert len(list(VideoReader(video))) == 4
     assert 'href="./overlays/c.mp4"' in (out / "report.html").read_text(encoding="utf-8")
+    before, page = (out / "c.npz").stat().st_mtime_ns, (out / "report.html").read_bytes()
+    (out / "report.html").unlink()
+    assert main([*words, "--overlay-video"]) == 0  # nothing is fitted, the page is written
+    assert ((out / "c.npz").stat().st_mtime_ns, (out / "report.html").read_bytes()) == (before, page)
     video.unlink()
     assert main([*words, "--overlay-video"]) == 0  # what is missing is made again, as fits are
     assert video.exists()

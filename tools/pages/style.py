@@ -25,6 +25,8 @@ nav{display:flex;flex-wrap:wrap;gap:.2rem .9rem;margin:.6rem 0}
 .tile b{display:block;font-size:1.25rem;font-variant-numeric:tabular-nums}
 .card{background:var(--card);border:1px solid var(--line);border-radius:8px;padding:.7rem;
 margin:0 0 .9rem;break-inside:avoid}
+.small{display:inline-block;vertical-align:top;width:calc(132px + 1.4rem + 2px);margin-right:.6rem}
+.small h3{font-size:.85rem}
 .row{display:flex;flex-wrap:wrap;gap:4px;padding-bottom:.3rem}
 .row figure{margin:0;flex:0 0 auto;width:132px}.row.large figure{width:184px}
 .row img{display:block;width:100%;height:auto;border-radius:4px}
@@ -51,7 +53,8 @@ dl{display:grid;grid-template-columns:minmax(7rem,max-content) minmax(0,1fr);gap
 dt{font-weight:600}dd{margin:0}
 pre{overflow-x:auto;font-size:.8rem;background:var(--card);padding:.6rem;border-radius:8px}
 @media (max-width:560px){body{padding:.6rem}.row{flex-wrap:nowrap;overflow-x:auto}
-.row figure,.row.large figure{width:34vw}dl{grid-template-columns:minmax(0,1fr)}dd{margin:0 0 .4rem}}
+.row figure,.row.large figure{width:34vw}.small{width:calc(34vw + 1.4rem + 2px)}
+dl{grid-template-columns:minmax(0,1fr)}dd{margin:0 0 .4rem}}
 @media print{:root{--paper:#fff;--ink:#000;--soft:#444;--line:#bbb;--card:#fff;--bad:#b3261e;
 --good:#1b7a3d;--gap:#e9d9d9;
 --c0:#1f62b4;--c1:#c4520a;--c2:#207a3c;--c3:#8a3c96;--c4:#8a6d00;--c5:#0b7d86}

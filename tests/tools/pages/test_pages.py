@@ -74,6 +74,19 @@ def test_a_page_of_hostile_names_is_one_page(tmp_path):
     assert not re.search(r"https?:|url\(|@import|\x00|\u202e", (tmp_path / "r.html").read_text())
 
 
+def test_photos_stand_beside_each_other_and_need_no_number_of_a_frame(tmp_path):
+    clip = shown_row("clip")
+    photo = Row(("photo", "residual 1.87 %", "1 frame(s)"), False, ((clip.tiles[0][0], "0: 2.0 %", False),))
+    written(tmp_path / "r.html", [entry("photo"), entry("clip")], {0: photo, 1: clip})
+    content = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert content.count('<article class="card small">') == 1
+    assert content.count('<article class="card">') == 1
+    page = read_page(tmp_path / "r.html")
+    assert "0: 2.0 %" not in page.words
+    assert "2.0 %" in page.words
+    assert "3: 4.5 % worst" in page.words
+
+
 def test_names_that_stay_within_elements():
     assert text('<b a="x">') == "&lt;b a=&quot;x&quot;&gt;"
     assert len(text("n" * 5000)) <= 160
