@@ -68,11 +68,14 @@ lint-format: $(STAMP)
 lint-spelling: $(STAMP)
 	$(BIN)/codespell
 
-# mypy sees what a user gets: the built wheel, unpacked. A forgotten package or py.typed shows here.
+# mypy sees what a user gets: the built wheel, unpacked, and beside it the examples that use it. A forgotten package or
+# py.typed shows here.
 lint-types: wheel
 	rm -rf build/types
 	$(BIN)/python -m zipfile --extract dist/headwarp-*.whl build/types
+	cp -r examples build/types/examples
 	cd build/types && ../../$(BIN)/mypy --config-file ../../pyproject.toml --cache-dir ../../.mypy_cache -p headwarp
+	cd build/types && ../../$(BIN)/mypy --config-file ../../pyproject.toml --cache-dir ../../.mypy_cache examples
 
 # build/lib is removed because setuptools would pack modules that were deleted since.
 wheel: $(STAMP)

@@ -32,6 +32,8 @@ def main(
 
     guidance = headwarp.displacement(source, driving, size)  # backward flow in pixels of its own H x W
     coded = headwarp.codes(source, driving, size)
+    assert coded.codes is not None  # `codes` always has them; guidance of other kinds has none
+    assert coded.source_codes is not None
     output.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(
         output / "guidance.npz",

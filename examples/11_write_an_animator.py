@@ -28,8 +28,8 @@ class GlowConfig:
 
 
 class Glow:
-    needs_source = MeshSource.needs_source  # image, posed_vertices, faces
-    needs_driving = MeshSource.needs_driving
+    needs_source: tuple[str, ...] = MeshSource.needs_source  # image, posed_vertices, faces
+    needs_driving: tuple[str, ...] = MeshSource.needs_driving
 
     def __init__(self, config: GlowConfig = GlowConfig()):
         self.mesh, self.colour = MeshSource(), torch.tensor(config.colour)[None, :, None, None]
