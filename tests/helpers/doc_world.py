@@ -189,9 +189,7 @@ WORLD: dict[str, Maker] = {
     "people": people,
     "us.jpg": two,
     "vox": lambda path: clips(path, "train", "test"),
-    "SYNTH": command(
-        "synth", *["--identities", "2", "--frames", "3", "--size", "64", "--test-share", "0.5", "--output"]
-    ),
+    "SYNTH": command("synth", *SYNTH, "--output"),
     "points.csv": points,
     "photo_points.npy": points,
     "fits/photo.npz": fit_of("photo.jpg"),
