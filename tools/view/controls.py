@@ -250,7 +250,8 @@ class Controls:
             _changed(slider, visible=driver is not None or state.filming)
             slider.value = state.document.strengths.get(region, 1.0)
         _changed(self._film_live, label="Stop the camera" if state.filming else "Follow the camera")
-        _changed(self._driver, content=FOLLOW if driver is None else FOLLOWING.format(driver.name))
+        name = "the camera" if state.filming else driver and Path(driver.name).name
+        _changed(self._driver, content=FOLLOWING.format(name) if name else FOLLOW)
         _changed(self._strip, content=_strip(state))
 
     def status(self, state: State) -> None:

@@ -30,7 +30,7 @@ document.addEventListener('change', event => {
     setTimeout(() => note.remove(), 20000);
 }, true);"""
 """A file that is too large is not read, let alone sent."""
-_STYLE = "img[src^='blob:'] { width: 100%; border-radius: 6px; }"
+_STYLE = "img[src^='blob:'] { width: 100%; border-radius: 6px; } strong { overflow-wrap: anywhere; }"
 
 
 def extras(most_bytes: int) -> str:

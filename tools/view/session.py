@@ -36,7 +36,7 @@ from .document import (
     with_strength,
     without_key,
 )
-from .engine import Engine, Subject, check_driven, mesh, posed, shown
+from .engine import Engine, Subject, check_driven, mesh, posed, range_note, shown
 from .files import Results, Uploads, source_of
 from .film import Film
 from .player import Player
@@ -426,7 +426,8 @@ class Session:
 
     def _draw(self, job: _Job) -> None:
         made = next(shown(job.subject, job.fit))
-        self._screen.picture(sight(job.subject, made, job.sight), caption(job.sight))
+        words = "\n\n".join(filter(None, (range_note(job.subject, made.fit), caption(job.sight))))
+        self._screen.picture(sight(job.subject, made, job.sight), words)
         self._unseen = job.subject, made.fit
         if self._last_gesture.startswith("drag@") or self._player.playing:
             self._show_mesh()

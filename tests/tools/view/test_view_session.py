@@ -33,9 +33,11 @@ class Recorder:
 
     def __init__(self):
         self.frames, self.meshes, self.states, self.said, self.files, self.open = [], [], [], [], [], 0
+        self.words = ""
 
     def picture(self, frame, words):
         self.frames.append(frame)
+        self.words = words
 
     def mesh(self, points):
         self.meshes.append(points)
@@ -222,6 +224,14 @@ def test_regions_are_driven_and_sliders_come_on_top(session, tmp_path, monkeypat
     assert "on top" in session.state().command
     session.reset()
     assert not session.document.strengths
+
+
+def test_a_turn_at_which_the_animator_does_not_hold_is_said(session):
+    limit = session._stage.now.subject.animator.holds.yaw_deg
+    for yaw, said in ((limit + 2, True), (limit - 2, False)):
+        session.move("yaw", yaw)
+        session.wait()
+        assert (f"the {limit:g} degrees" in session.screen.words) == said
 
 
 def test_a_closed_session_does_nothing_and_keeps_nothing(session):
