@@ -69,4 +69,4 @@ def test_two_faces_follow_two_drivers_and_all_else_keeps_its_bits(tmp_path):
     assert len(report["faces"]) == 2
     halves = changed[:, :300].sum(), changed[:, 300:].sum()
     assert halves[1] < 2500 < 25_000 < halves[0]  # the open mouth of the still one is drawn anew
-    assert not changed[:4].any()
+    assert not changed[0].any()  # beyond the soft rim of what moved
