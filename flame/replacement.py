@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
@@ -16,8 +17,42 @@ from .params import HeadFit, HeadParams, check_model
 from .posing import camera_rotation, pixels_per_metre, project_head
 
 
+@dataclass(frozen=True)
+class Amendment:
+    """How a replaced head is held otherwise than the target's, the same in every frame.
+
+    It makes up for a pose and an expression that are not seen in a picture as they were meant: a source's
+    pixels, a smile or a shadow, say something of their own. Lids stay the target's: what a detector reads of
+    dark eyes would close them.
+
+    Attributes:
+        turn: axis-angle in the head's own axes.
+        expression: added to the coefficients.
+        jaw: added, axis-angle.
+    """
+
+    turn: Float[Tensor, "3"]
+    expression: Float[Tensor, "E"]
+    jaw: Float[Tensor, "3"]
+
+    @staticmethod
+    def none(expressions: int) -> Amendment:
+        """Nothing is held otherwise."""
+        return Amendment(torch.zeros(3), torch.zeros(expressions), torch.zeros(3))
+
+    def of(self, params: HeadParams) -> HeadParams:
+        """Parameters of T frames, amended."""
+        turned = axis_angle_to_matrix(params.rotation) @ axis_angle_to_matrix(self.turn.to(params.rotation))
+        return dataclasses.replace(
+            params,
+            rotation=matrix_to_axis_angle(turned),
+            expression=params.expression + self.expression.to(params.expression),
+            jaw=params.jaw + self.jaw.to(params.jaw),
+        )
+
+
 def replaced_head(
-    model: HeadModel, source: HeadFit, target: HeadFit, *, turn: Float[Tensor, "3"] | None = None
+    model: HeadModel, source: HeadFit, target: HeadFit, *, amended: Amendment | None = None
 ) -> HeadFit:
     """The source's head where the target's is, in every frame of the target.
 
@@ -30,8 +65,7 @@ def replaced_head(
         model: the head of both.
         source: one frame.
         target: T frames, in pixels of the frames into which the head is put.
-        turn: how the head is held otherwise than the target's, axis-angle in its own axes, the same in every
-            frame: what makes up for a pose that is not seen in the picture as it was meant. None: not at all.
+        amended: how the head is held otherwise than the target's; None: not at all.
 
     Returns:
         T frames in the target's pixels; landmarks, status and confidence are the target's.
@@ -52,9 +86,8 @@ def replaced_head(
         )
     face = restrict(model, _family(model, target))
     params = dataclasses.replace(target.params, shape=source.params.shape)
-    if turn is not None:
-        turned = axis_angle_to_matrix(params.rotation) @ axis_angle_to_matrix(turn)
-        params = dataclasses.replace(params, rotation=matrix_to_axis_angle(turned))
+    if amended is not None:
+        params = amended.of(params)
     size = size_ratio(face, source.params.shape, target.params.shape)
     camera = WeakPerspective(target.camera.scale * size, target.camera.center)
     shift = _centre(face, target.params, target.camera) - _centre(face, params, camera)

@@ -31,8 +31,8 @@ from .performance import (
     warn,
 )
 from .shows import check_faces, read_role
+from .swap_amended import ROUNDS
 from .swap_motion import check_led
-from .swap_pose import POSE_ROUNDS
 from .swap_scene import Put, Scene, SceneOptions, made_frames, open_scenes
 from .timeline import in_step
 
@@ -73,8 +73,8 @@ class Swap:
     """Another face of the target and the photo or clip of the head for it, FACE=SOURCE, or FACE=SOURCE@FACE
     for a face of the source by rank; may be repeated. --face then says which face --source replaces."""
     motion: Annotated[MotionOptions, arg(name="")] = field(default_factory=MotionOptions)
-    pose_rounds: int = POSE_ROUNDS
-    """How often the result is fitted anew to mend the pose of its head (engine geometry); 0: never."""
+    pose_rounds: int = ROUNDS
+    """How often the result is fitted anew to mend its pose and expression (engine geometry); 0: never."""
     fps: float | None = None
     """Frames per second: of a clip other frames are shown, in step with its sound. Where not given, the
     target's own, 25 where it has none."""
@@ -222,7 +222,7 @@ def _facts(scene: Scene) -> dict[str, Any]:
     return {
         "sources": {"views": sources.views, "main": sources.main, "apart_mm": list(sources.apart_mm)},
         "target": {name: int((status == number).sum()) for number, name in enumerate(STATUS_NAMES)},
-        "turned_deg": 0.0 if scene.turn is None else math.degrees(float(scene.turn.norm())),
+        "turned_deg": 0.0 if scene.amended is None else math.degrees(float(scene.amended.turn.norm())),
     }
 
 

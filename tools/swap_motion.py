@@ -5,12 +5,10 @@ from __future__ import annotations
 import dataclasses
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from ..flame.model import HeadModel
 from ..flame.params import HeadFit
-from ..flame.replacement import replaced_head, turned_residual
+from ..flame.replacement import Amendment, replaced_head, turned_residual
 from ..geom.errors import HeadwarpError
 from ..warping.swap_engines import SwapEngine
 from .motion import Motion, Moved
@@ -39,7 +37,7 @@ def led_head(
     motion: Motion,
     *,
     fps: float,
-    turn: Float[Tensor, "3"] | None = None,
+    amended: Amendment | None = None,
 ) -> Moved:
     """The source's head in the target's place, moved by as much of the target's motion as is asked for.
 
@@ -52,13 +50,13 @@ def led_head(
         target: T frames, in pixels of the frames into which the head is put.
         motion: default: all of the target's.
         fps: of the target, for a motion that smooths.
-        turn: of `replaced_head`.
+        amended: of `replaced_head`.
 
     Raises:
         HeadwarpError: what `replaced_head` raises.
     """
     steady = motion.filtered(model, target, fps)
-    replaced = replaced_head(model, source, steady, turn=turn)
+    replaced = replaced_head(model, source, steady, amended=amended)
     bare = [dataclasses.replace(fit, residual=torch.zeros_like(fit.residual)) for fit in (source, replaced)]
     moved = motion.turned(model, *bare)
     residual = moved.fit.residual + turned_residual(source, moved.fit)

@@ -10,13 +10,13 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from ..flame.detect import detector_names
 from ..flame.detect.regions import RegionSegmenter, load_segmenter
 from ..flame.model import HeadModel
 from ..flame.params import MISSING, HeadFit
 from ..flame.posing import pixels_per_metre
+from ..flame.replacement import Amendment
 from ..geom.errors import HeadwarpError
 from ..training.data.portrait import Frame
 from ..warping.composite import paste_back
@@ -25,8 +25,8 @@ from .drivers import Driver, open_faces
 from .motion import Motion, Moved
 from .performance import on_device, ready
 from .portrait import as_frames
+from .swap_amended import ROUNDS, seen_amendment
 from .swap_motion import led_head
-from .swap_pose import POSE_ROUNDS, seen_turn
 from .swap_sources import Sources, open_sources
 from .swap_windows import target_windows
 from .timeline import picked
@@ -42,7 +42,7 @@ class SceneOptions:
         device: where the engine and the segmenter work.
         landmarks: a detector's name.
         segmentation: what tells the target's head.
-        pose_rounds: how often the pose of the result is mended.
+        pose_rounds: how often pose and expression of the result are mended.
         motion: how much of the target's motion is taken over.
     """
 
@@ -52,7 +52,7 @@ class SceneOptions:
     device: torch.device | str = "cpu"
     landmarks: str = "mediapipe"
     segmentation: str = "rendered"
-    pose_rounds: int = POSE_ROUNDS
+    pose_rounds: int = ROUNDS
     motion: Motion = field(default_factory=Motion)
 
 
@@ -83,7 +83,7 @@ class Scene:
         fit: of the face whose place is taken.
         segmenter: of the target's regions.
         device: where the engine works.
-        turn: of `replaced_head`.
+        amended: of `replaced_head`.
         motion: how much of the target's motion is taken over.
     """
 
@@ -95,14 +95,15 @@ class Scene:
     fit: HeadFit
     segmenter: RegionSegmenter
     device: torch.device
-    turn: Tensor | None = None
+    amended: Amendment | None = None
     motion: Motion = field(default_factory=Motion)
 
     @cached_property
     def led(self) -> Moved:
         """The head that is put in, in every frame of the target."""
         head, fps = self.sources.heads[0], float(self.target.fps)
-        return led_head(head.stencil.model, head.seen.fit, self.fit, self.motion, fps=fps, turn=self.turn)
+        model, amended = head.stencil.model, self.amended
+        return led_head(model, head.seen.fit, self.fit, self.motion, fps=fps, amended=amended)
 
     @property
     def metre(self) -> float:
@@ -233,4 +234,5 @@ def _opened(
     scene = Scene(engine, sources, main, cache, target, target.fit, segmenter, device, motion=options.motion)
     if engine.checkpoints or options.pose_rounds < 1 or landmarks not in detector_names():
         return scene  # an engine that has learned sees the pose in the target's picture
-    return dataclasses.replace(scene, turn=seen_turn(scene, landmarks=landmarks, rounds=options.pose_rounds))
+    amended = seen_amendment(scene, landmarks=landmarks, rounds=options.pose_rounds)
+    return dataclasses.replace(scene, amended=amended)

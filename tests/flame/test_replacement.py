@@ -13,7 +13,7 @@ from headwarp.flame.head_surface import head_surface
 from headwarp.flame.io import load_head
 from headwarp.flame.model import restrict
 from headwarp.flame.posing import pixels_per_metre, project_head
-from headwarp.flame.replacement import replaced_head, size_ratio, turned_residual
+from headwarp.flame.replacement import Amendment, replaced_head, size_ratio, turned_residual
 from headwarp.geom.errors import HeadwarpError, ModelFileError
 from headwarp.geom.transforms import axis_angle_to_matrix
 
@@ -50,9 +50,28 @@ def test_the_head_is_as_large_and_where_the_target_is():
     assert torch.allclose(ratio, ratio[:1].expand(4))  # one size for the clip: it does not breathe
 
 
+def test_an_amended_face_moves_and_the_head_stays():
+    count = TARGET.params.expression.shape[1]
+    amended = dataclasses.replace(
+        Amendment.none(count),
+        expression=torch.full((count,), 0.3),
+        jaw=torch.tensor([0.1, 0.0, 0.0]),
+    )
+    plain, none, put = (
+        replaced_head(HEAD, SOURCE, TARGET, amended=each) for each in (None, Amendment.none(count), amended)
+    )
+    assert torch.allclose(points(plain), points(none), atol=1e-3)
+    for name in ("expression", "jaw"):
+        added = getattr(put.params, name) - getattr(TARGET.params, name)
+        assert torch.allclose(added, getattr(amended, name).expand_as(added), atol=1e-6)
+    assert torch.allclose(put.params.rotation, TARGET.params.rotation, atol=1e-5)
+    assert torch.allclose(points(put).mean(1), points(TARGET).mean(1), atol=1e-3)
+
+
 def test_a_turn_is_in_the_heads_own_axes_about_where_it_is():
     turn = torch.tensor([0.0, 0.2, 0.0])
-    put, turned = (replaced_head(HEAD, SOURCE, TARGET, turn=each) for each in (None, turn))
+    amended = dataclasses.replace(Amendment.none(TARGET.params.expression.shape[1]), turn=turn)
+    put, turned = (replaced_head(HEAD, SOURCE, TARGET, amended=each) for each in (None, amended))
     made = axis_angle_to_matrix(put.params.rotation).mT @ axis_angle_to_matrix(turned.params.rotation)
     assert torch.allclose(made, axis_angle_to_matrix(turn).expand(4, 3, 3), atol=1e-5)
     assert torch.allclose(points(put).mean(1), points(turned).mean(1), atol=1e-3)

@@ -20,11 +20,12 @@ from headwarp.geom.errors import HeadwarpError, NoFaceError
 from headwarp.geom.face_regions import FaceRegion
 from headwarp.geom.nets.bisenet import BiSeNet
 from headwarp.geom.pose_range import PoseRange
-from headwarp.tools import cli
+from headwarp.tools import cli, swap_scene
 from headwarp.tools import swap as tools_swap
 from headwarp.tools.faces import fit_frames
 from headwarp.tools.motion import Motion
 from headwarp.tools.swap import Swap, describe, run, swap
+from headwarp.tools.swap_amended import seen_amendment
 from headwarp.tools.swap_scene import SceneOptions, made_frames, open_scene
 from headwarp.tools.swap_windows import head_windows
 from headwarp.training.data.provenance import COMPOSITE_WITH_TRAINED, read_provenance
@@ -36,6 +37,16 @@ SIZE = 128
 def other() -> np.ndarray:
     """The same head in another picture: mirrored, and of another skin."""
     return np.ascontiguousarray((portrait()[:, ::-1] * [0.9, 0.7, 0.6]).astype(np.uint8))
+
+
+@pytest.fixture(autouse=True)
+def one_look(monkeypatch):
+    """Heads are looked at once and held as fitted: how they are mended is tested in `test_swap_amended`."""
+    monkeypatch.setattr(
+        swap_scene,
+        "seen_amendment",
+        lambda scene, landmarks, rounds: seen_amendment(scene, landmarks=landmarks, rounds=0),
+    )
 
 
 @pytest.fixture(scope="module")

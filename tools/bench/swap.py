@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import islice, pairwise
 from pathlib import Path
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ...flame.model import HeadModel
-    from ...flame.params import HeadFit, HeadParams
+    from ...flame.params import HeadFit
     from ...geom.crops import Crop
     from ...training.data.portrait import Frame
     from ...warping.swap_engines import Swapped, SwapTarget
@@ -123,13 +123,16 @@ def facts_of(opened: _Opened) -> Mapping[str, float]:
         lids too) over that of the target's to rest. ``shape_floor`` and ``expression_floor`` are what the
         same fits say of the very landmarks that were wanted, without a picture: what the fitter cannot tell
         apart; ``.._resampled`` and ``.._itself`` what they say of the target's own picture drawn through
-        the window, and of the target swapped with itself, its pose not mended. ``colour_step`` and
+        the window, and of the target swapped with itself, its pose not mended. All these with ``.._steady``:
+        result and target both read by `flame.detect.steady`, which repeats itself to 0.3 to 6 % of an
+        expression where one reading does to 5 to 37 %. ``colour_step`` and
         ``neck_step``: mean colour difference across the new head's contour, and its part on the neck, over
         that across the target's own head's; ``outside``: largest difference where the mask is 0, of 255; for
         clips ``overlap`` of the masks of neighbouring frames and ``overlap_target`` of the target's own
         segmentation, the same with the motion of the head taken out (``.._steady``), ``frames_per_second``
         without detection and fit.
     """
+    from ...flame.fitting import fit_landmarks
     from ...flame.replacement import replaced_head
     from ..swap_scene import pasted, swapped_windows
 
@@ -143,10 +146,16 @@ def facts_of(opened: _Opened) -> Mapping[str, float]:
     model, target = scene.sources.heads[0].stencil.model, scene.fit
     source = scene.sources.heads[0].seen.fit
     wanted = _landmarks(model, replaced_head(model, source, target))
-    found = fit_facts(model, source, target, _detected([each.after for each in made], wanted))
+    before, after = ([getattr(each, name) for each in made] for name in ("before", "after"))
+    points = _detected(after, wanted)
+    found = fit_facts(model, source, target, points)
+    own = _steady(before, _detected(before, wanted))
+    seen = fit_landmarks(model, own, target.size)
+    steady = fit_facts(model, source, seen, _steady(after, points))
+    found |= {f"{name}_steady": value for name, value in steady.items()}
     floor = fit_facts(model, source, target, wanted)
     found |= {"shape_floor": floor["shape_ratio"], "expression_floor": floor["expression_percent"]}
-    found |= _floors(opened, model, target, made, wanted)
+    found |= _floors(opened, model, (target, seen), made, wanted)
     steps = np.array([contour_steps(each.swapped, each.target) for each in made])
     found["colour_step"] = _ratio(steps[:, 0], steps[:, 1])
     found["neck_step"] = _ratio(steps[:, 2], steps[:, 3])
@@ -170,7 +179,11 @@ def _detected(frames: Sequence[Frame], wanted: np.ndarray) -> np.ndarray:
 
 
 def _floors(
-    opened: _Opened, model: HeadModel, target: HeadFit, made: Sequence[_Made], wanted: np.ndarray
+    opened: _Opened,
+    model: HeadModel,
+    fits: tuple[HeadFit, HeadFit],
+    made: Sequence[_Made],
+    wanted: np.ndarray,
 ) -> dict[str, float]:
     """What no swap can be asked for: the target's own picture through the window, and put over itself."""
     from ...warping.swap_engines import load_engine
@@ -185,8 +198,10 @@ def _floors(
     itself = open_scene([frames[0]], frames, load_engine(), model, SceneOptions(pose_rounds=0))
     found: dict[str, float] = {}
     for name, pictures in (("resampled", resampled), ("itself", list(frames_of(itself)))):
-        facts = fit_facts(model, target, target, _detected(pictures, wanted))
-        found |= {f"{key}_{name}": facts[key] for key in ("pose_deg", "expression_percent")}
+        points = _detected(pictures, wanted)
+        for fit, read, kind in ((fits[0], points, ""), (fits[1], _steady(pictures, points), "_steady")):
+            facts = fit_facts(model, fit, fit, read)
+            found |= {f"{key}_{name}{kind}": facts[key] for key in ("pose_deg", "expression_percent")}
     return found
 
 
@@ -194,27 +209,19 @@ def fit_facts(model: HeadModel, source: HeadFit, target: HeadFit, points: np.nda
     """``shape_ratio``, ``pose_deg`` and ``expression_percent`` of `facts_of`, of detected ``(T, 478, 2)``."""
     from ...flame.fitting import FitConfig, fit_landmarks
     from ...flame.params import MISSING
-    from ...geom.transforms import axis_angle_to_matrix
-    from ..fit_identity import shape_points
+    from ..swap_measures import swap_errors
 
-    result = fit_landmarks(model, points, target.size)
     same = FitConfig(shape=tuple(source.params.shape.tolist()))
-    known = fit_landmarks(model, points, target.size, config=same)
-    shapes = [fit.params.shape.double().numpy() for fit in (result, source, target)]
-    points = shape_points(model, shapes, result)
-    to_source, to_target = (float(np.square(points[0] - points[n]).sum(-1).mean() ** 0.5) for n in (1, 2))
-    seen = target.status != MISSING
-    wanted = target.params.select(seen.nonzero()[:, 0])
-    turn = axis_angle_to_matrix(result.params.rotation).mT @ axis_angle_to_matrix(wanted.rotation)
-    cosine = (turn.diagonal(dim1=-2, dim2=-1).sum(-1) - 1) / 2
-    faces = [_expression(model, params) for params in (known.params, wanted)]
-    rest = _expression(model, _at_rest(wanted))
-    error, size = (faces[0] - faces[1]).square().sum(-1).mean(), (faces[1] - rest).square().sum(-1).mean()
-    return {
-        "shape_ratio": to_source / to_target,
-        "pose_deg": float(torch.rad2deg(cosine.clamp(-1, 1).acos()).mean()),
-        "expression_percent": float(100 * (error / size).sqrt()),
-    }
+    free, known = (fit_landmarks(model, points, target.size, config=each).params for each in (None, same))
+    wanted = target.params.select((target.status != MISSING).nonzero()[:, 0])
+    return asdict(swap_errors(model, free, known, wanted, source.params.shape))
+
+
+def _steady(frames: Sequence[Frame], points: np.ndarray) -> np.ndarray:
+    """The landmarks read many times over, ``(T, 478, 2)``."""
+    from ..swap_amended import steadied
+
+    return np.stack([steadied(*each, "mediapipe") for each in zip(frames, points, strict=True)])
 
 
 def _landmarks(model: HeadModel, fit: HeadFit) -> np.ndarray:
@@ -228,18 +235,6 @@ def _landmarks(model: HeadModel, fit: HeadFit) -> np.ndarray:
     rows = model.landmarks["mediapipe"].indices.numpy()
     points[:, rows] = landmark_points(model, verts, "mediapipe")[..., :2].double().numpy()
     return points
-
-
-def _expression(model: HeadModel, params: HeadParams) -> Tensor:
-    """Vertices of the mean head with an expression, jaw and lids, ``(T, V, 3)``."""
-    from ...flame.model import pose_vertices
-
-    shape = torch.zeros_like(params.shape)
-    return pose_vertices(model, shape, params.expression, jaw=params.jaw, eyelids=params.eyelids)
-
-
-def _at_rest(params: HeadParams) -> HeadParams:
-    return params.neutral(len(params.shape), params.expression.shape[1], params.frames)
 
 
 def contour_steps(swapped: Swapped, target: SwapTarget) -> tuple[float, float, float, float]:

@@ -1,0 +1,77 @@
+"""What a swapped head is measured by: the pose, expression and shape that its picture is fitted with."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..flame.model import HeadModel, pose_vertices
+from ..flame.params import HeadParams
+from ..geom.transforms import axis_angle_to_matrix
+from .fit_identity import shape_points
+
+
+@dataclass(frozen=True)
+class SwapErrors:
+    """How far a swapped head is from what it should be.
+
+    Attributes:
+        shape_ratio: distance of its shape to the source's over that to the target's; the source's is 0.
+        pose_deg: mean angle between its rotation and the target's.
+        expression_percent: root mean square vertex distance of its expression (jaw and lids too) to the
+            target's, over that of the target's to rest.
+    """
+
+    shape_ratio: float
+    pose_deg: float
+    expression_percent: float
+
+
+GOALS = SwapErrors(shape_ratio=0.5, pose_deg=3.0, expression_percent=10.0)
+
+
+def swap_errors(
+    model: HeadModel,
+    free: HeadParams,
+    known: HeadParams,
+    target: HeadParams,
+    source_shape: Float[Tensor, "S"],
+) -> SwapErrors:
+    """Errors of T frames.
+
+    Args:
+        model: the head.
+        free: of the swapped head, fitted as anyone's.
+        known: the same, fitted with the source's shape: where a shape is also looked for, it takes a part of
+            the expression and the other way round.
+        target: of the target.
+        source_shape: of the source.
+    """
+    to_source, to_target = (apart_mm(model, free.shape, other) for other in (source_shape, target.shape))
+    turn = axis_angle_to_matrix(free.rotation).mT @ axis_angle_to_matrix(target.rotation)
+    cosine = (turn.diagonal(dim1=-2, dim2=-1).sum(-1) - 1) / 2
+    found, wanted = (expression_vertices(model, params) for params in (known, target))
+    rest = expression_vertices(model, target.neutral(len(target.shape), target.expression.shape[1]))
+    error, size = (found - wanted).square().sum(-1).mean(), (wanted - rest).square().sum(-1).mean()
+    return SwapErrors(
+        shape_ratio=to_source / to_target if to_target > 0 else math.inf,
+        pose_deg=float(torch.rad2deg(cosine.clamp(-1, 1).acos()).mean()),
+        expression_percent=float(100 * (error / size).sqrt()),
+    )
+
+
+def apart_mm(model: HeadModel, one: Float[Tensor, "S"], other: Float[Tensor, "S"]) -> float:
+    """Root mean square distance of two shapes at rest, over the landmarks."""
+    points = shape_points(model, [shape.double().numpy() for shape in (one, other)])
+    return 1000 * float(np.square(points[0] - points[1]).sum(-1).mean() ** 0.5)
+
+
+def expression_vertices(model: HeadModel, params: HeadParams) -> Float[Tensor, "T V 3"]:
+    """Vertices of the mean head with an expression, jaw and lids."""
+    shape = torch.zeros_like(params.shape)
+    return pose_vertices(model, shape, params.expression, jaw=params.jaw, eyelids=params.eyelids)
