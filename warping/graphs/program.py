@@ -121,6 +121,7 @@ _BY_METHOD: dict[Any, str] = {
     torch.ops.aten.view.default: "reshape",
     torch.ops.aten._unsafe_view.default: "reshape",
     torch.ops.aten.reshape.default: "reshape",
+    torch.ops.aten.new_zeros.default: "new_zeros",
 }
 
 
