@@ -13,6 +13,7 @@ import pytest
 from face_pictures import frames_of, needs_mediapipe, portrait, read_photo
 from flame_export import write_head_as_flame
 from media_files import write_photo
+from once_a_process import remember
 from PIL import Image
 
 import headwarp
@@ -23,6 +24,11 @@ SCRIPTS = sorted(FOLDER.glob("*.py"))
 NOTEBOOK = FOLDER / "headwarp.ipynb"
 
 pytestmark = needs_mediapipe
+
+
+@pytest.fixture(autouse=True)
+def tables_of_a_head_are_kept(monkeypatch):
+    remember(monkeypatch)
 
 
 @pytest.fixture

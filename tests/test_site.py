@@ -48,7 +48,12 @@ def pages_of(nav: Any) -> list[str]:
 
 
 def test_the_nav_names_only_pages_that_there_are():
-    generated = {*REFERENCE.reference_pages(ROOT), "reference/modules.md", "reference/commands.md"}
+    generated = {
+        *REFERENCE.reference_pages(ROOT),
+        "reference/modules.md",
+        "reference/commands.md",
+        "examples.md",
+    }
     known = {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")} | generated
     assert set(pages_of(CONFIG["nav"])) - known == {"changelog.md", "contributing.md"}
 
@@ -75,6 +80,15 @@ def test_modules_are_listed_with_their_sentences():
     assert "| `headwarp.geom.flow` | " in page
     assert "._" not in page
     assert not re.findall(r"\|  \|$", page, re.MULTILINE), "a module without a docstring"
+
+
+def test_every_example_has_its_place_and_its_code():
+    page = REFERENCE.examples_page(ROOT)
+    scripts = sorted(path.name for path in (ROOT / "examples").glob("[0-9]*.py"))
+    assert re.findall(r'^```python title="examples/(.*)"$', page, re.MULTILINE) == scripts
+    assert page.count("Teaches ") == page.count("\n## ") == len(scripts)
+    assert "## Fit a photo\n\nFit a head to a photo" in page
+    assert "```\npython examples/01_fit_a_photo.py --photo me.jpg --output outputs/fit\n```" in page
 
 
 def test_conventions_and_definitions_are_the_codes():

@@ -38,7 +38,7 @@ def on_startup(**_: Any) -> None:
 def on_files(files: Files, config: Any) -> Files:
     """Add the pages that are generated, and the repository's own that lie beside docs/."""
     pages = {**reference.reference_pages(ROOT), "reference/modules.md": reference.modules_page(ROOT)}
-    pages["reference/commands.md"] = commands_page()
+    pages |= {"reference/commands.md": commands_page(), "examples.md": reference.examples_page(ROOT)}
     for name in ("CHANGELOG.md", "CONTRIBUTING.md"):
         pages[name.lower()] = (ROOT / name).read_text(encoding="utf-8").replace("](docs/", "](")
     for path, content in pages.items():

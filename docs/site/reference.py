@@ -96,6 +96,23 @@ def first_sentence(text: str) -> str:
     return sentence.replace("``", "`")
 
 
+def examples_page(root: Path) -> str:
+    """Every script of examples/: its sentence, what it teaches, and its code below that."""
+    parts = [
+        "# Examples",
+        "A screen of code for each thing that one does with the library. Each runs as it is, on what the "
+        "package ships or draws, and is run by the tests; with `--photo`, `--clip` and the like on your files.",
+    ]
+    for path in sorted((root / "examples").glob("[0-9]*.py")):
+        text = path.read_text(encoding="utf-8")
+        code = text.split('"""', 2)[2].strip()
+        said = [inspect.cleandoc(part) for part in _docstring(path).split("\n\n")]
+        title = path.stem.partition("_")[2].replace("_", " ").capitalize()
+        parts += [f"## {title}", *said[:-1], f"```\n{said[-1]}\n```"]
+        parts += [f'```python title="examples/{path.name}"\n{code}\n```']
+    return "\n\n".join(parts) + "\n"
+
+
 def conventions(root: Path) -> str:
     """The docstring of ``geom/__init__.py`` as Markdown: its headings with what is indented below them."""
     text = inspect.cleandoc(_docstring(root / "geom" / "__init__.py"))

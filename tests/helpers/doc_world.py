@@ -83,6 +83,10 @@ def clip(path: Path) -> None:
     write_clip(path, sway(4), audio_seconds=0.16)
 
 
+def clip_of_two(path: Path) -> None:
+    write_clip(path, [np.concatenate([frame, frame], axis=1) for frame in sway(4)])
+
+
 def clips(path: Path, *parts: str) -> None:
     """A folder with a clip, or folders of them."""
     for part in parts or (".",):
@@ -188,6 +192,7 @@ WORLD: dict[str, Maker] = {
     "docs/pairs/cross_identity_40.csv": first_pair,
     "people": people,
     "us.jpg": two,
+    "us.mp4": clip_of_two,
     "vox": lambda path: clips(path, "train", "test"),
     "SYNTH": command("synth", *SYNTH, "--output"),
     "points.csv": points,
