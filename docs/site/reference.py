@@ -101,7 +101,7 @@ def examples_page(root: Path) -> str:
     parts = [
         "# Examples",
         "A screen of code for each thing that one does with the library. Each runs as it is, on what the "
-        "package ships or draws, and is run by the tests; with `--photo`, `--clip` and the like on your files.",
+        "package ships or draws, and is run by the tests; `--photo` and the like name files of your own.",
     ]
     for path in sorted((root / "examples").glob("[0-9]*.py")):
         text = path.read_text(encoding="utf-8")
