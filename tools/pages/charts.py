@@ -32,7 +32,7 @@ def curves(
     Args:
         title: with the units of both axes.
         places: along x, increasing.
-        series: name -> values; colours repeat after six.
+        series: name -> values; colours repeat after six, with dashed lines.
         absent: places to shade.
         marks: places to mark with a red line; the first eight are.
         zero: the axis begins at 0.
@@ -57,7 +57,8 @@ def curves(
         parts.append(f'<path class="mark" d="M{place:.1f} {_TOP}V{bottom}"/>')
     for number, values in enumerate(series.values()):
         y = bottom - (bottom - _TOP) * (np.asarray(values, np.float64) - low) / (high - low)
-        parts.append(f'<path class="l c{number % COLOURS}" d="{_path(x, y)}"/>')
+        kind = f"l c{number % COLOURS}" + " again" * (number // COLOURS % 2)
+        parts.append(f'<path class="{kind}" d="{_path(x, y)}"/>')
     return _figure(title, list(series), parts)
 
 
@@ -143,7 +144,8 @@ def _path(x: Float[ndarray, " N"], y: Float[ndarray, " N"]) -> str:
 
 def _figure(title: str, names: Sequence[str], parts: Sequence[str]) -> str:
     keys = "".join(
-        f'<b class="key c{number % COLOURS}">{text(name, longest=40)}</b>'
+        f'<b class="key c{number % COLOURS}">{text(name, longest=40)}'
+        f"{', dashed' * (number // COLOURS % 2)}</b>"
         for number, name in enumerate(names)
     )
     caption = f"<figcaption>{text(title)} {keys if len(names) > 1 else ''}</figcaption>"

@@ -38,7 +38,7 @@ margin:.6rem 0}
 .chart figcaption{font-size:.82rem;color:var(--soft)}.key{margin-right:.8em;white-space:nowrap}
 svg text{fill:var(--soft);font:11px system-ui,sans-serif}.grid{stroke:var(--line)}.gap{fill:var(--gap)}
 .mark{stroke:var(--bad);stroke-dasharray:3 2}.bar{fill:var(--c0)}
-.l{fill:none;stroke-width:1.3}
+.l{fill:none;stroke-width:1.3}.again{stroke-dasharray:5 3}
 .scroll{overflow-x:auto}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.87rem;min-width:50%}
 th,td{padding:.2rem .6rem;border-bottom:1px solid var(--line);text-align:right;vertical-align:top}

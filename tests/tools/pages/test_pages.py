@@ -189,6 +189,14 @@ def test_curves_are_drawn_where_they_should():
     assert 'class="l c0"' in curves("t", np.zeros(1), {"a": np.ones(1)})
 
 
+def test_a_seventh_curve_is_told_from_the_first():
+    svg = curves("t", np.arange(3.0), {f"s{n}": np.full(3, float(n)) for n in range(8)})
+    assert svg.count("dashed") == svg.count(" again") == 2
+    assert 'class="l c0 again"' in svg
+    assert "s6, dashed" in svg
+    assert "again" not in curves("t", np.arange(3.0), {f"s{n}": np.full(3, float(n)) for n in range(6)})
+
+
 def test_bars_count():
     svg = bars("t", np.array([0.0, 0.0, 0.0, 10.0, np.nan]))
     heights = [float(h) for h in re.findall(r'class="bar".*?height="([\d.]+)"', svg)]
