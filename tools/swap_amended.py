@@ -98,8 +98,8 @@ def seen_amendment(scene: Scene, *, landmarks: str, rounds: int = ROUNDS) -> Ame
 def best_amendment(look: Callable[[Amendment], Look | None], start: Amendment, rounds: int) -> Amendment:
     """The best of those that are tried in turn.
 
-    The sum of the three errors, each in its goal, decides. Those that miss the goal of pose or shape by more
-    than the first one did are out.
+    The sum of the three errors, each in its goal, decides. Those that miss the goal of pose by more than the
+    first one did are out, and those that miss that of shape so, unless the first one missed the pose.
 
     Args:
         look: what an amendment does; None: nothing is seen of it.
@@ -121,8 +121,9 @@ def best_amendment(look: Callable[[Amendment], Look | None], start: Amendment, r
 
 
 def _cost(errors: SwapErrors, first: SwapErrors) -> float:
-    """The sum of the errors, each in its goal; infinite where pose or shape misses it more than at first."""
-    if errors.shape_ratio > max(GOALS.shape_ratio, first.shape_ratio):
+    """The sum of the errors, each in its goal; infinite where one is out of bounds."""
+    turned = first.pose_deg > GOALS.pose_deg  # a pose that was missed is worth some shape
+    if not turned and errors.shape_ratio > max(GOALS.shape_ratio, first.shape_ratio):
         return math.inf
     if errors.pose_deg > max(GOALS.pose_deg, first.pose_deg):
         return math.inf

@@ -56,6 +56,7 @@ def test_no_expression_is_bought_with_shape_or_pose():
     beyond = replace(GOOD, shape_ratio=0.6)
     assert chosen([beyond, bought], 1) == 1  # it was worse before
     assert chosen([replace(GOOD, pose_deg=5.0), turned], 1) == 1
+    assert chosen([replace(GOOD, pose_deg=5.0), bought], 1) == 1  # but a pose that was missed is
 
 
 def test_a_round_that_shows_no_face_ends_it():
