@@ -111,9 +111,10 @@ def view(clone: Path) -> None:
                 raise SystemExit(f"headwarp view ended: {''.join(said)}")
             with urllib.request.urlopen(address, timeout=30) as page:
                 assert b"<script" in page.read()
-        finally:
             server.send_signal(signal.SIGINT)
-        assert server.wait(60) in (0, 130), server.returncode
+            assert server.wait(60) == 0, server.returncode
+        finally:
+            server.kill()
 
 
 def docs(clone: Path) -> None:
@@ -148,4 +149,5 @@ TRIALS: dict[str, Callable[[Path], None]] = {
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell ignore it
     TRIALS[sys.argv[1]](Path(sys.argv[2]).resolve())
