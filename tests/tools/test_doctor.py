@@ -75,7 +75,7 @@ def test_missing_core_package_is_broken(monkeypatch):
 @pytest.mark.parametrize(
     ("check", "module", "remedy"),
     [
-        (doctor.check_mediapipe, "mediapipe", "pip install 'mediapipe==0.10.21'"),
+        (doctor.check_mediapipe, "mediapipe", doctor._mediapipe_line(sys.version_info[:2])),
         (doctor.check_face_alignment, "face_alignment", "pip install face-alignment"),
         (doctor.check_pytorch3d, "pytorch3d", doctor.PYTORCH3D_LINE),
     ],
