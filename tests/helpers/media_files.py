@@ -46,10 +46,12 @@ def write_clip(
     audio_seconds: float = 0.0,
     pts_ms: Sequence[int] | None = None,
     key_every: int = 250,
+    codec: str = "libx264",
 ) -> Path:
-    """An H.264 clip; ``rotation`` degrees counter-clockwise and ``flip`` go to its display matrix."""
-    with av.open(str(path), "w", options={"movflags": "faststart"}) as container:
-        stream = container.add_stream("libx264", rate=fps, options={"crf": "8", "g": str(key_every)})
+    """A clip; ``rotation`` degrees counter-clockwise and ``flip`` go to its display matrix."""
+    options = {"movflags": "faststart"} if path.suffix == ".mp4" else {}
+    with av.open(str(path), "w", options=options) as container:
+        stream = container.add_stream(codec, rate=fps, options={"crf": "8", "g": str(key_every)})
         stream.height, stream.width = frames[0].shape[:2]
         stream.pix_fmt = "yuv420p"
         if rotation or flip:

@@ -171,6 +171,19 @@ def test_variable_frame_rate(tmp_path: Path) -> None:
     assert probe(tmp_path / "b.mp4").duration == pytest.approx(reader.info.duration, rel=0.01)
 
 
+@pytest.mark.parametrize("suffix", ["mkv", "webm"])
+def test_a_rate_that_a_recording_does_not_keep_is_counted(tmp_path: Path, suffix: str) -> None:
+    """Matroska and WebM of a browser state one rate and hold another."""
+    codec = {"mkv": "libx264", "webm": "libvpx"}[suffix]
+    kept, slower = tmp_path / f"kept.{suffix}", tmp_path / f"slower.{suffix}"
+    write_clip(kept, moving_frames(12), codec=codec, pts_ms=[round(1000 * n / 25) for n in range(12)])
+    write_clip(slower, moving_frames(12), codec=codec, pts_ms=np.cumsum([60, 190] * 6).tolist())
+    assert probe(kept).fps == 25
+    with VideoReader(slower) as reader:
+        assert float(reader.info.fps) == pytest.approx(11 / 1.44, rel=0.01)
+        assert len(list(reader)) == 12
+
+
 def test_reader_holds_one_frame_at_a_time(tmp_path: Path) -> None:
     path = tmp_path / "a.mp4"
     with VideoWriter(path, 25) as writer:

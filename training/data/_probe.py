@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import glob
+import itertools
 import math
 import os
 import re
@@ -30,6 +31,8 @@ _CONTAINERS = (
 )
 _COVER_DISPOSITION = 0x400  # libavformat's AV_DISPOSITION_ATTACHED_PIC
 _HEIF = ("heic", "heix", "mif1", "msf1")
+_COUNTED = 300
+_RATE_OFF = 0.02  # of a rate that is stated, from which the one that is counted holds
 _NO_MEDIA = "is not a photo or clip that can be read, or it is damaged or cut off."
 
 
@@ -220,7 +223,7 @@ def probe_clip(path: str | os.PathLike[str]) -> tuple[MediaInfo, ClipLayout]:
         if frame is None:
             raise MediaError(f"{os.fspath(path)}: no frame of the clip can be decoded.")
         layout = _layout(frame, stream, stated_size(container.metadata))
-        fps = stream.average_rate or stream.guessed_rate
+        fps = _counted_rate(container, stream) or stream.average_rate or stream.guessed_rate
         duration = promised_seconds(container, stream)
         if duration is None and container.duration:
             duration = container.duration / 1_000_000
@@ -242,6 +245,29 @@ def _first_frame(container: InputContainer, stream: VideoStream) -> VideoFrame |
     except av.FFmpegError:
         return None
     return None
+
+
+def _counted_rate(container: InputContainer, stream: VideoStream) -> Fraction | None:
+    """Frames a second by the times of the first `_COUNTED` packets, in Matroska and WebM.
+
+    Their headers state a rate that a browser's or a telephone's recording need not keep. None elsewhere, and
+    where what is stated is right but for the milliseconds that times are rounded to.
+    """
+    import av
+
+    if "matroska" not in container.format.name or stream.time_base is None:
+        return None
+    times = []
+    with contextlib.suppress(av.FFmpegError):  # what is damaged is met again when it is read
+        container.seek(0)
+        for packet in itertools.islice(container.demux(stream), _COUNTED):
+            if packet.pts is not None:
+                times.append(packet.pts)
+    steps, seconds = len(times) - 1, float((max(times) - min(times)) * stream.time_base) if times else 0.0
+    stated = stream.average_rate
+    if seconds <= 0 or (stated and abs(seconds - steps / float(stated)) < 0.002 + _RATE_OFF * seconds):
+        return None
+    return Fraction(steps / seconds).limit_denominator(1001)
 
 
 def promised_seconds(container: InputContainer, stream: VideoStream) -> float | None:
