@@ -26,7 +26,7 @@ from ..training.data.portrait import Frame, to_frame
 from ..warping.swap_engines import SwapTarget
 from .performance import on_device
 from .portrait import as_frames
-from .swap_measures import GOALS, SwapErrors, apart_mm, swap_errors
+from .swap_measures import GOALS, SwapErrors, apart_mm, expression_mm, swap_errors
 from .swap_windows import target_windows
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ MOST_TURN = math.radians(8.0)
 CONTOUR = 17  # leading points of the 68, which lie where the outline is seen and not on the mesh
 
 SAME_MM = 1.2  # shapes nearer to each other than this: which of them a picture shows is chance
+SLIGHT_MM = 0.5  # a target's expression below this: amending it would follow the error of a reading
 
 Points = Float[np.ndarray, "L 2"]
 
@@ -173,7 +174,11 @@ def _look(scene: Scene, samples: Sequence[_Sample], tried: Amendment, landmarks:
     errors = swap_errors(model, _joined(free), _joined(known), wanted, shape)
     if apart_mm(model, shape, wanted.shape) < SAME_MM:
         errors = dataclasses.replace(errors, shape_ratio=0.0)
-    return Look(errors, _amendment([sample.fit for sample in kept], next_))
+    following = _amendment([sample.fit for sample in kept], next_)
+    if expression_mm(model, wanted) < SLIGHT_MM:
+        errors = dataclasses.replace(errors, expression_percent=0.0)
+        following = dataclasses.replace(Amendment.none(len(following.expression)), turn=following.turn)
+    return Look(errors, following)
 
 
 def _made(scene: Scene, sample: _Sample, posed: HeadFit) -> Float[Tensor, "1 3 S S"]:

@@ -56,12 +56,12 @@ def swap_errors(
     turn = axis_angle_to_matrix(free.rotation).mT @ axis_angle_to_matrix(target.rotation)
     cosine = (turn.diagonal(dim1=-2, dim2=-1).sum(-1) - 1) / 2
     found, wanted = (expression_vertices(model, params) for params in (known, target))
-    rest = expression_vertices(model, target.neutral(len(target.shape), target.expression.shape[1]))
-    error, size = (found - wanted).square().sum(-1).mean(), (wanted - rest).square().sum(-1).mean()
+    error = 1000 * float((found - wanted).square().sum(-1).mean().sqrt())
+    size = expression_mm(model, target)
     return SwapErrors(
         shape_ratio=to_source / to_target if to_target > 0 else math.inf,
         pose_deg=float(torch.rad2deg(cosine.clamp(-1, 1).acos()).mean()),
-        expression_percent=float(100 * (error / size).sqrt()),
+        expression_percent=100 * error / size if size > 0 else math.inf,
     )
 
 
@@ -69,6 +69,13 @@ def apart_mm(model: HeadModel, one: Float[Tensor, "S"], other: Float[Tensor, "S"
     """Root mean square distance of two shapes at rest, over the landmarks."""
     points = shape_points(model, [shape.double().numpy() for shape in (one, other)])
     return 1000 * float(np.square(points[0] - points[1]).sum(-1).mean() ** 0.5)
+
+
+def expression_mm(model: HeadModel, params: HeadParams) -> float:
+    """Root mean square distance of the vertices of T frames' expressions, jaw and lids too, to rest."""
+    rest = params.neutral(len(params.shape), params.expression.shape[1])
+    moved = expression_vertices(model, params) - expression_vertices(model, rest)
+    return 1000 * float(moved.square().sum(-1).mean().sqrt())
 
 
 def expression_vertices(model: HeadModel, params: HeadParams) -> Float[Tensor, "T V 3"]:

@@ -70,21 +70,38 @@ def scene():
     return open_scene(portrait(), portrait(), load_engine(), load_head("builtin"), options)
 
 
-@needs_mediapipe
-def test_a_head_that_was_held_otherwise_is_mended(scene):
-    """The swap is told a target whose fit is 4 degrees and an open jaw off: it is mended to what is seen."""
-    assert scene.amended is None
+@pytest.fixture(scope="module")
+def moved(scene):
+    """The swap is told a target whose fit is 4 degrees and an open jaw off."""
     off, open_ = torch.tensor([[0.0, math.radians(4), 0.0]]), torch.tensor([[0.12, 0.0, 0.0]])
     params = scene.fit.params
     params = replace(params, rotation=params.rotation + off, jaw=params.jaw + open_)
-    moved = replace(scene, fit=replace(scene.fit, params=params))
+    return replace(scene, fit=replace(scene.fit, params=params))
+
+
+@needs_mediapipe
+def test_a_head_that_was_held_otherwise_is_mended_to_what_is_seen(scene, moved):
+    assert scene.amended is None
     samples = swap_amended._samples(moved, "mediapipe")
-    none = Amendment.none(params.expression.shape[1])
+    none = Amendment.none(moved.fit.params.expression.shape[1])
     made = swap_amended.seen_amendment(moved, landmarks="mediapipe", rounds=1)
     before, after = (swap_amended._look(moved, samples, each, "mediapipe").errors for each in (none, made))
     assert before.pose_deg > 2
     assert after.pose_deg < 0.6 * before.pose_deg
     assert after.expression_percent < 0.6 * before.expression_percent
+
+
+@needs_mediapipe
+def test_an_expression_too_slight_to_be_read_is_left_alone(moved, monkeypatch):
+    samples = swap_amended._samples(moved, "mediapipe")
+    none = Amendment.none(moved.fit.params.expression.shape[1])
+    assert swap_amended._look(moved, samples, none, "mediapipe").following.jaw.any()
+    monkeypatch.setattr(swap_amended, "SLIGHT_MM", math.inf)
+    look = swap_amended._look(moved, samples, none, "mediapipe")
+    assert look.errors.expression_percent == 0
+    assert not look.following.jaw.any()
+    assert not look.following.expression.any()
+    assert look.following.turn.any()
 
 
 @needs_mediapipe

@@ -11,7 +11,7 @@ from toy_fit import toy_fit, varied
 from toy_head import toy_head
 
 from headwarp.geom.transforms import axis_angle_to_matrix, matrix_to_axis_angle
-from headwarp.tools.swap_measures import swap_errors
+from headwarp.tools.swap_measures import expression_mm, swap_errors
 
 HEAD = toy_head()
 SOURCE = toy_fit(HEAD, **varied(HEAD, 1, seed=5)).params
@@ -43,4 +43,16 @@ def test_each_error_is_its_own():
 
 def test_an_expression_left_out_is_all_of_it():
     rest = TARGET.neutral(len(TARGET.shape), TARGET.expression.shape[1], 3)
+    assert errors(WANTED, rest).expression_percent == pytest.approx(100, abs=1e-3)
+
+
+def test_the_size_of_an_expression_is_its_own_distance_to_rest():
+    rest = TARGET.neutral(len(TARGET.shape), TARGET.expression.shape[1], 3)
+    assert expression_mm(HEAD, rest) == 0
+    size = expression_mm(HEAD, TARGET)
+    assert size > 0
+    still = dataclasses.replace(TARGET, jaw=0 * TARGET.jaw, eyelids=0 * TARGET.eyelids)
+    double = dataclasses.replace(still, expression=2 * still.expression)
+    assert expression_mm(HEAD, double) == pytest.approx(2 * expression_mm(HEAD, still), rel=1e-4)
+    assert expression_mm(HEAD, dataclasses.replace(TARGET, rotation=TARGET.rotation + 0.3)) == size
     assert errors(WANTED, rest).expression_percent == pytest.approx(100, abs=1e-3)
