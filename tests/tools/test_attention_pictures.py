@@ -115,10 +115,10 @@ def test_a_row_shows_the_network_s_own_map(kind):
 def test_depth_beside_self_attention():
     source, driving = pair()
     sheet = attention_sheet({"depth": network("depth"), "self": network("self")}, source, driving)
-    tiles = (
-        torch.from_numpy(sheet[18:].copy()).unflatten(0, (2, 128)).unflatten(2, (3 + len(FACE_POINTS), 128))
-    )
-    assert red(sheet[18:]).unflatten(1, (-1, 128)).any(2).any(0).tolist() == [False] * 3 + [True] * 4
+    rows = sheet[-2 * 128 :]  # below the names of columns
+    assert len(sheet) > len(rows)
+    tiles = torch.from_numpy(rows.copy()).unflatten(0, (2, 128)).unflatten(2, (3 + len(FACE_POINTS), 128))
+    assert red(rows).unflatten(1, (-1, 128)).any(2).any(0).tolist() == [False] * 3 + [True] * 4
     assert tiles[0, :, 1].float().std() > 5  # depth in colours
     assert tiles[1, :, 1].float().std() == 0  # the network by its features alone has none
     assert not torch.equal(tiles[0, :, 3], tiles[1, :, 3])

@@ -37,7 +37,7 @@ def test_positions_of_warps_are_in_single_precision(name, guidance, pair, monkey
 
     monkeypatch.setattr(flow_module, "_sample_grid", watched)
     found = dry_run(recipe, pair, EngineConfig(steps=1, precision="bf16-mixed"))
-    assert len(seen) > 5
+    assert len(seen) >= 5  # `compose` samples by itself where nothing is learned
     assert set(seen) == {torch.float32}
     assert all(torch.isfinite(torch.tensor(value)) for value in found.losses.values())
 
