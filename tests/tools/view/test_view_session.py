@@ -245,15 +245,22 @@ def test_a_closed_session_does_nothing_and_keeps_nothing(session):
     assert not uploads.exists()
 
 
-def test_what_is_made_ready_when_a_session_closes_is_let_go(session, engine, monkeypatch):
+@pytest.fixture
+def slow(engine, monkeypatch):
+    """Photos are made ready when told so: an event that says it was begun, and one that lets it end."""
     begun, gate, make = threading.Event(), threading.Event(), engine.subject
 
-    def slow(document, before=None):
+    def waiting(document, before=None):
         begun.set()
         assert gate.wait(20)
         return make(document, before)
 
-    monkeypatch.setattr(engine, "subject", slow)
+    monkeypatch.setattr(engine, "subject", waiting)
+    return begun, gate
+
+
+def test_what_is_made_ready_when_a_session_closes_is_let_go(session, slow):
+    begun, gate = slow
     session.choose(size=96)
     assert begun.wait(20)
     states = len(session.screen.states)
@@ -265,15 +272,8 @@ def test_what_is_made_ready_when_a_session_closes_is_let_go(session, engine, mon
     assert session.screen.open == 0
 
 
-def test_what_is_said_while_a_photo_is_made_ready_still_holds(session, engine, monkeypatch):
-    begun, gate, make = threading.Event(), threading.Event(), engine.subject
-
-    def slow(document, before=None):
-        begun.set()
-        assert gate.wait(20)
-        return make(document, before)
-
-    monkeypatch.setattr(engine, "subject", slow)
+def test_what_is_said_while_a_photo_is_made_ready_still_holds(session, slow):
+    begun, gate = slow
     session.move("yaw", 5.0)
     session.choose(size=96)
     assert begun.wait(20)

@@ -51,15 +51,13 @@ def test_large_differences_count_by_their_logarithm():
 
 
 def test_both_reliefs_learn():
-    target, source = slope(0.2).clone().requires_grad_(), slope(0.1).clone().requires_grad_()
-    arguments = (target, source)
+    few = (..., slice(4, 28, 2), slice(4, 28, 2))  # every input is moved for the check
+    target, source = (slope(angle)[few].clone().requires_grad_() for angle in (0.2, 0.1))
+    arguments, window = (target, source), WINDOW[few]
     assert torch.autograd.gradcheck(
-        lambda one, other: relief_disagreement(one, other, turn(0.21), WINDOW),
-        arguments,
-        atol=1e-6,
-        fast_mode=True,  # two thousand inputs, along drawn directions
+        lambda one, other: relief_disagreement(one, other, turn(0.21), window), arguments, atol=1e-6
     )
-    relief_disagreement(*arguments, turn(0.21), WINDOW).sum().backward()
+    relief_disagreement(*arguments, turn(0.21), window).sum().backward()
     assert target.grad.abs().max() > 0
     assert source.grad.abs().max() > 0
 
