@@ -276,6 +276,10 @@ def affine_flow(matrix: Float[Tensor, "B 2 3"], size: tuple[int, int]) -> Float[
     Args:
         matrix: in pixels, output to source.
         size: (H, W) of the frame.
+
+    Example:
+        >>> affine_flow(torch.tensor([[[1.0, 0.0, 2.0], [0.0, 1.0, -3.0]]]), (4, 4))[0, :, 0, 0].tolist()
+        [2.0, -3.0]
     """
     height, width = size
     x, y = (torch.arange(side, device=matrix.device, dtype=matrix.dtype) + 0.5 for side in (width, height))

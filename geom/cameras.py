@@ -123,8 +123,18 @@ def unproject(
         camera: with T frames or one.
         mean_depth: metres, (T,); the value :func:`project` used. A perspective camera cannot do without.
 
+    Returns:
+        Metres, camera axes; differentiable.
+
     Raises:
         ShapeError: shapes disagree, or a perspective camera comes without ``mean_depth``.
+
+    Example:
+        >>> camera = Perspective(torch.tensor([[800.0, 800.0]]), torch.tensor([[128.0, 128.0]]))
+        >>> points = torch.tensor([[[0.01, -0.02, 0.5], [0.0, 0.03, 0.7]]])
+        >>> again = unproject(project(points, camera), camera, mean_depth=points[..., 2].mean(1))
+        >>> bool(torch.allclose(again, points))
+        True
     """
     _check_points(pixels, camera)
     if isinstance(camera, WeakPerspective):
@@ -154,6 +164,12 @@ def weak_to_perspective(
 
     Raises:
         ShapeError: ``focal`` is not positive.
+
+    Example:
+        >>> weak = WeakPerspective(torch.tensor([1000.0]), torch.tensor([[128.0, 148.0]]))
+        >>> camera, translation = weak_to_perspective(weak, focal=500.0, principal=(128.0, 128.0))
+        >>> [round(value, 4) for value in translation[0].tolist()]
+        [0.0, 0.02, 0.5]
     """
     if not focal > 0:
         raise ShapeError(f"focal: expected pixels > 0, got {focal}; 1 to 4 times the image width is usual")
@@ -167,6 +183,10 @@ def perspective_to_weak(camera: Perspective, translation: Float[Tensor, "T 3"]) 
     """The weak camera that shows the plane through ``translation`` as the pinhole does.
 
     For points without the translation; inverse of :func:`weak_to_perspective`. Takes the x focal length.
+
+    Args:
+        camera: T frames.
+        translation: metres, camera axes: the plane whose size is kept.
 
     Raises:
         ShapeError: ``translation`` is not (T, 3) or not in front of the camera.
@@ -194,6 +214,11 @@ def to_opengl(
 
     Raises:
         ShapeError: ``near`` and ``far`` are no range in front of the camera.
+
+    Example:
+        >>> camera = Perspective(torch.tensor([[256.0, 256.0]]), torch.tensor([[128.0, 128.0]]))
+        >>> to_opengl(camera, (256, 256), near=1.0, far=3.0)[0].round().int().tolist()
+        [[2, 0, 0, 0], [0, 2, 0, 0], [0, 0, -2, -3], [0, 0, -1, 0]]
     """
     if not far > near or (isinstance(camera, Perspective) and not near > 0):
         raise ShapeError(f"near, far: expected near < far (and 0 < near with perspective), got {near}, {far}")
@@ -327,6 +352,12 @@ def from_deca(
 
     Raises:
         ShapeError: ``cam`` is not (T, 3).
+
+    Example:
+        >>> corner, side = torch.tensor([[32.0, 32.0]]), torch.tensor([224.0])
+        >>> camera = from_deca(torch.tensor([[8.0, 0.0, 0.0]]), crop_origin=corner, crop_size=side)
+        >>> camera.scale.tolist(), camera.center.tolist()
+        ([896.0], [[144.0, 144.0]])
     """
     if cam.ndim != 2 or cam.shape[-1] != 3:
         raise ShapeError(f"cam: expected (T, 3) of s, tx, ty, got {tuple(cam.shape)}; one row a frame")

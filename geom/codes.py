@@ -45,7 +45,16 @@ class NeuralCodes(Protocol):
     def at(
         self, fragments: Fragments, verts: Float[Tensor, "B V 3"], faces: Int[Tensor, "F 3"]
     ) -> Float[Tensor, "B C H W"]:
-        """The codes of a mesh that is rasterised already."""
+        """The codes of a mesh that is rasterised already.
+
+        Args:
+            fragments: of the rasterised mesh.
+            verts: the mesh in pixels; gradients go to it too.
+            faces: its triangles.
+
+        Returns:
+            The codes where the mesh is, 0 elsewhere.
+        """
 
     def __call__(
         self, verts: Float[Tensor, "B V 3"], faces: Int[Tensor, "F 3"], size: tuple[int, int]
@@ -343,6 +352,11 @@ def corners_of(
     """Texture coordinates of the triangles among those whose coordinates are known; NaN for others.
 
     A triangle is found by its three vertices in their order.
+
+    Args:
+        faces: triangles that are asked about.
+        known: triangles of the head.
+        corners: u, v of each known triangle's three corners.
 
     Example:
         >>> known, corners = torch.tensor([[0, 1, 2], [2, 1, 3]]), torch.rand(2, 3, 2)

@@ -98,6 +98,11 @@ def mixed_statistics(old: ColourStatistics | None, new: ColourStatistics, share:
     """``share`` of the new statistics and the rest of the old ones: smoothing in time.
 
     New ones of an empty region change nothing.
+
+    Args:
+        old: of the frames before; None at the first.
+        new: of this frame.
+        share: of the new ones, 0..1.
     """
     if old is None or bool((new.weight < 1).any()):
         return new if old is None else old
@@ -151,7 +156,13 @@ def light_map(
 def colour_likeness(
     image: Float[Tensor, "B 3 H W"], statistics: ColourStatistics, *, within: float = 2.5
 ) -> Float[Tensor, "B 1 H W"]:
-    """1 where a pixel's colour lies within so many deviations of a region's, falling to 0 at twice that."""
+    """1 where a pixel's colour lies within so many deviations of a region's, falling to 0 at twice that.
+
+    Args:
+        image: RGB in [0, 1].
+        statistics: the region's.
+        within: standard deviations that count as the same colour.
+    """
     values = _opponent(image.flatten(2))
     middle = _opponent(statistics.mean[..., None])
     off = (values - middle) / statistics.deviation[..., None].clamp(min=_FLAT)

@@ -27,7 +27,12 @@ class Crop:
             raise ShapeError(f"Crop: expected a finite corner and a side above 0, got {self}")
 
     def scale(self, size: int) -> float:
-        """Window pixels per picture pixel when the window is drawn at ``size``."""
+        """Window pixels per picture pixel when the window is drawn at ``size``.
+
+        Example:
+            >>> Crop(0, 0, 128).scale(256)
+            2.0
+        """
         return size / self.side
 
 
@@ -50,6 +55,10 @@ def head_crop(
 
     Raises:
         ShapeError: no finite point.
+
+    Example:
+        >>> head_crop(torch.tensor([[90.0, 80.0], [130.0, 120.0]]), scale=2.0, lift=0.0)
+        Crop(x=70.0, y=60.0, side=80.0)
     """
     finite = points[torch.isfinite(points).all(-1)]
     if not len(finite):
@@ -71,6 +80,14 @@ def pixel_window(crop: Crop, *, least: int = 256, most: int = 1024) -> tuple[Cro
     back unchanged has the picture's bits; a small one is drawn a whole number of times as large, to
     ``least`` pixels or more, a large one at ``most``.
 
+    Args:
+        crop: of any place and side.
+        least: side in pixels that a small window is drawn at, or more.
+        most: side in pixels that no window is drawn above.
+
+    Returns:
+        The window, its corner and side whole numbers, and the side in pixels to draw it at.
+
     Example:
         >>> pixel_window(Crop(10.3, 4.8, 400.2))
         (Crop(x=10.0, y=5.0, side=400.0), 400)
@@ -91,6 +108,19 @@ def crop_image(image: Float[Tensor, "B C H W"], crop: Crop, size: int) -> Float[
     """Draw the window at ``size`` x ``size``; beyond the picture its border repeats.
 
     Anti-aliased when shrinking, bilinear when enlarging; a whole-pixel window at its own size is a copy.
+
+    Args:
+        image: any channels and value range.
+        crop: the window, in pixels of the image.
+        size: side of the result in pixels.
+
+    Returns:
+        The window; differentiable in the image.
+
+    Example:
+        >>> image = torch.arange(16.0).view(1, 1, 4, 4)
+        >>> crop_image(image, Crop(1, 1, 2), 2).tolist()
+        [[[[5.0, 6.0], [9.0, 10.0]]]]
     """
     height, width = image.shape[2:]
     left, top = math.floor(crop.x), math.floor(crop.y)
@@ -112,6 +142,16 @@ def crop_image(image: Float[Tensor, "B C H W"], crop: Crop, size: int) -> Float[
 
 
 def to_crop(points: Float[Tensor, "... 2"], crop: Crop, size: int) -> Float[Tensor, "... 2"]:
-    """Points of a picture in the pixels of its window, as `crop_image` draws it at ``size`` x ``size``."""
+    """Points of a picture in the pixels of its window, as `crop_image` draws it at ``size`` x ``size``.
+
+    Args:
+        points: x, y in pixels of the picture.
+        crop: the window.
+        size: side in pixels at which it is drawn.
+
+    Example:
+        >>> to_crop(torch.tensor([[70.0, 60.0], [110.0, 100.0]]), Crop(70, 60, 80), 256).tolist()
+        [[0.0, 0.0], [128.0, 128.0]]
+    """
     corner = torch.tensor([crop.x, crop.y], dtype=points.dtype, device=points.device)
     return (points - corner) * crop.scale(size)

@@ -155,7 +155,13 @@ class DepthPoseNetwork(nn.Module):
 def depth_of(
     config: DepthPoseConfig, disparity: Float[Tensor, "B 1 H W"], intrinsics: Float[Tensor, "B 3 3"]
 ) -> Float[Tensor, "B 1 H W"]:
-    """Depth of disparities as seen with K, which is for maps of their size."""
+    """Depth of disparities as seen with K, which is for maps of their size.
+
+    Args:
+        config: of the network that made the disparities.
+        disparity: what it made, in (0, 1).
+        intrinsics: camera matrix in pixels of the disparity's size.
+    """
     focal = intrinsics[:, 0, 0] / disparity.shape[3]
     return disparity_to_depth(disparity, config.depth, focal=focal)
 

@@ -122,7 +122,13 @@ def seen_from(
 def turned_away(
     verts: Float[Tensor, "B V 3"], faces: Int[Tensor, "F 3"], face: Int[Tensor, "B H W"]
 ) -> Tensor:
-    """True for the pixels ``(B, 1, H, W)`` whose visible triangle shows its back."""
+    """True for the pixels ``(B, 1, H, W)`` whose visible triangle shows its back.
+
+    Args:
+        verts: the mesh in pixels.
+        faces: its triangles, counter-clockwise as the picture shows their front.
+        face: index of the visible triangle of each pixel, -1 where there is none.
+    """
     corners = verts[:, faces, :2]  # (B, F, 3, 2)
     one, two = corners[:, :, 1] - corners[:, :, 0], corners[:, :, 2] - corners[:, :, 0]
     back = one[..., 0] * two[..., 1] - one[..., 1] * two[..., 0] > 0  # clockwise in the picture, y down

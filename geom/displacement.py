@@ -117,7 +117,17 @@ def _running_maximum(values: Float[Tensor, "B 1 H W"], radius: int, *, axis: int
 
 
 def border(size: tuple[int, int], sides: str, like: Tensor) -> Bool[Tensor, "1 1 H W"]:
-    """True on the outermost pixels of the named sides, letters of ``"tblr"``."""
+    """True on the outermost pixels of the named sides, letters of ``"tblr"``.
+
+    Args:
+        size: (H, W) of the frame.
+        sides: ``t`` top, ``b`` bottom, ``l`` left, ``r`` right, in any order.
+        like: a tensor on the device of the result.
+
+    Example:
+        >>> border((2, 3), "tl", torch.empty(0))[0, 0].int().tolist()
+        [[1, 1, 1], [1, 0, 0]]
+    """
     edge = torch.zeros((1, 1, *size), dtype=torch.bool, device=like.device)
     if "t" in sides:
         edge[..., 0, :] = True
@@ -170,6 +180,16 @@ def mesh_flow(
 
     Batches of 1 (the source) broadcast over the driving batch. Differentiable in ``source_verts`` and, inside
     faces, in the x, y of ``driving_verts``.
+
+    Args:
+        source_verts: the mesh as the source shows it, in pixels.
+        driving_verts: the same vertices as the driving frames show them, in pixels with depth in pixel units.
+        faces: triangles of both.
+        size: (H, W) of the result.
+        visibility: of the vertices in the source, 0..1; see `source_visibility`.
+        cavity: True for vertices that no picture shows.
+        mask: person probability in the source.
+        skull: True for the vertices that count as the person; None: all.
 
     Raises:
         ShapeError: the meshes have different vertex counts.

@@ -101,6 +101,17 @@ def sample(
     """The image at absolute positions, x then y, in its pixels (centres at +0.5).
 
     Options, derivatives and errors as :func:`warp`, which is ``sample(image, pixel_grid(size) + flow)``.
+
+    Args:
+        image: any channels and value range; the batch of either argument may be 1.
+        positions: in pixels of the image, whatever the result's size is.
+        padding_mode: what lies outside the frame: ``"border"`` or ``"zeros"``.
+        mode: ``"bilinear"``, ``"bicubic"`` or ``"nearest"``.
+
+    Example:
+        >>> row = torch.tensor([[[[0.0, 10.0, 20.0]]]])
+        >>> sample(row, torch.tensor([[[[1.0, 1.5]], [[0.5, 0.5]]]])).tolist()
+        [[[[5.0, 10.0]]]]
     """
     _check_image(image, "image", padding_mode, mode)
     _check_flow(positions, "positions")
@@ -164,6 +175,12 @@ def compose(outer: Float[Tensor, "#B 2 H W"], inner: Float[Tensor, "#B 2 H W"]) 
 
     Raises:
         ShapeError: sizes, batches or devices disagree.
+
+    Example:
+        >>> right, down = torch.zeros(1, 2, 4, 4), torch.zeros(1, 2, 4, 4)
+        >>> right[:, 0], down[:, 1] = 1.0, 2.0
+        >>> compose(right, down)[0, :, 0, 0].tolist()
+        [1.0, 2.0]
     """
     _check_flow(outer, "outer")
     _check_flow(inner, "inner")
@@ -217,6 +234,12 @@ def warp_points(points: Float[Tensor, "#B N 2"], flow: Float[Tensor, "#B 2 H W"]
 
     Raises:
         ShapeError: a shape, batch size or device does not fit.
+
+    Example:
+        >>> flow = torch.zeros(1, 2, 8, 8)
+        >>> flow[:, 0] = 3.0
+        >>> warp_points(torch.tensor([[[2.5, 4.5]]]), flow).tolist()
+        [[[5.5, 4.5]]]
     """
     if points.ndim != 3 or points.shape[-1] != 2:
         hint = "; add a batch axis with points[None]" if points.ndim == 2 else ""
@@ -250,6 +273,10 @@ def flow_to_grid(flow: Float[Tensor, "B 2 H W"], *, align_corners: bool = False)
 
     Raises:
         ShapeError: ``flow`` is not (B, 2, H, W), or is one pixel wide or high with ``align_corners=True``.
+
+    Example:
+        >>> flow_to_grid(torch.zeros(1, 2, 1, 2)).tolist()
+        [[[[-0.5, 0.0], [0.5, 0.0]]]]
     """
     _check_flow(flow, "flow")
     offset, scale = _edges(flow, align_corners)

@@ -92,6 +92,11 @@ def resize_displacement(
 
     Ours: the displacement is resampled, so that zero stays zero up to the border. Public code: the grid
     itself is, by half-pixel centres, and so stands still beyond its outermost pixels.
+
+    Args:
+        displacement: in normalised units of the frame.
+        size: (H, W) of the result.
+        convention: of the displacement: which lattice it stands on.
     """
     old = (displacement.shape[2], displacement.shape[3])
     if old == tuple(size):
@@ -143,6 +148,14 @@ def warp_each(
     image: Float[Tensor, "#B C H W"], displacements: Float[Tensor, "#B N 2 H W"], convention: GridConvention
 ) -> Float[Tensor, "#B N C H W"]:
     """`warp_displaced` by N displacements of the image's own size, in one pass over it.
+
+    Args:
+        image: any channels; the batch of either may be 1.
+        displacements: in normalised units, at the image's size.
+        convention: of the displacements.
+
+    Returns:
+        The N moved images, in the image's type; differentiable in both.
 
     Raises:
         ShapeError: displacements of another size.

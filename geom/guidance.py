@@ -168,8 +168,20 @@ Observation = TypeVar("Observation", bound=_Observation)
 def require(observation: Observation, needs: tuple[str, ...], *, by: str) -> Observation:
     """Return the observation, or say which field is missing, who needs it and who makes it.
 
+    Args:
+        observation: a `Source` or `Driving`.
+        needs: names of its fields.
+        by: who needs them, for the message.
+
     Raises:
         HeadwarpError: a field named in ``needs`` is None or unknown.
+
+    Example:
+        >>> import torch
+        >>> source = Source(image=torch.rand(1, 3, 8, 8))
+        >>> require(source, ("image", "depth"), by="dagan")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        headwarp.geom.errors.HeadwarpError: dagan: Source.depth: expected a tensor, got None; ...
     """
     kind = type(observation).__name__
     names = {field.name for field in dataclasses.fields(observation)}
@@ -186,11 +198,23 @@ def require(observation: Observation, needs: tuple[str, ...], *, by: str) -> Obs
 def take(observation: _Observation, needs: tuple[str, ...], *, by: str) -> tuple[Tensor, ...]:
     """The named tensors, none of them None; see `require`.
 
+    Args:
+        observation: a `Source` or `Driving`.
+        needs: names of its fields.
+        by: who needs them, for the message.
+
+    Returns:
+        The tensors, in the order of ``needs``.
+
     Raises:
         HeadwarpError: a field named in ``needs`` is None or unknown.
 
     Example:
-        >>> image, mask = take(Source(image, mask), ("image", "mask"), by="me")  # doctest: +SKIP
+        >>> import torch
+        >>> source = Source(torch.rand(1, 3, 2, 2), torch.ones(1, 1, 2, 2))
+        >>> image, mask = take(source, ("image", "mask"), by="me")
+        >>> tuple(mask.shape)
+        (1, 1, 2, 2)
     """
     checked = require(observation, needs, by=by)
     return tuple(getattr(checked, need) for need in needs)

@@ -50,7 +50,15 @@ def rotation_of(angles_deg: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 
 def pose_error(
     first_deg: Float[Tensor, "*batch 3"], second_deg: Float[Tensor, "*batch 3"]
 ) -> Float[Tensor, "*batch"]:
-    """Angle of the turn between two poses, degrees, 0 .. 180; NaN where an angle is."""
+    """Angle of the turn between two poses, degrees, 0 .. 180; NaN where an angle is.
+
+    Args:
+        first_deg, second_deg: yaw, pitch, roll in degrees.
+
+    Example:
+        >>> float(pose_error(torch.tensor([20.0, 0.0, 0.0]), torch.tensor([-10.0, 0.0, 0.0])).round())
+        30.0
+    """
     known = torch.isfinite(first_deg + second_deg).all(-1)
     one, two = (torch.nan_to_num(angles) for angles in (first_deg, second_deg))
     turn = torch.rad2deg(rotation_angle(rotation_of(one), rotation_of(two)))

@@ -151,6 +151,12 @@ class KeypointDetector(nn.Module):
 def check_picture(picture: Tensor, channels: int, multiple: int, name: str) -> None:
     """The picture that a keypoint network takes.
 
+    Args:
+        picture: what was given.
+        channels: that it must have.
+        multiple: of which both sides must be one.
+        name: what the picture is called in the message.
+
     Raises:
         ShapeError: other channels, or a side that is no multiple.
     """

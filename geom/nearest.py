@@ -49,6 +49,15 @@ def nearest_among(
     """The nearest points on given triangles: point ``rows[p]`` may lie on triangle ``choices[p]``.
 
     Every point has at least one choice.
+
+    Args:
+        points: N points.
+        vertices, faces: the surface.
+        rows: of a pair: which point.
+        choices: of a pair: which triangle; pairs in any order.
+
+    Returns:
+        The nearest point on the surface for each, and its triangle.
     """
     import trimesh
 

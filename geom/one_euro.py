@@ -61,6 +61,12 @@ def filter_value(
         beta: Hz for every unit a second of speed.
         unit: what speed is measured in.
         speed_cutoff: of the speed itself, Hz.
+
+    Example:
+        >>> state = first_value(torch.tensor([0.0]))
+        >>> moved = filter_value(state, torch.tensor([1.0]), fps=25.0, min_cutoff=1.0, beta=0.0)
+        >>> [round(value, 3) for value in moved.value.tolist()]  # most of the jump is held back
+        [0.201]
     """
     change = (value - before.value) * (fps / unit)
     speed = torch.lerp(before.speed, change, low_pass_share(torch.full_like(change, speed_cutoff), fps))
@@ -77,9 +83,18 @@ def filter_rotation(
     beta: float | Tensor,
     speed_cutoff: float = SPEED_CUTOFF,
 ) -> Filtered:
-    """One step for rotations: along the shortest turn from the filtered to the new one, so that no sign of an
-    axis or a quaternion matters and a turn through 180 degrees goes on. ``beta`` is in Hz for every radian a
-    second; ``min_cutoff`` and ``beta`` are one for all or of shape ``(...)``.
+    """One step for rotations, each by itself [Casiez 2012].
+
+    Along the shortest turn from the filtered to the new one, so that no sign of an axis or a quaternion
+    matters and a turn through 180 degrees goes on.
+
+    Args:
+        before: of the frame before.
+        rotation: of this frame.
+        fps: frames a second.
+        min_cutoff: cut-off in Hz at rest; one for all, or of shape ``(...)``.
+        beta: Hz for every radian a second of speed; as ``min_cutoff``.
+        speed_cutoff: of the speed itself, Hz.
     """
     turn = matrix_to_axis_angle(before.value.mT @ rotation)
     share = low_pass_share(torch.full_like(turn, speed_cutoff), fps)

@@ -35,7 +35,12 @@ def blur_radius(stride: int) -> int:
 def blur_kernel(
     stride: int, *, device: torch.device | str | None = None, dtype: torch.dtype = torch.float32
 ) -> Float[Tensor, "taps"]:
-    """The Gaussian of one axis, its sum 1; a single 1 for stride 1."""
+    """The Gaussian of one axis, its sum 1; a single 1 for stride 1.
+
+    Args:
+        stride: of the reduction that it is meant for; sigma is (stride - 1) / 2 px.
+        device, dtype: of the result.
+    """
     radius, sigma = blur_radius(stride), max((stride - 1) / 2, 1e-3)
     offset = torch.arange(-radius, radius + 1, device=device, dtype=dtype)
     weight = torch.exp(-0.5 * (offset / sigma) ** 2)
@@ -52,6 +57,11 @@ def downsampling_matrix(
     """Blur and stride of one axis as a banded matrix ``(size / stride, size)``.
 
     Rows near the ends sum to less than 1: beyond the frame all is zero.
+
+    Args:
+        size: of the axis in pixels.
+        stride: pixels a step.
+        device, dtype: of the result.
 
     Raises:
         ShapeError: the size is not a multiple of the stride.

@@ -199,7 +199,13 @@ class HeadPoseNetwork(nn.Module):
         return HeadPose(turn, _HEAD_SCALE * place, distance, _limited(focal), rest[:, 2:])
 
     def between(self, target: HeadPose, source: HeadPose, size: tuple[int, int]) -> RelativePose:
-        """Motion from one pose to another, in frames of (H, W) that one camera took."""
+        """Motion from one pose to another, in frames of (H, W) that one camera took.
+
+        Args:
+            target: pose in the driving frame.
+            source: pose in the source.
+            size: (H, W) of both frames.
+        """
         config = self.config
         focal = config.focal * torch.exp((target.focal + source.focal) / 2)  # (B,) in widths
         depth = 1 + config.pivot / focal

@@ -96,6 +96,11 @@ class ThinPlate:
 
         Raises:
             ShapeError: as `displacement`.
+
+        Example:
+            >>> still = random_thin_plate(1, ThinPlateConfig(0.0, 0.0))
+            >>> still.jacobian(torch.tensor([[[0.3, 0.1]]])).tolist()
+            [[[[1.0, 0.0], [0.0, 1.0]]]]
         """
         _check_points(points, len(self.linear))
         own, points = self._typed(points)

@@ -47,7 +47,13 @@ class Similarity:
         return self.scale * (points @ self.rotation.transpose(-1, -2)) + self.translation
 
     def inverse(self) -> Similarity:
-        """The map back; the scale must not be zero."""
+        """The map back; the scale must not be zero.
+
+        Example:
+            >>> double = Similarity(torch.tensor(2.0), torch.eye(2), torch.tensor([4.0, 6.0]))
+            >>> double.inverse().apply(torch.tensor([[6.0, 8.0]])).tolist()
+            [[1.0, 1.0]]
+        """
         rotation = self.rotation.transpose(-1, -2)
         return Similarity(1 / self.scale, rotation, -(rotation @ self.translation) / self.scale)
 
@@ -96,6 +102,11 @@ def matrix_to_axis_angle(matrix: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "
 
     Raises:
         ShapeError: the last axes are not (3, 3).
+
+    Example:
+        >>> turn = torch.tensor([0.25, -0.5, 0.0])
+        >>> bool(torch.allclose(matrix_to_axis_angle(axis_angle_to_matrix(turn)), turn))
+        True
     """
     return quaternion_to_axis_angle(matrix_to_quaternion(matrix))
 
@@ -105,6 +116,10 @@ def quaternion_to_matrix(quaternion: Float[Tensor, "*batch 4"]) -> Float[Tensor,
 
     Raises:
         ShapeError: the last axis is not 4.
+
+    Example:
+        >>> quaternion_to_matrix(torch.tensor([0.0, 0.0, 0.0, 2.0])).tolist()  # half a turn about z
+        [[-1.0, 0.0, 0.0], [0.0, -1.0, 0.0], [0.0, 0.0, 1.0]]
     """
     w, x, y, z = _unit_quaternion(quaternion).unbind(-1)
     rows = torch.stack(
@@ -188,6 +203,14 @@ def euler_to_matrix(
 ) -> Float[Tensor, "*batch 3 3"]:
     """``R = Ry(yaw) Rx(pitch) Rz(roll)`` in camera axes, radians.
 
+    Args:
+        yaw: above 0 the nose moves to the image's left.
+        pitch: above 0 the head looks down.
+        roll: above 0 it tilts clockwise in the image. The three broadcast.
+
+    Returns:
+        Rotations with determinant 1; differentiable.
+
     Example:
         >>> turned = euler_to_matrix(torch.tensor(0.5), torch.tensor(0.0), torch.tensor(0.0))
         >>> nose = turned @ torch.tensor([0.0, 0.0, -1.0])  # it pointed at the camera
@@ -215,6 +238,11 @@ def matrix_to_euler(matrix: Float[Tensor, "*batch 3 3"]) -> EulerAngles:
 
     Raises:
         ShapeError: the last axes are not (3, 3).
+
+    Example:
+        >>> tilted = axis_angle_to_matrix(torch.tensor([0.0, 0.0, 0.25]))  # about the viewing axis
+        >>> round(float(matrix_to_euler(tilted).roll), 4)
+        0.25
     """
     _check_last(matrix, (3, 3), "matrix")
     (r00, _, r02), (r10, r11, r12), (r20, _, r22) = (row.unbind(-1) for row in matrix.unbind(-2))
@@ -235,6 +263,10 @@ def rotation_6d_to_matrix(rotation_6d: Float[Tensor, "*batch 6"]) -> Float[Tenso
 
     Raises:
         ShapeError: the last axis is not 6.
+
+    Example:
+        >>> rotation_6d_to_matrix(torch.tensor([0.0, 2.0, 0.0, -1.0, 5.0, 0.0])).round().int().tolist()
+        [[0, -1, 0], [1, 0, 0], [0, 0, 1]]
     """
     _check_last(rotation_6d, (6,), "rotation_6d")
     first, second = rotation_6d[..., :3], rotation_6d[..., 3:]
@@ -267,6 +299,11 @@ def rotation_angle(
 
     Raises:
         ShapeError: the last axes are not (3, 3).
+
+    Example:
+        >>> half = axis_angle_to_matrix(torch.tensor([0.0, 0.5, 0.0]))
+        >>> round(float(rotation_angle(torch.eye(3), half)), 4)
+        0.5
     """
     _check_last(first, (3, 3), "first")
     _check_last(second, (3, 3), "second")
@@ -284,6 +321,11 @@ def rigid_apply(
 ) -> Float[Tensor, "*batch N 3"]:
     """``R x + t`` for every point.
 
+    Args:
+        points: x, N of them for each map.
+        rotation: R.
+        translation: t, in the points' unit.
+
     Raises:
         ShapeError: a last axis is not 3.
     """
@@ -296,7 +338,18 @@ def rigid_apply(
 def rigid_inverse(
     rotation: Float[Tensor, "*batch 3 3"], translation: Float[Tensor, "*batch 3"]
 ) -> tuple[Float[Tensor, "*batch 3 3"], Float[Tensor, "*batch 3"]]:
-    """Rotation and translation of the map back."""
+    """Rotation and translation of the map back.
+
+    Raises:
+        ShapeError: ``rotation`` is not (..., 3, 3).
+
+    Example:
+        >>> turn, move = axis_angle_to_matrix(torch.tensor([0.0, 0.0, 1.0])), torch.tensor([1.0, 2.0, 3.0])
+        >>> point = torch.tensor([[4.0, 5.0, 6.0]])
+        >>> there = rigid_apply(point, turn, move)
+        >>> bool(torch.allclose(rigid_apply(there, *rigid_inverse(turn, move)), point))
+        True
+    """
     _check_last(rotation, (3, 3), "rotation")
     back = rotation.transpose(-1, -2)
     return back, -(back @ translation[..., None])[..., 0]
@@ -308,7 +361,22 @@ def rigid_compose(
     rotation_b_c: Float[Tensor, "*batch 3 3"],
     translation_b_c: Float[Tensor, "*batch 3"],
 ) -> tuple[Float[Tensor, "*batch 3 3"], Float[Tensor, "*batch 3"]]:
-    """``T_a_c = T_a_b T_b_c``: first the map from c to b, then the one from b to a."""
+    """``T_a_c = T_a_b T_b_c``: first the map from c to b, then the one from b to a.
+
+    Args:
+        rotation_a_b, translation_a_b: the map applied last, from frame b to a.
+        rotation_b_c, translation_b_c: the map applied first, from frame c to b.
+
+    Returns:
+        Rotation and translation from frame c to a.
+
+    Example:
+        >>> turn = axis_angle_to_matrix(torch.tensor([0.0, 0.0, torch.pi / 2]))
+        >>> along_x, still = torch.tensor([1.0, 0.0, 0.0]), torch.zeros(3)
+        >>> rotation, translation = rigid_compose(turn, still, torch.eye(3), along_x)
+        >>> bool((rotation == turn).all()), translation.round().int().tolist()
+        (True, [0, 1, 0])
+    """
     moved = (rotation_a_b @ translation_b_c[..., None])[..., 0]
     return rotation_a_b @ rotation_b_c, moved + translation_a_b
 
@@ -331,10 +399,18 @@ def umeyama(
         weights: non-negative, not all zero; ones by default.
         with_scale: fit the scale, else it is one.
 
+    Returns:
+        The map from ``source`` to ``target``.
+
     Raises:
         ShapeError: shapes disagree, weights are negative or all zero, a value is not finite, or all source
-        points
-            coincide while a scale is asked for.
+            points coincide while a scale is asked for.
+
+    Example:
+        >>> square = torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
+        >>> found = umeyama(square, 3 * square + torch.tensor([5.0, -2.0]))
+        >>> round(float(found.scale), 4), [round(value, 4) for value in found.translation.tolist()]
+        (3.0, [5.0, -2.0])
     """
     _check_point_pair(source, target, weights)
     x, y = source.double(), target.double()

@@ -147,6 +147,11 @@ def visible_points(
     the nearest depth stays there. A point counts as hidden where its own pixel is taken by one that is nearer
     by more than the tolerance. A surface that is spread to more than one and a half times its pixels has
     holes, through which points behind it count as seen.
+
+    Args:
+        positions: x, y of each point in pixels of the frame that it is seen in.
+        depth: of the points as that frame sees them; not above 0 counts as hidden.
+        tolerance: share of its depth by which another point must be nearer.
     """
     size = (int(positions.shape[2]), int(positions.shape[3]))
     positions, depth = positions.detach(), depth.detach()

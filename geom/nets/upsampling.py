@@ -40,6 +40,11 @@ def double_and_convolve(
     """Every pixel made 2 x 2, then a 3 x 3 convolution with a border of one zero: ``(B, D, 2 H, 2 W)``.
 
     Differentiable in all three.
+
+    Args:
+        features: to be enlarged.
+        weight: of the convolution.
+        bias: of the convolution, or None.
     """
     return F.conv_transpose2d(features, doubling_kernel(weight), bias, stride=2, padding=1)
 

@@ -91,6 +91,12 @@ class CodesSource:
 
 
 def fixed_codes(verts: Float[Tensor, "... V 3"], channels: int = CHANNELS, *, seed: int = 0) -> VertexCodes:
-    """Codes of a mesh that nobody learned, the same for the same seed; without gradients."""
+    """Codes of a mesh that nobody learned, the same for the same seed; without gradients.
+
+    Args:
+        verts: whose count, type and device they take.
+        channels: numbers a vertex.
+        seed: of the draw.
+    """
     generator = torch.Generator().manual_seed(seed)
     return VertexCodes(verts.shape[-2], channels, generator=generator).to(verts).requires_grad_(False)

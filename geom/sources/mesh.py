@@ -101,7 +101,13 @@ class MeshSource:
         return self.filled(state, driving, self.flow(state, driving))
 
     def filled(self, state: MeshState, driving: Driving, raw: MeshFlow) -> Guidance:
-        """`guide` of a raw displacement that was computed before."""
+        """`guide` of a raw displacement that was computed before.
+
+        Args:
+            state: of `prepare`.
+            driving: whose ``camera_motion`` holds at the border.
+            raw: as `mesh_flow` gives it.
+        """
         camera = driving.camera_motion
         anchored = None if camera is None else affine_flow(camera.to(raw.flow), state.size)
         flow = complete(raw, anchors=border(state.size, "tblr", raw.flow), anchor_flow=anchored)
