@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import doctest
 import importlib.util
+import io
 import re
 from pathlib import Path
 from types import ModuleType
@@ -13,6 +15,7 @@ import pytest
 import yaml
 
 import headwarp
+from headwarp.tools import cli
 from headwarp.training.metrics.definitions import DEFINITIONS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -106,7 +109,37 @@ def test_examples_of_the_generator():
 
 def test_examples_of_the_hooks():
     pytest.importorskip("mkdocs", reason="the extra docs is not installed")
-    assert doctest.testmod(loaded("hooks")) == (0, 2)
+    assert doctest.testmod(loaded("hooks")) == (0, 1)
+    assert doctest.testmod(loaded("commands")) == (0, 1)
+
+
+def test_help_of_a_command_is_all_there_and_nothing_else():
+    pages = loaded("commands")
+    shown = io.StringIO()
+    with pages._columns(pages.WIDTH), contextlib.redirect_stdout(shown):
+        cli.main(["bench", "--help"])
+    page = pages.markdown(shown.getvalue())
+    named = re.findall(r"^`(?:-h, )?(--[\w.-]+)", page, re.MULTILINE)
+    printed = re.findall(r"^  (?:-h, )?(--\w[\w.-]+)", shown.getvalue(), re.MULTILINE)
+    assert ["--help", *named] == printed
+    words = re.sub(r"\(default:(\s+None)?\s*\)|-{9,}|`", "", shown.getvalue()).split()
+    kept = re.sub(r"^:  |\*\*|^```text$|[`\\]", "", page, flags=re.MULTILINE).split()
+    assert [word for word in words if word not in "-h, --help show this help message and exit"] == [
+        word for word in kept if word not in "-h, --help show this help message and exit"
+    ]
+
+
+def test_narrow_screens_get_cells_and_drawings_of_their_own():
+    pytest.importorskip("mkdocs", reason="the extra docs is not installed")
+    hooks = loaded("hooks")
+    cells = f"<td>0.5</td><td>{'<em>a word</em> ' * 9}</td><td><code>{'x' * 49}</code></td>"
+    assert re.findall(r"<td( class=\"long\")?>", hooks.on_page_content(cells)) == ["", *2 * [' class="long"']]
+    code = "<p><code>evaluate --still-camera no-op</code></p><pre><code><span>--json</span></code></pre>"
+    assert re.findall(r'<span class="option">(.*?)</span>', hooks.on_page_content(code)) == ["--still-camera"]
+    for drawing in (DOCS / "images").glob("*-tall.svg"):
+        wide = drawing.with_stem(drawing.stem.removesuffix("-tall"))
+        said = [set(re.findall(r'class="[ts]">([^<]*)<', path.read_text())) for path in (wide, drawing)]
+        assert said[0] == said[1], "both drawings name the same things"
 
 
 def test_marks_and_diagrams_are_put_in_where_they_stand_alone():
@@ -116,7 +149,8 @@ def test_marks_and_diagrams_are_put_in_where_they_stand_alone():
     shown = hooks.on_page_markdown(page)
     assert "| `akd` |" in shown
     assert "`<!-- generated: NAME -->`" in shown
-    assert '<div class="diagram"><svg class="way"' in shown
+    assert '<div class="diagram wide"><svg class="way"' in shown
+    assert '<div class="diagram tall"><svg class="way"' in shown
     with pytest.raises(KeyError, match="wrong"):
         hooks.on_page_markdown("<!-- generated: wrong -->")
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
-import io
-import os
 import re
 import shutil
 import sys
@@ -17,10 +14,14 @@ from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(Path(__file__).parent))
+commands = importlib.import_module("commands")
 reference = importlib.import_module("reference")
 
 MARKS = {"conventions": reference.conventions, "definitions": reference.definitions}
 """``<!-- generated: NAME -->`` in a page stands for what these make of the package."""
+
+LONG = 48
+"""Letters beyond which a cell of a table is text, not a name or a number."""
 
 
 def on_startup(**_: Any) -> None:
@@ -38,7 +39,7 @@ def on_startup(**_: Any) -> None:
 def on_files(files: Files, config: Any) -> Files:
     """Add the pages that are generated, and the repository's own that lie beside docs/."""
     pages = {**reference.reference_pages(ROOT), "reference/modules.md": reference.modules_page(ROOT)}
-    pages |= {"reference/commands.md": commands_page(), "examples.md": reference.examples_page(ROOT)}
+    pages |= {"reference/commands.md": commands.commands_page(), "examples.md": reference.examples_page(ROOT)}
     for name in ("CHANGELOG.md", "CONTRIBUTING.md"):
         pages[name.lower()] = (ROOT / name).read_text(encoding="utf-8").replace("](docs/", "](")
     for path, content in pages.items():
@@ -55,6 +56,23 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 def _generated(found: re.Match[str]) -> str:
     """What a mark stands for."""
     return str(MARKS[found[1]](ROOT))
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """Mark what narrow screens must not squeeze (style.css): cells that hold sentences, options in code."""
+    html = re.sub(r"<td>(.*?)</td>", _cell, html, flags=re.DOTALL)
+    return re.sub(r"<code>[^<]*</code>", _code, html)
+
+
+def _cell(found: re.Match[str]) -> str:
+    """A cell, of the class ``long`` where it holds more than some words."""
+    text = re.sub(r"<[^>]+>", "", found[1])
+    return f'<td class="long">{found[1]}</td>' if len(text) > LONG else found[0]
+
+
+def _code(found: re.Match[str]) -> str:
+    """Code within a sentence, whose options do not break after their hyphens."""
+    return re.sub(r"(?<![\w-])--?[a-z][\w-]*", r'<span class="option">\g<0></span>', found[0])
 
 
 def on_post_build(config: Any) -> None:
@@ -76,50 +94,11 @@ def fetched(page: str) -> list[str]:
 
 
 def _inline(found: re.Match[str]) -> str:
-    """An SVG as part of the page, so that it follows the page's colours."""
-    drawing = (ROOT / "docs" / "images" / Path(found[1]).name).read_text(encoding="utf-8")
-    return f'<div class="diagram">{drawing.strip()}</div>'
-
-
-def commands_page() -> str:
-    """The help of every command, as a terminal of 100 columns shows it."""
-    from headwarp.tools import cli
-
-    parts = [
-        "# Commands",
-        "What `headwarp COMMAND --help` prints. Every command exits with 0 only if the work was done, 1 if "
-        "it was not (one sentence says why), 2 if the arguments are wrong and 130 if it was interrupted.",
-    ]
-    before = os.environ.get("COLUMNS")
-    os.environ["COLUMNS"] = "100"
-    try:
-        for name in cli.COMMANDS:
-            shown = io.StringIO()
-            with contextlib.redirect_stdout(shown):
-                cli.main([*name.split(), "--help"])
-            parts += [f"## {name}", cli.summary(name), f"```text\n{plain(shown.getvalue())}\n```"]
-    finally:
-        os.environ.pop("COLUMNS")
-        if before is not None:
-            os.environ["COLUMNS"] = before
-    return "\n\n".join(parts) + "\n"
-
-
-def plain(text: str) -> str:
-    """Help without colours and frames, which narrow screens would break.
-
-    Example:
-        >>> plain("usage: x\\n\\n╭─ options ──╮\\n│ --a INT  A. │\\n╰───────────╯")
-        'usage: x\\n\\noptions\\n  --a INT  A.'
-    """
-    lines = []
-    for line in re.sub(r"\x1b\[[0-9;]*m", "", text).strip().splitlines():
-        if line.startswith("╰"):
-            lines.append("")
-        elif line.startswith("╭"):
-            lines.append(line.strip("╭╮─ "))
-        elif line.startswith("│"):
-            lines.append("  " + line.strip("│").strip())
-        else:
-            lines.append(line)
-    return "\n".join(lines).strip()
+    """An SVG as part of the page, so that it follows the page's colours; NAME-tall.svg for narrow screens."""
+    path = ROOT / "docs" / "images" / Path(found[1]).name
+    tall = path.with_stem(f"{path.stem}-tall")
+    drawings = {"": path} if not tall.exists() else {" wide": path, " tall": tall}
+    return "".join(
+        f'<div class="diagram{kind}">{drawn.read_text(encoding="utf-8").strip()}</div>'
+        for kind, drawn in drawings.items()
+    )
