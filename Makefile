@@ -2,6 +2,7 @@
 # make test    install and run the tests in JOBS=2 processes (ARGS="-k rasterizer" picks some; JOBS=0: in one, for --pdb)
 # make lint    install and run what CI runs: ruff, format, spelling, types
 # make bench   install and measure (ARGS="--suite rasterizer")
+# make benchmarks  install, measure all tables of speed in docs/benchmarks.md (20 minutes) and write them there
 # make docs    install and build the site of docs/ into build/site; a warning is an error
 # make clean   remove everything these commands made
 SHELL := /bin/bash
@@ -21,7 +22,7 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.10 python3; do \
   $$python -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null \
   && echo $$python && break; done)
 
-.PHONY: help venv demo test bench docs lint lint-ruff lint-format lint-spelling lint-types wheel clean
+.PHONY: help venv demo test bench benchmarks docs lint lint-ruff lint-format lint-spelling lint-types wheel clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -51,6 +52,11 @@ test: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/headwarp bench --json outputs/bench.json $(ARGS)
+
+# A step that cannot run here, for want of a browser or of footage, is told in the page.
+benchmarks: $(STAMP)
+	-$(BIN)/python -m headwarp.tools.bench.whole --report outputs/benchmarks.json $(ARGS)
+	$(BIN)/python -m headwarp.tools.bench.whole_tables outputs/benchmarks.json
 
 # The variable: a notice that MkDocs 2 will not take this theme; constraints.txt pins MkDocs 1.
 docs: $(STAMP)

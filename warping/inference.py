@@ -157,26 +157,29 @@ class Compiled:
         network: of `prepare_` with ``pack=False``; its weights must not change any more.
         function: a method of it.
         bfloat16: convolutions in bfloat16; what the network keeps in float32 stays there.
+        frozen: weights become constants of the program, laid out beforehand; False is for comparisons.
 
     Raises:
         HeadwarpError: the network holds packed weights, or is in training.
     """
 
-    def __init__(self, network: nn.Module, function: Callable[..., Any], *, bfloat16: bool) -> None:
+    def __init__(
+        self, network: nn.Module, function: Callable[..., Any], *, bfloat16: bool, frozen: bool = True
+    ) -> None:
         if network.training or any(parameter.requires_grad for parameter in network.parameters()):
             raise HeadwarpError("network: expected one made ready for inference; call prepare_ first")
         if not any(True for _ in network.parameters()):
             raise HeadwarpError(
                 "network: expected plain weights, got packed ones; prepare_ it with pack=False"
             )
-        self.bfloat16 = bfloat16
+        self.bfloat16, self.frozen = bfloat16, frozen
         self.function: Any = torch.compile(function, dynamic=False)
         self._sizes: set[tuple[int, ...]] = set()
 
     @contextlib.contextmanager
     def context(self, like: Tensor) -> Iterator[None]:
-        """For calls with frames like this one: no gradients, the weights frozen while it compiles, bfloat16
-        where it was asked for.
+        """For calls with frames like this one: no gradients, the weights frozen while it compiles unless that
+        is unwanted, bfloat16 where it was asked for.
         """
         from torch._inductor import config as inductor
 
@@ -188,7 +191,7 @@ class Compiled:
                 *(batch, width, height),
             )
         half = torch.autocast(like.device.type, dtype=torch.bfloat16, enabled=self.bfloat16)
-        with torch.no_grad(), inductor.patch(freezing=True), half:
+        with torch.no_grad(), inductor.patch(freezing=self.frozen), half:
             yield
 
 

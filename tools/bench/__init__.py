@@ -58,7 +58,7 @@ def run(config: Bench) -> dict[str, Any]:
             studied = run_studies(config.heser)
             counted = torch.get_num_threads()
             return {"suite": SUITE, "results": [], **studied, "versions": versions(), "threads": counted}
-        results = [_result(case, config.seconds) for case in cases_of(config.suite)]
+        results = [record_of(case, config.seconds) for case in cases_of(config.suite)]
         probes = probe_machine()
         threads = torch.get_num_threads()
     finally:
@@ -72,7 +72,14 @@ def run(config: Bench) -> dict[str, Any]:
     }
 
 
-def _result(case: Case, seconds: float) -> dict[str, Any]:
+def record_of(case: Case, seconds: float, *, rival: bool = True) -> dict[str, Any]:
+    """One entry of the results of `run`.
+
+    Args:
+        case: what is timed.
+        seconds: see `Bench.seconds`.
+        rival: False: its rival, which may take a thousand times as long, is left out.
+    """
     import torch
 
     from .timing import measure
@@ -89,7 +96,7 @@ def _result(case: Case, seconds: float) -> dict[str, Any]:
         "p90_ms": timing.p90_ms,
         "runs": timing.runs,
     }
-    if case.rival is not None:
+    if rival and case.rival is not None:
         name, function = case.rival
         rival_ms = measure(function, warmup=1, seconds=seconds).median_ms
         result |= {"rival": name, "rival_median_ms": rival_ms, "times_faster": rival_ms / timing.median_ms}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,7 +20,12 @@ _KEYS, _VALUES = 32, 256
 def attention_cases() -> list[Case]:
     """[DaGAN]'s attention over features of a quarter of the frame's side, as large as its public code's."""
     from ...warping.attention import attend, attend_ref
+    from .region_correlation import peak_mb
     from .suites import Case
+
+    def memory(size: int) -> Mapping[str, float]:
+        """Most bytes that the blocks take beside what they are given."""
+        return {"peak_mb": peak_mb(timed(attend, size))}
 
     def timed(function: Callable[[Tensor, Tensor, Tensor], Tensor], size: int) -> Callable[[], Tensor]:
         query, key, value = drawn(size)
@@ -32,6 +38,7 @@ def attention_cases() -> list[Case]:
             1,
             timed(attend, size),
             ("whole map", timed(attend_ref, size)) if size == SIZES[0] else None,
+            functools.partial(memory, size),
         )
         for size in SIZES
     ]

@@ -22,22 +22,34 @@ def device_cases() -> Sequence[Case]:
     Raises:
         HeadwarpError: there is no such device.
     """
+    from .suites import Case
+
     if not torch.cuda.is_available():
         raise HeadwarpError(
             "--suite device: expected a CUDA device, torch sees none; `headwarp doctor` says more"
         )
-    cases = [make(batch) for batch in (1, 8, 64) for make in (_posing, _drawing)]
-    return [*cases, _gradients(8), _refinement(1), _refinement(8)]
+    return [Case(name, size, batch, on("cuda"), ("cpu", on("cpu"))) for name, size, batch, on in _work()]
 
 
-def _pair(make: Callable[[str], Callable[[], object]]) -> tuple[Callable[[], object], tuple]:
-    return make("cuda"), ("cpu", make("cpu"))
+def cases_on(device: str) -> Sequence[Case]:
+    """The same work on one device, such as ``cpu``, without a rival."""
+    from .suites import Case
+
+    return [Case(name, size, batch, on(device)) for name, size, batch, on in _work()]
 
 
-def _posing(batch: int) -> Case:
+_Work = tuple[str, int, int, Callable[[str], Callable[[], object]]]
+"""A case's name, size and batch, and what makes its function for a device."""
+
+
+def _work() -> list[_Work]:
+    work = [make(batch) for batch in (1, 8, 64) for make in (_posing, _drawing)]
+    return [*work, _gradients(8), _refinement(1), _refinement(8)]
+
+
+def _posing(batch: int) -> _Work:
     from ...flame.builtin.load import load_builtin
     from ...flame.model import pose_vertices
-    from .suites import Case
 
     def on(device: str) -> Callable[[], object]:
         head = load_builtin().to(device)
@@ -46,7 +58,7 @@ def _posing(batch: int) -> Case:
         turn = torch.full((batch, 3), 0.1, device=device)
         return lambda: pose_vertices(head, shape, expression, rotation=turn, jaw=turn, neck=turn)
 
-    return Case("device/posing", 5413, batch, *_pair(on))
+    return "device/posing", 5413, batch, on
 
 
 def _verts(batch: int, device: str) -> tuple[Tensor, Tensor]:
@@ -59,20 +71,18 @@ def _verts(batch: int, device: str) -> tuple[Tensor, Tensor]:
     return project(points, camera).to(device), head.faces.to(device)
 
 
-def _drawing(batch: int) -> Case:
+def _drawing(batch: int) -> _Work:
     from ...geom.rasterizer import rasterize
-    from .suites import Case
 
     def on(device: str) -> Callable[[], object]:
         verts, faces = _verts(batch, device)
         return lambda: rasterize(verts, faces, (256, 256))
 
-    return Case("device/rasterizer", 256, batch, *_pair(on))
+    return "device/rasterizer", 256, batch, on
 
 
-def _gradients(batch: int) -> Case:
+def _gradients(batch: int) -> _Work:
     from ...geom.rasterizer import interpolate, rasterize
-    from .suites import Case
 
     def on(device: str) -> Callable[[], object]:
         verts, faces = _verts(batch, device)
@@ -86,16 +96,15 @@ def _gradients(batch: int) -> Case:
 
         return step
 
-    return Case("device/rasterizer_gradients_16", 256, batch, *_pair(on))
+    return "device/rasterizer_gradients_16", 256, batch, on
 
 
-def _refinement(frames: int) -> Case:
+def _refinement(frames: int) -> _Work:
     from ...flame.builtin.load import load_builtin
     from ...flame.fitting import fit_landmarks
     from ...flame.fitting.photometric import PhotometricConfig, refine_photometric
     from ...flame.posing import posed_vertices
     from ...geom.rasterizer import interpolate, rasterize
-    from .suites import Case
     from .synthetic_faces import SIDE, head_track
 
     config = PhotometricConfig(albedo="low_rank" if frames == 1 else "free", steps=4)
@@ -110,4 +119,4 @@ def _refinement(frames: int) -> Case:
         model = head.to(device)
         return lambda: refine_photometric(model, fit, pictures, config=config)
 
-    return Case("device/photometric", 256, frames, *_pair(on))
+    return "device/photometric", 256, frames, on

@@ -35,6 +35,7 @@ SIZE = 256
 ROUNDS = 15
 WARMUP = 2
 EAGER = "eager"
+UNFROZEN = "compile_unfrozen"
 _COARSE = 16
 """Maps are drawn at so many times fewer pixels a side: real ones are smooth."""
 
@@ -116,12 +117,14 @@ def ways_of(parts: tuple[Part, ...], folder: Path) -> dict[str, Callable[[], Run
         "channels_last": lambda: _frame(parts, _laid(parts)),
         "prepared": lambda: _frame(parts, _packed(parts)),
         "compile": lambda: _compiled(parts, bfloat16=False),
+        UNFROZEN: lambda: _compiled(parts, bfloat16=False, frozen=False),
         "torchscript": lambda: _exported(parts, folder, ".pt"),
         "onnxruntime": lambda: _exported(parts, folder, ".onnx"),
     }
     if bfloat16_pays():
         made["bf16"] = lambda: _in_bfloat16(_frame(parts, _laid(parts)))
         made["compile_bf16"] = lambda: _compiled(parts, bfloat16=True)
+        made[f"{UNFROZEN}_bf16"] = lambda: _compiled(parts, bfloat16=True, frozen=False)
     return made
 
 
@@ -162,13 +165,13 @@ def _in_bfloat16(frame: Run) -> Run:
     return half
 
 
-def _compiled(parts: tuple[Part, ...], *, bfloat16: bool) -> Run:
+def _compiled(parts: tuple[Part, ...], *, bfloat16: bool, frozen: bool = True) -> Run:
     from ...warping.inference import Compiled
 
     runs = []
     for module in _laid(parts):
-        program = Compiled(module.eval().requires_grad_(False), module.forward, bfloat16=bfloat16)
-        runs.append(program)
+        module.eval().requires_grad_(False)
+        runs.append(Compiled(module, module.forward, bfloat16=bfloat16, frozen=frozen))
 
     def frame() -> tuple[Tensor, ...]:
         made: list[Tensor] = []
@@ -306,7 +309,9 @@ def plain_ways(name: str) -> dict[str, Callable[[], Run]]:
 
 
 def measured(name: str, ways: Sequence[str], rounds: int) -> list[Record]:
-    """The named ways of an animator, or all of them."""
+    """The named ways of an animator; where none is named all of them, but those with weights that are not
+    frozen, which only `heser` needs.
+    """
     from skimage.data import astronaut
 
     from ...warping.graphs import graphs_of
@@ -319,7 +324,8 @@ def measured(name: str, ways: Sequence[str], rounds: int) -> list[Record]:
             image = pixels.permute(2, 0, 1)[None] / 255  # (1, 3, S, S)
             parts = parts_of(graphs_of(networks()[name](), (SIZE, SIZE)), image)
             possible, picture = ways_of(parts, Path(folder)), _picture_of(parts)
-        chosen = {way: make for way, make in possible.items() if not ways or way in (EAGER, *ways)}
+        usual = [way for way in possible if not way.startswith(UNFROZEN) or name == "heser"]
+        chosen = {way: make for way, make in possible.items() if way in (EAGER, *(ways or usual))}
         return compare(name, chosen, rounds=rounds, picture=picture)
 
 
