@@ -47,8 +47,8 @@ class ContourCandidates:
     """Where each contour point may lie on the mesh, from its rest forward.
 
     Attributes:
-        faces: ``(17, C)``; bary: ``(17, C, 3)``. Column 0 is the rest.
-        cover_faces: ``(2, C)``; cover_bary: ``(2, C, 3)``: paths above the first and the last, never chosen.
+        faces, bary: triangle ``(17, C)`` and place in it ``(17, C, 3)``. Column 0 is the rest.
+        cover_faces, cover_bary: ``(2, C)``, ``(2, C, 3)``: paths above the first and the last, never chosen.
         patch: triangles ``(P, 3)`` over all paths, flattened, the cover's last: the face between them.
         slack: how far inside the outline a point rests when the template is seen from the front, ``(17,)`` in
             units of the candidates' spread: 0, or a fraction of a millimetre. So near it is not hidden.
@@ -80,7 +80,7 @@ class Contour:
     """The contour of T frames: point k of frame t is on ``faces[t, k]`` at ``bary[t, k]``.
 
     Attributes:
-        faces: ``(T, 17)``; bary: ``(T, 17, 3)``.
+        faces, bary: ``(T, 17)`` and ``(T, 17, 3)``.
         choice: column of the candidates, ``(T, 17)``; 0 where the point rests.
         visible: False where every candidate is hidden; there the last one stands.
     """
@@ -142,6 +142,14 @@ def choose_on_patch(
 
     They span the face from ear to ear below the brows and hide each other. What else may hide them (an ear, a
     nose beyond 50 degrees) is not seen; else it agrees with the whole mesh to a step or two of a path.
+
+    Args:
+        options: the head's candidates.
+        points: the candidates projected, in pixels with depth.
+        cover: the points that may hide them, projected likewise.
+
+    Returns:
+        As :func:`first_visible`.
     """
     return first_visible(points, torch.cat([points, cover], 1).flatten(1, 2), options.patch, options.slack)
 
@@ -168,7 +176,13 @@ def choose_contour(model: HeadModel, projected: Float[Tensor, "T V 3"]) -> Conto
 
 
 def fit_contour(model: HeadModel, params: HeadParams, camera: Camera) -> Contour:
-    """The contour of the frames of a fit; errors as :func:`choose_contour`."""
+    """The contour of the frames of a fit; errors as :func:`choose_contour`.
+
+    Args:
+        model: the head of the parameters.
+        params: T frames.
+        camera: T frames, or one.
+    """
     with torch.no_grad():
         return choose_contour(model, project_head(model, params, camera))
 
@@ -179,6 +193,11 @@ def ibug68_points(
     """The 68 landmarks on posed vertices, in iBUG's order: the contour first, then the inner 51.
 
     (The smplx package puts the inner 51 first.) Differentiable in ``verts``, whose frame and unit they have.
+
+    Args:
+        model: whose landmarks they are.
+        verts: posed vertices of the whole mesh.
+        contour: of these frames, from `choose_contour` or `fit_contour`.
 
     Raises:
         HeadwarpError: the head has no inner 51 of the family ``ibug68``.

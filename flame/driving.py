@@ -103,6 +103,12 @@ def transfer_motion(
 def reference_frame(model: HeadModel, source: HeadFit, driving: HeadFit, transfer: Transfer) -> int:
     """Number of the driving frame that corresponds to the source picture; see `Transfer`.
 
+    Args:
+        model: the head of both fits.
+        source: one frame.
+        driving: T frames.
+        transfer: what was asked for.
+
     Raises:
         NoFaceError: no frame of the driver has a face, or the chosen one has none.
         HeadwarpError: contradictory options, or a frame beyond the clip.
@@ -125,6 +131,11 @@ def nearest_frame(model: HeadModel, source: HeadFit, driving: HeadFit) -> int:
 
     Nearest: least root mean square distance of the face landmarks in metres, place and size aside, rotation,
     jaw, lids and expression together.
+
+    Args:
+        model: the head of both fits.
+        source: one frame.
+        driving: T frames, at least one of them detected.
     """
     reduced = restrict(model, "mediapipe" if "mediapipe" in model.landmarks else next(iter(model.landmarks)))
     own = _centred(reduced, source.params, source.params.shape)
@@ -178,6 +189,15 @@ def head_place(model: HeadModel, source: HeadFit, driving: HeadFit, reference: i
     """The square of the driver's frame that lays its reference head over the source's: same size, same neck.
 
     Sizes are compared through the camera's scale, so that a turned head is not taken for a small one.
+
+    Args:
+        model: the head of both fits.
+        source: one frame.
+        driving: T frames.
+        reference: number of the driving frame that corresponds to the source.
+
+    Returns:
+        A window of the driver's frame, in its pixels.
     """
     there = driving.select([reference])
     ratio = pixels_per_metre(source.params, source.camera) / pixels_per_metre(there.params, there.camera)

@@ -93,7 +93,16 @@ class LandmarkRegions:
     def leftover(
         self, wanted: Float[Tensor, "T E"], made: Float[Tensor, "T E"], strengths: Float[Tensor, "4"]
     ) -> Float[Tensor, "T L 3"]:
-        """What ``made`` leaves of the displacements by ``wanted`` times the regions' strengths."""
+        """What ``made`` leaves of the displacements by ``wanted`` times the regions' strengths.
+
+        Args:
+            wanted: expression coefficients before the strengths.
+            made: those that were chosen instead.
+            strengths: of mouth, eyes, brows and rest.
+
+        Returns:
+            Displacements that are missing, metres, model frame.
+        """
         shares = (strengths @ self.weights.to(strengths))[:, None]  # (L, 1)
         moved = torch.einsum("lce,te->tlc", self.basis.to(wanted), wanted)
         return shares * moved - torch.einsum("lce,te->tlc", self.basis.to(made), made)
@@ -128,6 +137,11 @@ class ExpressionRegions:
 
     def of_landmarks(self, model: HeadModel, family: str, indices: Int[Tensor, "L"]) -> LandmarkRegions:
         """The landmarks of a fit, in their order.
+
+        Args:
+            model: the head that the regions are of.
+            family: of the landmarks: ``mediapipe``, ``ibug68``.
+            indices: numbers of the landmarks in the family.
 
         Raises:
             HeadwarpError: the head has no such landmarks.

@@ -124,6 +124,15 @@ def convert_head(
 ) -> HeadModel:
     """Reads any head that :func:`load_head` reads, writes our ``.npz``; both have the same ``model_id``.
 
+    Args:
+        source: what `load_head` takes.
+        output: the ``.npz`` to write.
+        landmarks: as for `load_head`.
+        shape_count: as for `load_head`.
+
+    Returns:
+        The head that was written.
+
     Raises:
         ModelFileError: the source is refused or the output cannot be written.
     """

@@ -315,8 +315,19 @@ def landmark_points(model: HeadModel, verts: Float[Tensor, "B V 3"], family: str
 
     Row l is landmark ``model.landmarks[family].indices[l]``. Differentiable in ``verts``.
 
+    Args:
+        model: whose landmarks they are.
+        verts: posed vertices of the whole mesh, in any frame and unit.
+        family: of the landmarks.
+
     Raises:
         ShapeError: the model has no such landmarks, or ``verts`` are not those of its whole mesh.
+
+    Example:
+        >>> from headwarp.flame.io import load_head
+        >>> head = load_head("builtin")
+        >>> landmark_points(head, head.template[None], "mediapipe").shape
+        torch.Size([1, 478, 3])
     """
     embedding = _embedding(model, family)
     count = len(model.template)

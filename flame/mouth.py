@@ -43,7 +43,13 @@ class Mouth:
 
 
 def open_mouth(head: HeadModel, verts: Float[Tensor, "1 V 3"], fit: HeadFit) -> Mouth | None:
-    """The mouth of a posed source; None if the head's landmarks do not hold the inner lips."""
+    """The mouth of a posed source; None if the head's landmarks do not hold the inner lips.
+
+    Args:
+        head: of the fit.
+        verts: its posed vertices, in pixels with depth.
+        fit: one frame.
+    """
     rows = _lip_rows(head)
     if rows is None:
         return None
@@ -83,7 +89,14 @@ def _without_teeth(head: HeadModel) -> Int[Tensor, "F 3"]:
 def with_mouth(
     head: HeadModel, mouth: Mouth | None, verts: Float[Tensor, "T V 3"], fit: HeadFit
 ) -> Float[Tensor, "T W 3"]:
-    """Posed vertices with the two strips behind the lips; unchanged without a mouth."""
+    """Posed vertices with the two strips behind the lips; unchanged without a mouth.
+
+    Args:
+        head: of the fit.
+        mouth: of the source, from `open_mouth`.
+        verts: posed vertices of T frames, in pixels with depth.
+        fit: these T frames.
+    """
     if mouth is None:
         return verts
     points = landmark_points(head, verts, "mediapipe")[:, mouth.rows]  # (T, 2, N, 3)

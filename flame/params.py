@@ -73,16 +73,30 @@ class HeadParams:
 
     @property
     def frames(self) -> int:
+        """T, the number of frames."""
         return self.expression.shape[0]
 
     def select(self, frames: slice | Tensor | list[int]) -> HeadParams:
-        """The same person at the given frames."""
+        """The same person at the given frames.
+
+        Args:
+            frames: a slice, indices or a mask; they keep the frame axis.
+
+        Example:
+            >>> HeadParams.neutral(3, 2, frames=5).select([0, 4]).jaw.shape
+            torch.Size([2, 3])
+        """
         kept = {f.name: getattr(self, f.name)[frames] for f in dataclasses.fields(self) if f.name != "shape"}
         return HeadParams(shape=self.shape, **kept)
 
     @staticmethod
     def neutral(shape_count: int, expression_count: int, frames: int = 1) -> HeadParams:
         """The template at rest, facing the camera.
+
+        Args:
+            shape_count: S.
+            expression_count: E.
+            frames: T.
 
         Example:
             >>> HeadParams.neutral(3, 2).expression.shape
@@ -120,6 +134,15 @@ class HeadFit:
         report: numbers about the fit, JSON-able.
         deviation: standard deviations per frame of jaw (3) [rad], eyelids (2) and expression (E), ``(T, 5 +
             E)``; None where nothing is known of them (files of schema 1, fits of other tools).
+
+    Example:
+        >>> still, none = HeadParams.neutral(3, 2, frames=4), torch.zeros(4, 0, 2)
+        >>> camera = WeakPerspective(torch.full((4,), 900.0), torch.full((4, 2), 128.0))
+        >>> seen, numbers = torch.full((4,), DETECTED, dtype=torch.int8), torch.zeros(0, dtype=torch.int64)
+        >>> fit = HeadFit(still, camera, (256, 256), "mine", numbers, landmarks=none, residual=none,
+        ...               status=seen, confidence=torch.ones(4), covariance=torch.zeros(4, 6, 6))
+        >>> HeadFit.load(fit.select([0, 2]).save("fit.npz")).frames
+        2
     """
 
     params: HeadParams
@@ -145,10 +168,15 @@ class HeadFit:
 
     @property
     def frames(self) -> int:
+        """T, the number of frames, those without a face included."""
         return self.params.frames
 
     def select(self, frames: slice | Tensor | list[int]) -> HeadFit:
-        """The same fit restricted to the given frames."""
+        """The same fit restricted to the given frames.
+
+        Args:
+            frames: a slice, indices or a mask; they keep the frame axis.
+        """
         per_frame = ("landmarks", "residual", "status", "confidence", "covariance")
         return dataclasses.replace(
             self,
@@ -160,6 +188,9 @@ class HeadFit:
 
     def followed_by(self, other: HeadFit) -> HeadFit:
         """The frames of this fit and then those of another of the same person; the report is this one's.
+
+        Args:
+            other: the frames that come after.
 
         Raises:
             HeadwarpError: another head, shape, size, kind of camera or other landmarks.
@@ -222,6 +253,13 @@ class Pose:
             for a name, ``{"3": 1.2}``, is that expression coefficient of the head, in standard deviations.
             Amounts lie within +-10.
         relative: added to the fit's own pose and expression (default), or replacing them.
+
+    Example:
+        >>> Pose(yaw=20, expressions={"smile": 0.6}).relative
+        True
+        >>> Pose(pitch=120)
+        Traceback (most recent call last):
+        headwarp.geom.errors.HeadwarpError: Pose.pitch: expected degrees within +-90, got 120
     """
 
     yaw: float = 0.0

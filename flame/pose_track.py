@@ -85,6 +85,11 @@ def write_pose_track(path: str | Path, poses: Sequence[Pose], fps: float | Fract
     Raises:
         HeadwarpError: no pose, relative and absolute ones mixed, another suffix, or the file cannot be
             written.
+
+    Example:
+        >>> track = write_pose_track("nod.csv", [Pose(), Pose(pitch=10), Pose()], 25)
+        >>> [pose.pitch for pose in read_pose_track(track, 25)]
+        [0.0, 10.0, 0.0]
     """
     path, rate = Path(path), _rate(fps)
     if not poses:
@@ -106,6 +111,11 @@ def write_pose_track(path: str | Path, poses: Sequence[Pose], fps: float | Fract
 
 def interpolate_poses(times: Sequence[float], poses: Sequence[Pose], fps: float | Fraction) -> list[Pose]:
     """One pose for every frame, as `read_pose_track`, from keyframes made in code that set every channel.
+
+    Args:
+        times: seconds, rising.
+        poses: a keyframe for each time; all relative or all absolute.
+        fps: frames per second of the result.
 
     Raises:
         HeadwarpError: times do not rise, or their count is not that of the poses.

@@ -47,7 +47,13 @@ def pixels_per_metre(params: HeadParams, camera: Camera) -> Float[Tensor, "T"]:
 def posed_points(
     model: HeadModel | LandmarkModel, params: HeadParams, *, vertices: Int[Tensor, "N"] | None = None
 ) -> Float[Tensor, "T N 3"]:
-    """`pose_vertices` of all parameters: points in model axes, metres."""
+    """`pose_vertices` of all parameters: points in model axes, metres.
+
+    Args:
+        model: the head, or one reduced to landmarks.
+        params: T frames.
+        vertices: only these; None: all.
+    """
     return pose_vertices(
         model,
         params.shape,
@@ -94,7 +100,13 @@ def body_vertices(model: HeadModel) -> Bool[Tensor, "V"]:
 def with_body(
     head: Float[Tensor, "T V 3"], body: Float[Tensor, "T V 3"], root_weight: Float[Tensor, "V"]
 ) -> Float[Tensor, "T V 3"]:
-    """Vertices skinned to the root joint (shoulders, neck base) stay with the body while the head moves."""
+    """Vertices skinned to the root joint (shoulders, neck base) stay with the body while the head moves.
+
+    Args:
+        head: vertices as the head moves them.
+        body: the same vertices as the resting body has them.
+        root_weight: each vertex's share of the root joint, 0..1.
+    """
     weight = root_weight[:, None]
     return head + weight * (body - head)
 
@@ -147,6 +159,12 @@ def body_motion(
 
     The neck joint rides on the torso: where it moved and how the head's scale changed, the torso did too, by
     the share ``follow``. A pose edit holds the neck joint, so there the torso rests.
+
+    Args:
+        model: the head of both fits.
+        source: one frame.
+        fit: T frames.
+        follow: share of the motion that the torso takes part in, 0..1.
     """
     ratio = (
         pixels_per_metre(fit.params, fit.camera) / pixels_per_metre(source.params, source.camera)
@@ -171,7 +189,13 @@ def neck_point(model: HeadModel, params: HeadParams) -> Float[Tensor, "T 3"]:
 
 
 def neck_pixels(model: HeadModel, params: HeadParams, camera: Camera) -> Float[Tensor, "T 2"]:
-    """Where the neck joint projects, in pixels of the camera's frame."""
+    """Where the neck joint projects, in pixels of the camera's frame.
+
+    Args:
+        model: the head of the parameters.
+        params: T frames.
+        camera: T frames, or one.
+    """
     turned = neck_point(model, params)
     return project((turned @ _flip(turned).T)[:, None], camera)[:, 0, :2]
 
@@ -182,6 +206,11 @@ def apply_pose(model: HeadModel, fit: HeadFit, pose: Pose | Sequence[Pose]) -> H
     A relative rotation acts in the camera frame before the fit's own, ``R' = R(pose) R``; the neck joint
     stays where it is in the image. Landmarks and residual are carried along unchanged in count (they are the
     source's own correction).
+
+    Args:
+        model: the head of the fit.
+        fit: one frame.
+        pose: a pose or several.
 
     Raises:
         HeadwarpError: an unknown named expression, no pose, or a fit of more than one frame.
@@ -199,6 +228,11 @@ def apply_pose(model: HeadModel, fit: HeadFit, pose: Pose | Sequence[Pose]) -> H
 
 def add_pose(model: HeadModel, fit: HeadFit, pose: Pose) -> HeadFit:
     """A pose on top of every frame of a fit: frame t is `apply_pose` of it.
+
+    Args:
+        model: the head of the fit.
+        fit: T frames.
+        pose: the same for all; see `apply_pose`.
 
     Raises:
         HeadwarpError: an unknown named expression.
@@ -282,7 +316,14 @@ def _named_expression(model: HeadModel, amounts: Mapping[str, float], like: Tens
 
 
 def neck_held(model: HeadModel, fit: HeadFit, params: HeadParams, camera: Camera) -> Camera:
-    """The camera shifted so that the neck joint projects where it did before the head turned."""
+    """The camera shifted so that the neck joint projects where it did before the head turned.
+
+    Args:
+        model: the head of both.
+        fit: T frames before the turn.
+        params: the same after it.
+        camera: to be shifted.
+    """
     shift = neck_pixels(model, fit.params, fit.camera) - neck_pixels(model, params, camera)
     if isinstance(camera, WeakPerspective):
         return WeakPerspective(camera.scale, camera.center + shift)

@@ -127,6 +127,11 @@ def embedding_pictures(
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Pictures to judge an embedding by, with its points in pixels: front, both sides, front with jaw open.
 
+    Args:
+        model: the head.
+        found: from `render_embedding`.
+        size: side of a picture in pixels.
+
     Returns:
         uint8 RGB ``(size, size, 3)`` and ``(478, 2)``, pairs.
     """

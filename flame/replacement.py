@@ -108,6 +108,11 @@ def size_ratio(face: LandmarkModel, shape: Float[Tensor, "S"], other: Float[Tens
     """By how much the first shape must grow so that its landmarks at rest lie nearest to the other's.
 
     Least squares about both centres.
+
+    Args:
+        face: the head reduced to landmarks.
+        shape: coefficients of the shape that is to grow.
+        other: those of the shape that it is compared with.
     """
     first, second = (_at_rest(face, each) for each in (shape, other))
     return float((first * second).sum() / first.square().sum().clamp(min=1e-12))

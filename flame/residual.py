@@ -128,6 +128,11 @@ def _rows(known: Tensor, wanted: Tensor) -> Tensor:
 def corrected(verts: Float[Tensor, "T V 3"], fit: HeadFit, field: ResidualField) -> Float[Tensor, "T V 3"]:
     """Posed vertices with the fit's residual added in x and y.
 
+    Args:
+        verts: in pixels with depth.
+        fit: of these T frames.
+        field: from `residual_field`, for the fit's landmarks.
+
     Raises:
         HeadwarpError: the field was made for other landmarks than those of the fit.
     """

@@ -39,6 +39,16 @@ class Retargeting:
         gaze: where the eyes look.
         brows: brows and forehead.
         rest: cheeks, nose and what else of the face an expression moves.
+
+    Raises:
+        HeadwarpError: a strength beyond 0 to 2.
+
+    Example:
+        >>> Retargeting(mouth=1.3, gaze=0.0).yaw
+        1.0
+        >>> Retargeting(brows=3.0)
+        Traceback (most recent call last):
+        headwarp.geom.errors.HeadwarpError: strength of brows: expected 0 to 2, got 3.0
     """
 
     yaw: float = 1.0

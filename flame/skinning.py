@@ -22,7 +22,13 @@ def columns_first(basis: Float[Tensor, "N 3 C"]) -> Float[Tensor, "N 3 C"]:
 def add_basis(
     flat: Float[Tensor, "#B M"], basis: Float[Tensor, "N 3 C"], coefficients: Float[Tensor, "#B c"]
 ) -> Float[Tensor, "B M"]:
-    """Flattened points plus ``basis[..., :c] @ coefficients``, M = 3 N; a batch of 1 in either broadcasts."""
+    """Flattened points plus ``basis[..., :c] @ coefficients``, M = 3 N; a batch of 1 in either broadcasts.
+
+    Args:
+        flat: points, x, y, z of each after the other.
+        basis: displacement of every point for each coefficient.
+        coefficients: the leading c of the C of the basis.
+    """
     count = coefficients.shape[1]
     if count == 0:
         return flat.expand(max(len(flat), len(coefficients)), -1)
@@ -44,6 +50,19 @@ def shaped_vertices(
 
     Coefficient vectors shorter than a basis use its leading columns, the others are never touched; zero
     columns are allowed. A batch of 1 broadcasts (one identity, many frames). Differentiable in everything.
+
+    Args:
+        template: the points at rest.
+        shape_basis: of identity, metres a coefficient.
+        shape: its coefficients.
+        expression_basis: of expression, metres a coefficient.
+        expression: its coefficients.
+
+    Example:
+        >>> basis = torch.ones(1, 3, 2)  # one point, two coefficients
+        >>> shaped_vertices(torch.zeros(1, 3), shape_basis=basis, shape=torch.tensor([[0.5]]),
+        ...                 expression_basis=basis, expression=torch.tensor([[1.0, 2.0]])).tolist()
+        [[[3.5, 3.5, 3.5]]]
     """
     flat = add_basis(template.reshape(1, -1), shape_basis, shape)
     return add_basis(flat, expression_basis, expression).unflatten(1, (len(template), 3))
@@ -62,6 +81,11 @@ def joint_transforms(
 
     ``rotations`` are relative to the parent and each turns about its own joint, so the root turns about the
     root joint, not about the origin. ``parents[j] < j``; the root's is negative. A batch of 1 broadcasts.
+
+    Args:
+        joints: places at rest, metres, model frame.
+        rotations: of each joint against its parent.
+        parents: index of each joint's parent, which comes before it; negative for the root.
     """
     batch = max(len(joints), len(rotations)) if len(joints) and len(rotations) else 0
     joints, rotations = joints.expand(batch, -1, -1), rotations.expand(batch, -1, -1, -1)
@@ -88,6 +112,19 @@ def linear_blend_skinning(
     """Each point moved by its weighted mean of the joint transforms (see :func:`joint_transforms`).
 
     A batch of 1 in either broadcasts. Differentiable in all three.
+
+    Args:
+        points: at rest, metres, model frame.
+        transforms: ``[R | t]`` of each joint.
+        weights: of each point for each joint; they sum to 1.
+
+    Example:
+        >>> up = torch.eye(3, 4)
+        >>> up[1, 3] = 1.0
+        >>> moved = linear_blend_skinning(torch.zeros(1, 2, 3), torch.stack([torch.eye(3, 4), up])[None],
+        ...                               weights=torch.tensor([[1.0, 0.0], [0.5, 0.5]]))
+        >>> moved[0, :, 1].tolist()
+        [0.0, 0.5]
     """
     batch = max(len(points), len(transforms))
     points, transforms = points.expand(batch, -1, -1), transforms.expand(batch, -1, -1, -1)

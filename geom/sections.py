@@ -32,6 +32,7 @@ class Section:
 
     @property
     def length(self) -> float:
+        """Of the polyline, in the mesh's unit."""
         return float(np.linalg.norm(np.diff(self.points, axis=0), axis=1).sum())
 
     def at(self, lengths: Array) -> tuple[NDArray[np.int64], Array]:

@@ -82,6 +82,11 @@ _READ_PARTS: set[str] = set()
 def register_detector(name: str, factory: Callable[[], Detector], *, reads_parts: bool = False) -> None:
     """Make a detector known by name; ``reads_parts`` if its `track` takes a `LazyPicture` for an array.
 
+    Args:
+        name: as `landmarks=` and ``--landmarks`` take it.
+        factory: makes the detector; called when it is needed.
+        reads_parts: its `track` takes a `LazyPicture` for an array.
+
     Raises:
         HeadwarpError: the name is taken.
     """

@@ -128,6 +128,11 @@ def mesh_at(image: Picture, roi: Roi, *, passes: int = 2) -> tuple[np.ndarray, f
 
     There are ``passes`` of them, and up to three more while the region moves.
 
+    Args:
+        image: uint8 RGB.
+        roi: the turned square that the mesh looks at first.
+        passes: how many at least.
+
     Returns:
         Landmarks (478, 3) float32 px and presence in [0, 1].
     """
@@ -192,6 +197,14 @@ def upright(image: Picture, landmarks: np.ndarray, score: float) -> tuple[np.nda
     by half the face, and the detector agrees. Such a reading moves with its region (`instability` over 0.05
     in 17 of 17), the right one hardly does (0.01 to 0.03). The region is turned about itself, then the
     detector looks round about it, turned likewise.
+
+    Args:
+        image: uint8 RGB.
+        landmarks: (478, 3) as the mesh read them, px.
+        score: presence of a face, 0..1.
+
+    Returns:
+        Landmarks and presence.
     """
     if score < PRESENCE or instability(image, landmarks) <= _STEADY:
         return landmarks, score
@@ -214,7 +227,14 @@ def _turned_regions(image: Picture, region: Roi) -> Iterator[Roi]:
 def as_detection(
     landmarks: np.ndarray, score: float, *, confirmed: bool, track: int | None = None
 ) -> Detection:
-    """Wrap the mesh's answer."""
+    """Wrap the mesh's answer.
+
+    Args:
+        landmarks: (478, 3), px.
+        score: presence of a face, 0..1.
+        confirmed: a detector found it too.
+        track: number of the person in the clip.
+    """
     return Detection(landmarks, score, landmark_box(landmarks).astype(np.float32), confirmed, track)
 
 

@@ -79,6 +79,11 @@ def load_bisenet(
 ) -> ParsingSegmenter:
     """The parser with public weights, or with a file of one's own of the same network.
 
+    Args:
+        weights: a file; None: the public weights that the user has fetched.
+        weights_dir: where these lie; None: as `geom.nets.weights.load_backbone`.
+        device: where it works.
+
     Raises:
         ModelFileError: no such file, or not of this network.
     """

@@ -136,7 +136,17 @@ def check_inputs(
     frame: int,
     person: Float[np.ndarray, "H W"] | None,
 ) -> None:
-    """Raise ShapeError if a picture, its fit and its mask do not belong together."""
+    """What a segmenter takes belongs together.
+
+    Args:
+        image: uint8 RGB.
+        fit: of pictures of this size, or None.
+        frame: of the fit.
+        person: probability of a person in each pixel, or None.
+
+    Raises:
+        ShapeError: the fit's or the mask's size is not the picture's, or the fit has no such frame.
+    """
     size = image.shape[:2]
     if fit is not None:
         if tuple(fit.size) != size:

@@ -173,7 +173,13 @@ def _mean_albedo(frames: Sequence[Pixels], appearance: Appearance) -> Tensor:
 
 
 def residual(appearance: Appearance, pixels: Pixels, frame: int) -> Float[Tensor, "N 3"]:
-    """Observed minus modelled RGB."""
+    """Observed minus modelled RGB.
+
+    Args:
+        appearance: the model of light and albedo.
+        pixels: the pixels that are looked at.
+        frame: of the appearance.
+    """
     return pixels.colours - appearance.colours(pixels, frame)
 
 

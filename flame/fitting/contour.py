@@ -21,12 +21,22 @@ def contour_of_points(head: HeadModel, family: str, count: int) -> MovingLandmar
     """The sliding contour of ``count`` detected points of a family, None where they or the head have none.
 
     Detectors of the 68 points, trained on pictures people marked, mark the outline that is seen.
+
+    Args:
+        head: whose contour slides.
+        family: of the detected points.
+        count: of the detected points.
     """
     return contour_landmarks(head) if family == "ibug68" and count == 68 else None
 
 
 def contour_of(head: HeadModel, family: str, count: int, config: FitConfig) -> MovingLandmarks | None:
-    """`contour_of_points`, where the configuration lets it move."""
+    """`contour_of_points`, where the configuration lets it move.
+
+    Args:
+        head, family, count: as there.
+        config: of the fitter.
+    """
     return contour_of_points(head, family, count) if config.contour == "visible" else None
 
 

@@ -52,6 +52,13 @@ def eye_rotations(
     The rest iris direction (from the eye joint to the iris centre) is turned by the smallest rotation that
     projects it onto the detected iris, measured against the mean residual of the eyelid rim and limited to 35
     degrees. Frames without a face, and eyes without a detected iris, take what lies between their neighbours.
+
+    Args:
+        reduced: the head reduced to the detected landmarks.
+        params: T frames, solved but for the eyes.
+        camera: T frames.
+        observed: landmarks in pixels, ``(T, L, 2)``.
+        present: frames in which they were detected, ``(T,)``.
     """
     from ..posing import camera_rotation, pixels_per_metre, project_head
 

@@ -245,7 +245,16 @@ def fit_stream(
     family: str,
     config: FitConfig,
 ) -> HeadFit:
-    """A clip as a stream: the first frames as they were solved together, the others each by itself."""
+    """A clip as a stream: the first frames as they were solved together, the others each by itself.
+
+    Args:
+        head: the head.
+        prepared: what of the head does not change.
+        seen: the detected points of the clip.
+        scores: the detector's confidence in every frame, or None.
+        family: of the points.
+        config: of the fitter.
+    """
     height, width = seen.sizes[0].tolist()
     stream, steps = Stream(prepared, config, (int(height), int(width))), []
     with one_thread().limit(limits=1):

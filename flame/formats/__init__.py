@@ -152,6 +152,10 @@ def get_format(name: str) -> Format:
 
     Raises:
         ModelFileError: there is none of that name.
+
+    Example:
+        >>> get_format("deca").title
+        'DECA codedict'
     """
     if name not in FORMATS:
         raise ModelFileError(f"format: expected one of {', '.join(FORMATS)}, got {name!r}")

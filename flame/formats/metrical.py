@@ -135,7 +135,13 @@ def frame_size(sizes: np.ndarray, path: Path) -> tuple[int, int]:
 
 
 def pivots(head: HeadModel, shape: np.ndarray, expression: np.ndarray) -> Tensor:
-    """J0 of every record (B, 3), float64, from coefficients with any number of columns."""
+    """J0 of every record (B, 3), float64, from coefficients with any number of columns.
+
+    Args:
+        head: a FLAME head.
+        shape: a row a record, or one for all.
+        expression: a row a record, or one for all.
+    """
     fitting = [
         columns(v, basis.shape[2], "")[0]
         for v, basis in ((shape, head.shape_basis), (expression, head.expression_basis))

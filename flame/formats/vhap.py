@@ -186,7 +186,16 @@ def write(fit: HeadFit, head: HeadModel, path: Path, options: WriteOptions) -> W
 def perspective(
     fit: HeadFit, head: HeadModel, options: WriteOptions
 ) -> tuple[HeadParams, Perspective, tuple[str, ...]]:
-    """The head under a pinhole, without eyelids; and what that cost."""
+    """The head under a pinhole, without eyelids; and what that cost.
+
+    Args:
+        fit: of the head.
+        head: a FLAME head.
+        options: focal length and tolerance.
+
+    Returns:
+        Parameters, camera, and notes for people.
+    """
     ready_to_write(fit, head)
     params, camera, worst = as_perspective(head, fit, focal=options.focal, tolerance_px=options.tolerance_px)
     return params, camera, (*zeroed_note(fit, "VHAP", "eyelids"), *perspective_note(fit, camera, worst))
