@@ -118,7 +118,7 @@ def dev(clone: Path) -> None:
     """The linters and one file of tests, on the clone."""
     tool("ruff", "check", ".", folder=clone)
     tool("codespell", folder=clone)
-    tool("pytest", "-q", "tests/test_layers.py", "tests/geom/test_rotations.py", folder=clone)
+    tool("pytest", "-q", "tests/test_layers.py", "tests/geom/test_transforms.py", folder=clone)
 
 
 def report(*words: str) -> str:

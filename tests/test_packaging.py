@@ -129,3 +129,18 @@ def test_every_import_is_declared():
 
 def test_the_installed_package_is_this_one():
     assert Path(importlib.util.find_spec("headwarp").origin).resolve() == ROOT / "__init__.py"
+
+
+def test_every_extra_has_a_trial_of_files_that_are_there():
+    tree = ast.parse((ROOT / ".ci/trial.py").read_text(encoding="utf-8"))
+    texts = [n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)]
+    named = [text for text in texts if text.startswith("tests/")]
+    assert named
+    assert [text for text in named if not (ROOT / text).is_file()] == []
+    trials = {
+        key.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.AnnAssign) and getattr(node.target, "id", "") == "TRIALS"
+        for key in getattr(node.value, "keys", ())
+    }
+    assert trials == set(PROJECT["project"]["optional-dependencies"])
