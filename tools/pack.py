@@ -10,9 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
 from ..flame.model import HeadModel
 from ..flame.params import HeadFit, check_model
-from ..geom.errors import HeadwarpError, MediaError, ModelFileError, NoFaceError
+from ..geom.crops import Crop, crop_image
+from ..geom.errors import HeadwarpError, MediaError, MissingDependencyError, ModelFileError, NoFaceError
 from ..training.data.frames.index import FrameIndex
 from ..training.data.pairs.clips import FoundClip, find_clips, read_persons, with_persons, without_persons
 from ..training.data.pairs.index import FILE, PackIndex
@@ -21,12 +26,15 @@ from ..training.data.pairs.pack import (
     ClipLabel,
     Pack,
     PackConfig,
+    Segment,
     open_pack,
     open_packs,
     pack_clip,
     too_few,
     usable_frames,
 )
+from ..training.data.portrait import Frame
+from ..training.data.synthetic.files import person_masks, truth_beside
 from .faces import fit_frames
 from .portrait import as_frames, fitted_frames
 
@@ -180,6 +188,7 @@ def plan_packs(asked: DataConfig, head: HeadModel) -> PackPlan:
         MediaError: no clips.
         HeadwarpError: none that can be trained on, or the disk is too small for the packs.
         ModelFileError: a fit belongs to another head.
+        MissingDependencyError: what makes masks of the person is not installed, and a clip needs it.
     """
     clips, left_out = with_listed_persons(find_clips(asked.data), asked.persons, asked.exclude)
     packed: list[Pack] = []
@@ -202,7 +211,21 @@ def plan_packs(asked: DataConfig, head: HeadModel) -> PackPlan:
     disk = round(each * frames)
     plan = PackPlan(tuple(packed), tuple(to_pack), left_out, frames, disk, free_bytes(asked.cache))
     check_disk(asked.cache, frames=frames, needed=plan.disk_bytes, free=plan.free_bytes)
+    if any(fit is None or truth_beside(clip.path) is None for clip, fit in to_pack):
+        _try_segmenter()
     return plan
+
+
+def _try_segmenter() -> None:
+    """Say now, not after the first clip was fitted, that masks cannot be made."""
+    from ..flame.detect import segment_person
+
+    try:
+        segment_person(np.zeros((64, 64, 3), np.uint8))
+    except MissingDependencyError as error:
+        raise MissingDependencyError(
+            f"{error}; clips of `headwarp synth` have theirs with them and need none"
+        ) from error
 
 
 def check_disk(cache: Path, *, frames: int, needed: int, free: int) -> None:
@@ -290,7 +313,8 @@ def _made_of(clip: FoundClip, fit: Path, asked: DataConfig) -> str:
     options = asked.packing
     stamps = [stamp(path) for path in (clip.path, fit)]
     taken = f"{'interpolated' if options.interpolated else 'detected'} from {options.least_confidence}"
-    return f"clip {stamps[0]}, fit {stamps[1]}, {taken}"
+    masks = "" if truth_beside(clip.path) is None else ", masks of its truth"
+    return f"clip {stamps[0]}, fit {stamps[1]}, {taken}{masks}"
 
 
 def _count(clip: FoundClip, fit: Path | None, packing: PackConfig) -> int:
@@ -317,7 +341,34 @@ def _packed(clip: FoundClip, fit_file: Path | None, asked: DataConfig, head: Hea
         fit = HeadFit.load(fit_file)
     label = ClipLabel(clip.person, clip.name, str(clip.path), _made_of(clip, fit_file, asked))
     frames = fitted_frames(clip.path, fit)
-    return pack_clip(frames, fit, head=head, folder=_pack_folder(asked), label=label, config=asked.packing)
+    segment = _true_segment(clip, fit, asked.packing)
+    return pack_clip(
+        frames,
+        fit,
+        head=head,
+        folder=_pack_folder(asked),
+        label=label,
+        config=asked.packing,
+        segment=segment,
+    )
+
+
+def _true_segment(clip: FoundClip, fit: HeadFit, packing: PackConfig) -> Segment | None:
+    """The masks that a synthetic clip was drawn with, one after the other as frames are packed; None for
+    footage.
+    """
+    truth = truth_beside(clip.path)
+    masks = None if truth is None else person_masks(truth)
+    if masks is None or masks.shape != (fit.frames, *fit.size) or fit.size[0] != fit.size[1]:
+        return None
+    window = Crop(0, 0, fit.size[0])
+    frames = iter(usable_frames(fit, packing).frames)
+
+    def segment(picture: Frame) -> NDArray[np.floating]:
+        mask = torch.from_numpy(masks[next(frames)])[None, None]
+        return crop_image(mask, window, packing.size)[0, 0].clamp(0, 1).numpy()
+
+    return segment
 
 
 def _report(packs: Sequence[Pack], *, made: int, left_out: Mapping[str, str]) -> dict[str, Any]:

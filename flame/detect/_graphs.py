@@ -165,6 +165,12 @@ def _mends(error: ImportError, python: tuple[int, int]) -> str:
     return "`headwarp doctor` says what mends it"
 
 
+def lacking(what: str, error: BaseException | None) -> str:
+    """What needs mediapipe, why it cannot be had, and what to do about it."""
+    mends = _mends(error, sys.version_info[:2]) if isinstance(error, ImportError) else ""
+    return f"{what} needs mediapipe 0.10.21 ({error}); {mends}"
+
+
 @functools.cache
 def load_mediapipe() -> SimpleNamespace:
     """Import mediapipe and the parts used here.
@@ -186,10 +192,8 @@ def load_mediapipe() -> SimpleNamespace:
                 resources=importlib.import_module("mediapipe.python._framework_bindings").resource_util,
             )
     except ImportError as error:
-        raise MissingDependencyError(
-            f"the mediapipe landmark detector needs mediapipe 0.10.21 ({error}); "
-            f"{_mends(error, sys.version_info[:2])}, or pass landmarks as a .npy file"
-        ) from error
+        text = f"{lacking('the mediapipe landmark detector', error)}, or pass landmarks as a .npy file"
+        raise MissingDependencyError(text) from error
     parts.resources.set_resource_dir(os.path.dirname(os.path.dirname(os.path.abspath(str(package.__file__)))))
     return parts
 

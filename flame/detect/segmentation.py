@@ -7,9 +7,9 @@ import math
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from ...geom.errors import ShapeError
+from ...geom.errors import MissingDependencyError, ShapeError
 from . import check_image
-from ._graphs import block_mean, engine
+from ._graphs import block_mean, engine, lacking
 
 _INPUT = 256
 
@@ -28,6 +28,7 @@ def segment_person(
 
     Raises:
         ShapeError: not a picture, or a box that does not meet it.
+        MissingDependencyError: mediapipe, whose network makes the mask, is not installed.
     """
     height, width = check_image(image).shape[:2]
     x0, y0, x1, y1 = (
@@ -37,7 +38,10 @@ def segment_person(
     part = image[y0:y1, x0:x1]
     part = block_mean(part, max(1, min(part.shape[:2]) // (2 * _INPUT)))
     small = _resized(part.astype(np.float32), (_INPUT, _INPUT))
-    person = engine().person(np.clip(np.rint(small), 0, 255).astype(np.uint8))
+    try:
+        person = engine().person(np.clip(np.rint(small), 0, 255).astype(np.uint8))
+    except MissingDependencyError as error:  # it speaks of landmarks, which may be at hand
+        raise MissingDependencyError(lacking("the mask of the person", error.__cause__)) from error
     mask[y0:y1, x0:x1] = np.clip(_resized(person[..., None], (y1 - y0, x1 - x0))[..., 0], 0.0, 1.0)
     return mask
 

@@ -14,12 +14,13 @@ from toy_packs import oval, toy_clip, toy_pack, without
 
 import headwarp.flame.detect
 from headwarp.flame.params import MISSING
-from headwarp.geom.errors import HeadwarpError, MediaError, ModelFileError
+from headwarp.geom.errors import HeadwarpError, MediaError, MissingDependencyError, ModelFileError
 from headwarp.tools import pack as tool
 from headwarp.tools.heads import ready_head
 from headwarp.tools.pack import DataConfig, plan_packs, prepare_packs
 from headwarp.training.data.media import VideoWriter
 from headwarp.training.data.pairs.pack import PackConfig
+from headwarp.training.data.synthetic import Material
 
 SMALL = PackConfig(size=64)
 
@@ -215,6 +216,36 @@ def test_several_folders_of_packs_are_one_set_and_clips_among_them_are_told(foot
     toy_pack(tmp_path / "c", head, "jump", config=PackConfig(size=32))
     with pytest.raises(ModelFileError, match=r"c: expected packs of 64 pixels, got 32; pass that --size"):
         prepare_packs([tmp_path / "a", tmp_path / "c"], tmp_path / "cache", head, config=SMALL)
+
+
+def no_segmenter(*_, **__):
+    raise MissingDependencyError("the mask of the person needs mediapipe")
+
+
+def test_synthetic_clips_with_fits_take_the_masks_they_were_drawn_with(head, tmp_path, monkeypatch):
+    monkeypatch.setattr(headwarp.flame.detect, "segment_person", no_segmenter)
+    frames, fit = toy_clip(head, 4)
+    clip = write_clip(tmp_path / "train" / "syn#clip#000000#000004.mp4", frames)
+    status = fit.status.clone()
+    status[1] = MISSING
+    dataclasses.replace(fit, status=status).save(clip.with_suffix(".npz"))
+    with pytest.raises(MissingDependencyError, match="mediapipe; clips of `headwarp synth` have theirs"):
+        plan_packs(DataConfig(tmp_path, tmp_path / "cache", packing=SMALL), head)
+    label = np.zeros((4, 256, 256), np.uint8)
+    for number in range(4):
+        label[number, 64 * number :, 128:] = Material.SKIN
+    label[:, :, 192:] = Material.OBJECT
+    (tmp_path / "truth").mkdir()
+    np.savez(tmp_path / "truth" / f"{clip.stem}.npz", label=label)
+    packs, report = prepare_packs(tmp_path, tmp_path / "cache", head, config=SMALL)
+    assert (report["made"], packs[0].index.frames) == (1, (0, 2, 3))
+    for position, first_row in enumerate((0, 32, 48)):
+        mask = packs[0].mask(position)
+        assert (mask[first_row + 2 :, 34:46] == 255).all()
+        assert (mask[: max(0, first_row - 2)] == 0).all()
+        assert (mask[:, :30] == 0).all()
+        assert (mask[:, 50:] == 0).all()
+    assert prepare_packs(tmp_path, tmp_path / "cache", head, config=SMALL)[1]["made"] == 0
 
 
 @needs_mediapipe

@@ -12,6 +12,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from jaxtyping import Float
 
 from ....flame._files import read_npz, write_npz
 from ....flame.model import HeadModel
@@ -21,7 +22,7 @@ from ..media import VideoWriter, write_image
 from ..pairs.pack import ClipLabel, PackConfig, pack_clip
 from ..vox import ClipName, format_name
 from .clip import Recipe, SyntheticClip, recipe_from_json, synthesise, true_fit
-from .truth import truth_of, visible_vertices
+from .truth import is_person, truth_of, visible_vertices
 
 TRUTH = "truth"
 Kind = Literal["mp4", "png", "pack"]
@@ -144,6 +145,26 @@ def load_truth(path: str | Path, head: HeadModel) -> TruthFile:
             )
     visible = np.unpackbits(arrays["visible"], axis=1, count=count).astype(bool)
     return TruthFile(recipe, arrays["depth"], arrays["label"], visible, arrays["window"])
+
+
+def truth_beside(clip: Path) -> Path | None:
+    """The truth file of a clip, or of a folder of its frames, in a tree that `write_clip` made; else None."""
+    stem = clip.name if clip.is_dir() else clip.stem
+    path = clip.absolute().parent.parent / TRUTH / f"{stem}.npz"
+    return path if path.is_file() else None
+
+
+def person_masks(path: Path) -> Float[np.ndarray, "T H W"] | None:
+    """The exact masks of the person in a clip's frames, in [0, 1], soft by a pixel; None if the file, of
+    whatever head model, is no truth file.
+
+    Raises:
+        ModelFileError: it cannot be read.
+    """
+    label = read_npz(path).get("label")
+    if label is None or label.ndim != 3 or label.dtype != np.uint8:
+        return None
+    return soft_edge(is_person(torch.from_numpy(label))[:, None].float())[:, 0].numpy()
 
 
 def load_clip(path: str | Path, head: HeadModel) -> SyntheticClip:

@@ -78,7 +78,7 @@ def truth_of(view: View) -> Truth:
     depth = interpolate(fragments, view.metres[..., None], view.faces)[0, 0]
     face = fragments.face[0].long()
     label = torch.where(face >= 0, view.material[face.clamp(min=0)], torch.zeros_like(face))
-    return Truth(depth, label, _is_person(label))
+    return Truth(depth, label, is_person(label))
 
 
 def visible_vertices(view: View, count: int | None = None) -> Bool[Tensor, " V"]:
@@ -128,7 +128,7 @@ def true_flow(source: View, target: View) -> TrueFlow:
     label = torch.where(covered, target.material[face.clamp(min=0)], torch.zeros_like(face))
     dtype = place.dtype
     return TrueFlow(
-        (place - grid)[None], visible[None, None].to(dtype), _is_person(label)[None, None].to(dtype)
+        (place - grid)[None], visible[None, None].to(dtype), is_person(label)[None, None].to(dtype)
     )
 
 
@@ -138,7 +138,8 @@ def _through_windows(grid: Tensor, source: Tensor, target: Tensor) -> Tensor:
     return still * source[:, :2].diagonal()[:, None, None] + source[:, 2, None, None]
 
 
-def _is_person(label: Tensor) -> Tensor:
+def is_person(label: Tensor) -> Tensor:
+    """Where labels (`Material`) are the person's, not of what lies behind or before it."""
     outside = torch.tensor([int(kind) for kind in NOT_PERSON], device=label.device)
     return ~torch.isin(label, outside)
 
