@@ -94,6 +94,8 @@ def describe(report: Mapping[str, Any]) -> str:
             lines.append(f"  {'':<8} {'':<{width}}  -> {check.remedy}")
     broken = [check.name for check in checks if check.state == "broken"]
     lines.append(f"broken: {', '.join(broken)}" if broken else "nothing is broken")
+    if not broken and any(check.name == "mediapipe" and check.state == "absent" for check in checks):
+        lines[-1] += ", but without mediapipe edit, animate and swap take no picture"
     return "\n".join(lines)
 
 
@@ -246,7 +248,7 @@ def check_weights() -> Check:
 def check_mediapipe() -> Check:
     """The default landmark detector, run on an empty picture in a process of its own."""
     if importlib.util.find_spec("mediapipe") is None:
-        detail = "not installed: photos and clips cannot be fitted without landmark files"
+        detail = "not installed: no faces are found, no persons masked; landmarks from files can be fitted"
         return Check("mediapipe", "absent", detail, _mediapipe_line(sys.version_info[:2]))
     error = _error_of(_DETECT)
     if error is None:

@@ -49,6 +49,12 @@ def test_report_and_table(monkeypatch):
     assert lines[-1] == "nothing is broken"
 
 
+def test_what_most_commands_need_is_told_at_the_end(monkeypatch):
+    for state, end in (("absent", "take no picture"), ("works", "nothing is broken")):
+        monkeypatch.setattr(doctor, "CHECKS", {"mediapipe": lambda s=state: Check("mediapipe", s, "")})
+        assert describe(run(Doctor())).endswith(end)
+
+
 def test_a_broken_part_fails_the_report(monkeypatch):
     monkeypatch.setattr(doctor, "CHECKS", {"a": lambda: Check("a", "broken", "gone", "pip install a")})
     report = run(Doctor())
