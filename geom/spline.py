@@ -62,6 +62,13 @@ def thin_plate_spline(
 
     Returns:
         M = N + 3 rows: N kernel weights, then those of 1, x and y.
+
+    Example:
+        >>> corners = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+        >>> bent = thin_plate_spline(corners, 2 * corners, regularisation=0.0)
+        >>> middle = evaluate_spline(bent, corners, torch.tensor([[0.5, 0.5]]))
+        >>> [round(value, 4) for value in middle[0].tolist()]
+        [1.0, 1.0]
     """
     count = len(points)
     kernel = thin_plate_kernel((points[:, None] - points[None]).square().sum(-1))
@@ -110,6 +117,12 @@ def spline_flow(
 
     Raises:
         ShapeError: not as many points in both frames.
+
+    Example:
+        >>> nose = torch.tensor([[16.5, 16.5]])
+        >>> flow = spline_flow(nose, nose + torch.tensor([2.0, 0.0]), (33, 33))
+        >>> [round(value, 3) for value in flow[0, :, 16, 18].tolist()]  # back to the source's nose
+        [-2.0, 0.0]
     """
     if source.shape != driving.shape:
         raise ShapeError(

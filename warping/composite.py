@@ -22,7 +22,17 @@ COARSE = 256  # pixels: masks of changes are made at up to this side
 def over(
     front: Float[Tensor, "B C H W"], back: Float[Tensor, "B C H W"], alpha: Float[Tensor, "B 1 H W"]
 ) -> Float[Tensor, "B C H W"]:
-    """``alpha front + (1 - alpha) back``; where alpha is 0 or 1 exactly the one layer, bit for bit."""
+    """``alpha front + (1 - alpha) back``; where alpha is 0 or 1 exactly the one layer, bit for bit.
+
+    Args:
+        front, back: two layers.
+        alpha: opacity of the front, in [0, 1].
+
+    Example:
+        >>> half = over(torch.ones(1, 3, 2, 2), torch.zeros(1, 3, 2, 2), torch.full((1, 1, 2, 2), 0.25))
+        >>> float(half[0, 0, 0, 0])
+        0.25
+    """
     mixed = back + alpha * (front - back)
     return torch.where(alpha <= 0, back, torch.where(alpha >= 1, front, mixed))
 
@@ -31,6 +41,11 @@ def window_feather(size: int, *, feather: float = FEATHER, sides: str = "tblr") 
     """1 within a window, falling smoothly to 0 at its outermost pixels over ``feather`` of the side.
 
     A feather of 0 is 1 everywhere. Only at the ``sides`` named (top, bottom, left, right).
+
+    Args:
+        size: side in pixels.
+        feather: share of the side.
+        sides: ``t`` top, ``b`` bottom, ``l`` left, ``r`` right.
 
     Raises:
         ShapeError: a feather that is not in 0 to 0.5.
@@ -80,7 +95,12 @@ def soft_region(
 def changed_region(
     before: Float[Tensor, "1 3 S S"], after: Float[Tensor, "1 3 S S"], *, least: float = CHANGE
 ) -> Float[Tensor, "1 1 S S"]:
-    """`soft_region` of the pixels in which two windows differ by more than ``least`` in some colour."""
+    """`soft_region` of the pixels in which two windows differ by more than ``least`` in some colour.
+
+    Args:
+        before, after: RGB in [0, 1].
+        least: difference of a colour, in [0, 1].
+    """
     return soft_region((after - before).abs().amax(1, keepdim=True), least=least)
 
 
@@ -111,6 +131,12 @@ def paste_back(
 
     Raises:
         ShapeError: a shape does not fit.
+
+    Example:
+        >>> photo = torch.zeros(1, 3, 8, 8, dtype=torch.uint8)
+        >>> pasted = paste_back(photo, torch.ones(1, 3, 4, 4), Crop(2, 2, 4), feather=0.0)
+        >>> pasted[0, 0, 3].tolist()
+        [0, 0, 255, 255, 255, 255, 0, 0]
     """
     _check(image, window, mask)
     result = image.clone()

@@ -222,7 +222,15 @@ class DenseMotion(nn.Module):
     def estimate(
         self, small: Float[Tensor, "#B C h w"], keypoints_source: Keypoints, keypoints_driving: Keypoints
     ) -> MotionOutput:
-        """Motion over the small source of `reduce`."""
+        """Motion over the small source of `reduce`.
+
+        Args:
+            small: the source as `reduce` gives it; its batch may be 1.
+            keypoints_source, keypoints_driving: normalised, as many as the config says.
+
+        Raises:
+            ShapeError: another number of keypoints.
+        """
         config = self.config
         for name, keypoints in (("source", keypoints_source), ("driving", keypoints_driving)):
             check_keypoints(keypoints, config.count, f"keypoints_{name}")
@@ -244,7 +252,16 @@ class DenseMotion(nn.Module):
 
 
 def check_keypoints(keypoints: Keypoints, count: int, name: str) -> None:
-    """Raises ShapeError for another number of keypoints than ``count``."""
+    """What the networks take are so many keypoints.
+
+    Args:
+        keypoints: what was given.
+        count: that there must be.
+        name: what they are called in the message.
+
+    Raises:
+        ShapeError: another number, or Jacobians of another shape.
+    """
     points, jacobians = keypoints.points, keypoints.jacobians
     if points.ndim != 3 or points.shape[1:] != (count, 2):
         raise ShapeError(f"{name}: expected points (B, {count}, 2), got {tuple(points.shape)}")

@@ -52,7 +52,13 @@ class Referring(Protocol):
     """
 
     def refer(self, cache: Any, driving: Driving, *, adapt_scale: bool = True) -> Any:
-        """The cache for motion that is counted from a driving frame."""
+        """The cache for motion that is counted from a driving frame.
+
+        Args:
+            cache: what `encode` returned.
+            driving: one frame: the reference, with its picture.
+            adapt_scale: shifts are in sizes of what is driven; else in pixels.
+        """
 
 
 def refers(animator: object) -> TypeGuard[Referring]:
@@ -138,6 +144,11 @@ class GuidedAnimator(nn.Module):
 
     def refer(self, cache: GuidedSource, driving: Driving, *, adapt_scale: bool = True) -> GuidedSource:
         """The source driven relative to a driving frame, see `keypoint_animator.KeypointAnimator.refer`.
+
+        Args:
+            cache: what `encode` returned.
+            driving: one frame: the reference, with its picture.
+            adapt_scale: see `Observer.referred`.
 
         Raises:
             HeadwarpError: no observer: the caller gives the motion and makes it relative.

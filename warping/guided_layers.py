@@ -66,6 +66,11 @@ def encode_guided(source: Source, config: GeometryConfig) -> GuidedCache:
 def guided_layers(cache: GuidedCache, driving: Driving, *, by: str = "geometry") -> PosedLayers:
     """What is known of the source in the driving pose.
 
+    Args:
+        cache: of the source.
+        driving: frames with their ``guidance``; ``camera_motion`` is looked at.
+        by: who asks, for the message.
+
     Raises:
         HeadwarpError: the driving frame has no guidance.
     """

@@ -319,7 +319,15 @@ class HeserBlender(nn.Module):
         query_labels: Int[Tensor, "B h w"],
         key_labels: Int[Tensor, "B h w"],
     ) -> Exemplar:
-        """`region_correlation` as the config has it, in single precision."""
+        """`region_correlation` as the config has it, in single precision.
+
+        Args:
+            query: features of the picture that is coloured.
+            key: features of the reference.
+            values: the reference's colours.
+            query_labels: regions of the picture.
+            key_labels: regions of the reference.
+        """
         with torch.autocast(query.device.type, enabled=False):
             return region_correlation(
                 query.float(),

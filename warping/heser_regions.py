@@ -88,7 +88,13 @@ def dilated(mask: Bool[Tensor, "B 1 H W"], width: int) -> Bool[Tensor, "B 1 H W"
 def composed_labels(
     labels: Int[Tensor, "B H W"], ring: Bool[Tensor, "B 1 H W"], *, scene: bool
 ) -> Int[Tensor, "B H W"]:
-    """The head's labels, `RING` in the ring, and elsewhere `SCENE` or nothing."""
+    """The head's labels, `RING` in the ring, and elsewhere `SCENE` or nothing.
+
+    Args:
+        labels: `FaceRegion` of the made head's picture.
+        ring: True around the head, where it is painted in.
+        scene: what lies further out is `SCENE`; else `NONE`.
+    """
     rest = torch.full_like(labels, SCENE if scene else NONE, dtype=torch.long)
     around = torch.where(ring[:, 0], RING, rest)
     return torch.where(head_mask(labels)[:, 0], labels.long(), around)
@@ -121,6 +127,11 @@ def grown(
 ) -> Float[Tensor, "B D H W"]:
     """Values of cells at pixels, bilinearly, of known cells alone; cells beside them take their mean first,
     others are 0.
+
+    Args:
+        values: of the cells.
+        known: 1 where a cell has them, else 0.
+        size: (H, W) of the result.
     """
     for _ in range(_BESIDE):
         beside = F.avg_pool2d(torch.cat([values * known, known], 1), 3, 1, 1)

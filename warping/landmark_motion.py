@@ -90,6 +90,12 @@ def driving_landmarks(
     Raises:
         ShapeError: landmarks that do not match, are not finite, or all lie in one place.
         HeadwarpError: a reference frame beyond the track.
+
+    Example:
+        >>> face = torch.tensor([[[0.0, 0.0], [10.0, 0.0], [0.0, 10.0]]])
+        >>> track = face + torch.tensor([[[100.0, 50.0]], [[101.0, 50.0]]])  # elsewhere in its frame
+        >>> driving_landmarks(face, track)[:, 0].round().tolist()
+        [[0.0, 0.0], [1.0, 0.0]]
     """
     config = config or TrackConfig()
     if track.ndim != 3 or len(track) < 1 or track.shape[1:] != source.shape[1:]:
@@ -113,11 +119,23 @@ def relative_landmarks(
     ``s R`` is of the similarity that lays the reference's landmarks best on the source's [Umeyama 1991], so
     that a driver in another size, or with its head on one side, moves the source in the source's own frame.
 
+    Args:
+        source: p_s, in pixels of its frame.
+        driving: p_d, in pixels of the driver's frame.
+        reference: p_d0: the driver's landmarks that correspond to the source's.
+
     Returns:
         The source's own landmarks, exactly, where driving and reference are equal.
 
     Raises:
         ShapeError: landmarks that do not match, are not finite, or all lie in one place.
+
+    Example:
+        >>> face = torch.tensor([[[0.0, 0.0], [10.0, 0.0], [0.0, 10.0]]])
+        >>> driver = 2 * face  # twice as large
+        >>> moved = driver + torch.tensor([4.0, 0.0])
+        >>> (relative_landmarks(face, moved, driver[0]) - face)[0, 0].round().tolist()
+        [2.0, 0.0]
     """
     fit = umeyama(reference, source[0].to(reference))
     turn = fit.scale * fit.rotation

@@ -60,7 +60,13 @@ def split_layers(
 def painted_out(
     image: Float[Tensor, "1 3 H W"], mask: Float[Tensor, "1 1 H W"], margin: int
 ) -> Float[Tensor, "1 3 H W"]:
-    """The picture where the mask is sure of background, a harmonic fill from further off elsewhere."""
+    """The picture where the mask is sure of background, a harmonic fill from further off elsewhere.
+
+    Args:
+        image: RGB in [0, 1].
+        mask: person probability.
+        margin: pixels around the person that are painted out too.
+    """
     person = dilate((mask > SURELY_BACKGROUND).to(image.dtype), max(1, margin // 2))
     filled = harmonic_fill(image, 1 - dilate(person, margin - margin // 2))
     return torch.where(person > 0, filled, image)
@@ -69,7 +75,13 @@ def painted_out(
 def continued_colours(
     image: Float[Tensor, "1 3 H W"], matte: Float[Tensor, "1 1 H W"], margin: int
 ) -> Float[Tensor, "1 3 H W"]:
-    """The picture well inside the matte, and a harmonic continuation of its colours everywhere else."""
+    """The picture well inside the matte, and a harmonic continuation of its colours everywhere else.
+
+    Args:
+        image: RGB in [0, 1].
+        matte: opacity of the person.
+        margin: pixels inside the edge whose colours do not count.
+    """
     inside = erode((matte >= 1).to(image.dtype), max(1, margin // 2))
     if not bool(inside.any()):
         return image

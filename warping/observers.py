@@ -121,6 +121,12 @@ class DepthObserver(nn.Module):
         """The source's head turned and shifted as the driver's was since its reference frame.
 
         Both drivers' frames need their pictures. Scale adapts by itself: depth is in units of the distance.
+
+        Args:
+            source: what `source` returned.
+            reference: what `reference` returned.
+            driving: frames with their pictures.
+            adapt_scale: not looked at.
         """
         (own,), (then,), (now,) = (
             take(seen, ("image",), by="depth") for seen in (source, reference, driving)
@@ -187,6 +193,11 @@ def load_depth_observer(
     path: Any, *, side: int | None = 256, alignment: AlignmentConfig | None = ALIGNMENT
 ) -> DepthObserver:
     """The networks of a training of depth; ``side`` and ``alignment`` are those of `DepthObserver`.
+
+    Args:
+        path: a checkpoint of a training of depth.
+        side: see `DepthObserver`.
+        alignment: see `DepthObserver`.
 
     Raises:
         ModelFileError: no such file, or none of depth networks.

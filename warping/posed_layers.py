@@ -125,7 +125,11 @@ def compose_ref(
     flow: Float[Tensor, "B 2 H W"] | None = None,
     matte_change: Float[Tensor, "B 1 H W"] | None = None,
 ) -> Composed:
-    """Plain twin of `compose`: operation by operation, on any device, differentiable."""
+    """Plain twin of `compose`: operation by operation, on any device, differentiable.
+
+    Args:
+        layers, flow, matte_change: as for `compose`.
+    """
     chosen = layers.flow if flow is None else flow
     batch = len(chosen)
     moved = torch.cat([layers.matte, layers.colours, layers.residual], dim=1).expand(batch, -1, -1, -1)

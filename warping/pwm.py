@@ -175,7 +175,14 @@ class PwmNetwork(nn.Module):
         driving_verts: Float[Tensor, "B V 3"],
         faces: Int[Tensor, "F 3"],
     ) -> PwmOutput:
-        """A source of its own for every pair."""
+        """A source of its own for every pair.
+
+        Args:
+            source: RGB in [0, 1].
+            layers: of the pairs.
+            source_verts, driving_verts: the posed meshes in pixels with depth.
+            faces: their triangles.
+        """
         features = self.encode(source, layers.matte, source_verts, faces)
         return self.decode(features, layers, driving_verts, faces)
 
@@ -207,6 +214,12 @@ def with_texture(
     network: PwmNetwork, uv: Float[Tensor, "N 2"], uv_faces: Int[Tensor, "F 3"], *, faces: Int[Tensor, "F 3"]
 ) -> PwmNetwork:
     """The network whose texel codes lie on a head's texture layout; it is changed and returned.
+
+    Args:
+        network: whose codes are texels.
+        uv: texture coordinates in [0, 1].
+        uv_faces: each triangle's three of them.
+        faces: the head's triangles.
 
     Raises:
         HeadwarpError: its codes are no texels.

@@ -67,8 +67,20 @@ def relative_keypoints(
 def adapted_scale(source: Float[Tensor, "1 K 2"], reference: Float[Tensor, "1 K 2"]) -> float:
     """How much larger the source's keypoints lie than the reference's: the square root of hull areas' ratio.
 
+    Args:
+        source: the source's keypoints.
+        reference: those of the driver's reference frame, in the same lattice.
+
+    Returns:
+        s of `relative_keypoints`.
+
     Raises:
         HeadwarpError: either lie on one line.
+
+    Example:
+        >>> corners = torch.tensor([[[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]])
+        >>> adapted_scale(2 * corners, corners)
+        2.0
     """
     areas = [hull_area(points[0]) for points in (source, reference)]
     if not min(areas) > 0:
@@ -91,7 +103,14 @@ def nearest_frame(source: Float[Tensor, "1 P 2"], driving: Float[Tensor, "T P 2"
         source, driving: the same points in both; NaN in frames where nobody found them.
 
     Raises:
+        ShapeError: other points in the driver than in the source.
         NoFaceError: no frame has points.
+
+    Example:
+        >>> source = torch.tensor([[[0.0, 0.0], [2.0, 0.0], [0.0, 2.0]]])
+        >>> other = torch.tensor([[[0.0, 0.0], [2.0, 0.0], [2.0, 9.0]]])
+        >>> nearest_frame(source, torch.cat([other, 5 * source + 1]))
+        1
     """
     if source.shape[1:] != driving.shape[1:]:
         raise ShapeError(

@@ -151,6 +151,11 @@ class ResidualWarping(nn.Module):
     ) -> tuple[Tensor, ...]:
         """Features of the source, finest first: once per source.
 
+        Args:
+            source: RGB in [0, 1].
+            matte: opacity of the person; its batch may be 1.
+            codes: posed codes of the source, where the config has them.
+
         Raises:
             HeadwarpError: neural codes are needed or not wanted.
         """
@@ -201,7 +206,14 @@ class ResidualWarping(nn.Module):
         codes: Float[Tensor, "B C H W"] | None = None,
         source_codes: Float[Tensor, "B C H W"] | None = None,
     ) -> ResidualOutput:
-        """`encode`, then `decode`: for training, a source of its own for every pair."""
+        """`encode`, then `decode`: for training, a source of its own for every pair.
+
+        Args:
+            source: RGB in [0, 1].
+            layers: of the pairs.
+            codes: posed codes of the target, where the config has them.
+            source_codes: those of the source.
+        """
         return self.decode(self.encode(source, layers.matte, source_codes), layers, codes)
 
     def _climb(
@@ -273,9 +285,15 @@ def base_flow(layers: PosedLayers, base: str) -> Float[Tensor, "B 2 H W"]:
 def guidance_map(
     layers: PosedLayers, base: Float[Tensor, "B 2 H W"], made: Composed
 ) -> Float[Tensor, "B 12 H W"]:
-    """Everything geometry says of the target at full resolution: filled and rendered displacement, where the
-    mesh lies, is known and surely shows the person, the mouth's inside, and matte and picture that the base
-    flow makes.
+    """Everything geometry says of the target at full resolution.
+
+    Filled and rendered displacement, where the mesh lies, is known and surely shows the person, the mouth's
+    inside, and matte and picture that the base flow makes.
+
+    Args:
+        layers: of the pairs.
+        base: the flow that the network begins with, in pixels.
+        made: what `compose` makes with it.
     """
     side = max(base.shape[2:]) / FLOW_UNIT
     parts = [layers.flow / side, layers.displacement / side]

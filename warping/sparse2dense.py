@@ -302,7 +302,13 @@ class Sparse2DenseNetwork(nn.Module):
         landmarks: Float[Tensor, "B L 2"],
         driving: Float[Tensor, "B L 2"],
     ) -> Sparse2DenseOutput:
-        """A source of its own for every driving frame."""
+        """A source of its own for every driving frame.
+
+        Args:
+            source: RGB in [0, 1].
+            landmarks: the source's, normalised.
+            driving: the driver's, normalised.
+        """
         return self.decode(self.encode(source, landmarks), driving)
 
     def motion(
@@ -312,7 +318,11 @@ class Sparse2DenseNetwork(nn.Module):
         *,
         spline: Float[Tensor, "B 2 H W"] | None = None,
     ) -> LandmarkMotion:
-        """Dense motion: where every pixel comes from, and what is hidden; arguments as in `decode`."""
+        """Dense motion: where every pixel comes from, and what is hidden.
+
+        Args:
+            source, landmarks, spline: as in `decode`.
+        """
         own = source.landmarks
         self._check_landmarks(landmarks, len(own), "driving landmarks")
         landmarks = landmarks.to(own)

@@ -194,7 +194,13 @@ class MotionNetwork(nn.Module):
         own: Float[Tensor, "#B N"],
         driving: Float[Tensor, "B N"],
     ) -> Float[Tensor, "B M H W"]:
-        """Maps of the motion from the source's landmarks to the driver's, in single precision at least."""
+        """Maps of the motion from the source's landmarks to the driver's, in single precision at least.
+
+        Args:
+            hidden: features of the source.
+            own: the source's landmarks, x and y of each after the other.
+            driving: the driver's, likewise.
+        """
         features = _through(self.decoder, self.add_motion(hidden, driving - own), driving)
         with torch.autocast(features.device.type, enabled=False):
             return self.head(_single(features))

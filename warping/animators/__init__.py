@@ -47,13 +47,27 @@ class Animator(Protocol):
     needs_driving: tuple[str, ...]
 
     def encode(self, sources: Sequence[Source]) -> Any:
-        """Everything that depends on the sources alone; called once."""
+        """Everything that depends on the sources alone; called once.
+
+        Args:
+            sources: one, or several where the animator fuses them.
+        """
 
     def animate(self, cache: Any, driving: Driving) -> Animation:
-        """The source as the driving frame poses it."""
+        """The source as the driving frame poses it.
+
+        Args:
+            cache: what `encode` returned.
+            driving: a frame or a batch; its B is the result's.
+        """
 
     def explain(self, cache: Any, driving: Driving) -> Mapping[str, Tensor]:
-        """Named maps ``(B, C, H, W)`` for pictures: flows, masks, layers."""
+        """Named maps ``(B, C, H, W)`` for pictures: flows, masks, layers.
+
+        Args:
+            cache: what `encode` returned.
+            driving: as for `animate`.
+        """
 
 
 _REGISTRY: Registry[Animator] = Registry(__name__)

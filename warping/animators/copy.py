@@ -28,12 +28,15 @@ class CopyAnimator:
         self.config = config
 
     def encode(self, sources: Sequence[Source]) -> Tensor:
+        """The picture of the one source."""
         (image,) = take(single(sources, by="copy"), self.needs_source, by="copy")
         return image
 
     def animate(self, cache: Tensor, driving: Driving) -> Animation:
+        """The source, once for every driving frame."""
         image = cache.expand(driving.batch, -1, -1, -1)
         return Animation(image, flow=torch.zeros_like(image[:, :2]), occlusion=torch.ones_like(image[:, :1]))
 
     def explain(self, cache: Tensor, driving: Driving) -> Mapping[str, Tensor]:
+        """``source``."""
         return {"source": cache}

@@ -135,7 +135,13 @@ class GeometryAnimator:
         return self.source.flow(cache.mesh, driving)
 
     def layers_of(self, cache: GeometryCache, driving: Driving, raw: MeshFlow) -> PosedLayers:
-        """`layers` with a displacement that was computed before."""
+        """`layers` with a displacement that was computed before.
+
+        Args:
+            cache: what `encode` returned.
+            driving: whose ``camera_motion`` and ``body_motion`` are looked at.
+            raw: as `geom.displacement.mesh_flow` gives it.
+        """
         camera = motion_flow(driving.camera_motion, cache.image)
         anchors, anchor_flow = _anchors(cache, driving, raw, camera)
         layers, whole = cache.layers, torch.ones_like(raw.known)
@@ -190,7 +196,13 @@ class GeometryAnimator:
 def shown_of(
     cache: GeometryCache | GuidedCache, layers: PosedLayers, matte: Float[Tensor, "B 1 H W"]
 ) -> Float[Tensor, "B 1 H W"]:
-    """`Animation.occlusion` of two layers: the person's matte; of one layer: where the source is seen."""
+    """`Animation.occlusion` of two layers: the person's matte; of one layer: where the source is seen.
+
+    Args:
+        cache: of the source.
+        layers: of the driving frames.
+        matte: opacity of the person in the target.
+    """
     return layers.known if cache.layers is None else matte
 
 

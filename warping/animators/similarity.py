@@ -40,10 +40,12 @@ class SimilarityAnimator:
         self.config = config
 
     def encode(self, sources: Sequence[Source]) -> SimilarityCache:
+        """The one source's picture and landmarks."""
         image, landmarks = take(single(sources, by="similarity"), self.needs_source, by="similarity")
         return SimilarityCache(image, landmarks)
 
     def animate(self, cache: SimilarityCache, driving: Driving) -> Animation:
+        """The source moved as the landmarks lie best on the driver's."""
         flow = self._flow(cache, driving)
         image = warp(cache.image, flow)
         return Animation(image=image, flow=flow, occlusion=torch.ones_like(image[:, :1]))
@@ -56,5 +58,6 @@ class SimilarityAnimator:
         return affine_flow(matrix.to(cache.image.dtype), (height, width))
 
     def explain(self, cache: SimilarityCache, driving: Driving) -> Mapping[str, Tensor]:
+        """``warped`` and ``flow``."""
         flow = self._flow(cache, driving)
         return {"warped": warp(cache.image, flow), "flow": flow}

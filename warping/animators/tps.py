@@ -43,7 +43,17 @@ class TpsCache:
 
 @register(TpsConfig)
 class TpsAnimator:
-    """Backward spline from driving to source landmarks; the regularisation holds coincident ones apart."""
+    """Backward spline from driving to source landmarks; the regularisation holds coincident ones apart.
+
+    Example:
+        >>> from headwarp import Driving, Source, load_animator
+        >>> face = torch.tensor([[[20.0, 24.0], [44.0, 24.0], [32.0, 48.0]]])
+        >>> tps = load_animator("tps")
+        >>> still = tps.encode([Source(image=torch.rand(1, 3, 64, 64), landmarks=face)])
+        >>> made = tps.animate(still, Driving(landmarks=face + torch.tensor([3.0, 0.0])))
+        >>> [round(value, 1) for value in made.flow[0, :, 24, 23].tolist()]
+        [-3.0, 0.0]
+    """
 
     needs_source = ("image", "landmarks")
     needs_driving = ("landmarks",)
@@ -53,11 +63,13 @@ class TpsAnimator:
         self.config = config
 
     def encode(self, sources: Sequence[Source]) -> TpsCache:
+        """The one source's picture and landmarks."""
         image, landmarks = take(single(sources, by="tps"), self.needs_source, by="tps")
         _check_finite(landmarks, "source")
         return TpsCache(image, landmarks)
 
     def animate(self, cache: TpsCache, driving: Driving) -> Animation:
+        """The source warped so that its landmarks lie on the driver's."""
         flow = self._flows(cache, driving)
         image = warp(cache.image, flow)
         return Animation(image=image, flow=flow, occlusion=torch.ones_like(image[:, :1]))
@@ -77,6 +89,7 @@ class TpsAnimator:
         return torch.cat(flows).to(cache.image.dtype)
 
     def explain(self, cache: TpsCache, driving: Driving) -> Mapping[str, Tensor]:
+        """``warped`` and ``flow``."""
         flow = self._flows(cache, driving)
         return {"warped": warp(cache.image, flow), "flow": flow}
 

@@ -112,10 +112,23 @@ def graphs_of(animator: object, size: tuple[int, int]) -> tuple[Graph, ...]:
 
 
 def picture(name: str, size: tuple[int, int], meaning: str, *, batch: int | str = 1) -> Port:
-    """RGB in [0, 1]."""
+    """A port of RGB in [0, 1].
+
+    Args:
+        name: of the port.
+        size: (H, W).
+        meaning: what it shows, for a person.
+        batch: a number, or ``"B"``: that of the driving frames.
+    """
     return Port(name, (batch, 3, *size), meaning, (0.0, 1.0))
 
 
 def fixed(name: str, tensor: Tensor, meaning: str) -> Port:
-    """What one graph hands to the next, shaped as this one."""
+    """What one graph hands to the next, shaped as this one.
+
+    Args:
+        name: of the port.
+        tensor: an example.
+        meaning: what it holds, for a person.
+    """
     return Port(name, tuple(tensor.shape), meaning)

@@ -44,6 +44,12 @@ def program_of(graph: Graph) -> Any:
 def write_onnx(program: Any, graph: Graph, path: Path, *, opset: int = OPSET) -> None:
     """One file with its weights in it.
 
+    Args:
+        program: the exported program.
+        graph: its inputs and outputs.
+        path: of the file.
+        opset: version of the operators.
+
     Raises:
         MissingDependencyError: onnx or onnxscript is not installed.
         HeadwarpError: an operation that ONNX lacks.
@@ -66,7 +72,13 @@ def write_onnx(program: Any, graph: Graph, path: Path, *, opset: int = OPSET) ->
 
 
 def write_torchscript(program: Any, graph: Graph, path: Path) -> None:
-    """What ``torch.jit.load`` takes, in a process that has torch alone."""
+    """What ``torch.jit.load`` takes, in a process that has torch alone.
+
+    Args:
+        program: the exported program.
+        graph: its inputs and outputs.
+        path: of the file.
+    """
     with torch.no_grad(), _quiet(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tracing warns of every shape, TorchScript of itself
         module = _sized_at_run_time(program.module())
@@ -78,6 +90,12 @@ def write_torchscript(program: Any, graph: Graph, path: Path) -> None:
 
 def difference(graph: Graph, path: Path, *, batch: int, seed: int = 1) -> float:
     """Largest absolute difference of a file's outputs from the module's, on inputs drawn by chance.
+
+    Args:
+        graph: with the module.
+        path: of the file that was written of it.
+        batch: driving frames at once.
+        seed: of the inputs.
 
     Raises:
         MissingDependencyError: an ONNX file without onnxruntime.

@@ -138,7 +138,13 @@ def beside(content: Mapping[str, Any], parts: Collection[str], *, left_out: Mapp
 
 
 def prefixed(report: KeyReport, *, file: str = "", own: str = "") -> KeyReport:
-    """The report of a part: the file's keys, and ours, with what stands before them in the whole."""
+    """The report of a part: the file's keys, and ours, with what stands before them in the whole.
+
+    Args:
+        report: of the part.
+        file: prefix of the file's keys.
+        own: prefix of ours.
+    """
     return KeyReport(
         loaded=tuple((file + key, own + ours) for key, ours in report.loaded),
         missing=tuple(own + ours for ours in report.missing),

@@ -101,6 +101,12 @@ def network_config(
 ) -> KeypointNetworkConfig:
     """The config of these parts.
 
+    Args:
+        parts: weights of each network in the file, by its name and key.
+        name: of the file, for messages.
+        sample_align_corners: how the network was trained to sample grids.
+        depth: of the depth network, for animators that have one.
+
     Raises:
         ModelFileError: parts that do not belong together, or sizes that no config gives.
     """
@@ -164,7 +170,13 @@ def steps_of(content: Mapping[str, Any]) -> int:
 
 
 def sampling_note(sampling: Sampling, *, corners: bool, known: str) -> str:
-    """How grids are sampled, and why."""
+    """How grids are sampled, and why.
+
+    Args:
+        sampling: what was asked for.
+        corners: what was chosen.
+        known: why, for a person.
+    """
     chosen = "align_corners=True (torch 1.0)" if corners else "align_corners=False (torch 1.3 and later)"
     why = f"{known}; --sampling says otherwise" if sampling == "trained" else "as asked"
     return f"grids are sampled with {chosen}, {why}"

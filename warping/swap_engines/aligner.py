@@ -143,6 +143,11 @@ def aligned_sources(
 ) -> AlignedSources:
     """Codes of the sources.
 
+    Args:
+        animator: a `heser` animator.
+        sources: of one person.
+        framing: which part of the window it sees.
+
     Raises:
         HeadwarpError: no source.
     """
@@ -156,6 +161,11 @@ def aligned(
     animator: HeserAnimator, cache: AlignedSources, target: SwapTarget
 ) -> tuple[Float[Tensor, "1 3 H W"], HeadRegions]:
     """The source as the target's frame holds the head, and the regions of that picture.
+
+    Args:
+        animator: a `heser` animator.
+        cache: from `aligned_sources`.
+        target: one frame, with its picture as the driver and a segmenter.
 
     Raises:
         HeadwarpError: a target without its picture as the driver, or without a segmenter.
