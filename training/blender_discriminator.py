@@ -60,6 +60,11 @@ class BlenderDiscriminator(nn.Module):
     ) -> Judgement:
         """Judge pictures, RGB in [0, 1], by what was made in them.
 
+        Args:
+            image: RGB in [0, 1].
+            head: 1 where the head was made.
+            ring: 1 around it, where it was painted in.
+
         Raises:
             ShapeError: shapes that do not go together.
         """

@@ -52,7 +52,13 @@ class ClipDraws:
         self._person_ends = np.cumsum([int(ends[-1]) for ends in self._clip_ends])
 
     def at(self, step: int, slot: int, *, stream: int = 0) -> np.random.Generator:
-        """Random numbers of a place of a batch; ``stream`` tells their uses apart."""
+        """Random numbers of a place of a batch, the same whatever was drawn before.
+
+        Args:
+            step: of the training.
+            slot: place in the batch.
+            stream: a number that tells uses of the same place apart.
+        """
         return np.random.Generator(np.random.Philox(key=[self.seed, stream], counter=[0, 0, slot, step]))
 
     def person(self, draw: np.random.Generator) -> int:

@@ -89,6 +89,11 @@ class LoadingConfig:
     def from_step(self, start_step: int, *, batch_size: int, workers: int) -> Ahead:
         """How `numbered` makes the batches from a step on.
 
+        Args:
+            start_step: of the first batch.
+            batch_size: at least 1.
+            workers: processes that make batches; 0: none but this.
+
         Raises:
             HeadwarpError: a number out of range.
         """

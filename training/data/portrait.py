@@ -85,7 +85,14 @@ class Portrait:
     def driving(
         self, fit: HeadFit, *, image: Tensor | None = None, camera_motion: Tensor | None = None
     ) -> Driving:
-        """Driving tensors of a fit in the same window (edited, retargeted, or of the same clip)."""
+        """Driving tensors of a fit in the same window (edited, retargeted, or of the same clip).
+
+        Args:
+            fit: T frames of the same head, in pixels of the window.
+            image: pictures of these frames, for animators that look at them.
+            camera_motion: affine maps of background pixels to the source's, ``(T, 2, 3)``; None: a still
+                camera.
+        """
         follow = self.body_follow
         verts = posed_vertices(self.head, fit, body=self.fit, follow=follow)
         verts = corrected(verts, fit, self.field)
@@ -109,8 +116,15 @@ class Portrait:
 def face_points(
     head: HeadModel, verts: Float[Tensor, "T V 3"], count: int = 68
 ) -> Float[Tensor, "T L 2"] | None:
-    """The 68 points on posed vertices, or the face mesh's 478; None if the head's landmarks do not hold them,
-    or of another number.
+    """The landmarks of posed vertices that animators take.
+
+    Args:
+        head: whose landmarks they are.
+        verts: posed vertices of the whole mesh, in pixels with depth.
+        count: 68 in iBUG's order, or the face mesh's 478.
+
+    Returns:
+        x, y of the points; None for another number, or if the head's landmarks do not hold them.
     """
     if count == 68 and "ibug68" in head.landmarks:
         return landmark_points(head, verts, "ibug68")[..., :2]
@@ -132,8 +146,18 @@ def portrait_of(
     field: ResidualField | None = None,
     crop: Crop | None = None,
 ) -> Portrait:
-    """A portrait from a frame and its one-frame fit; ``size`` draws the head's window, None takes the frame
-    whole. ``crop`` is another window than that of the landmarks.
+    """A portrait from a frame and its one-frame fit.
+
+    Args:
+        frame: the whole picture.
+        head: the head of the fit.
+        fit: one frame, in pixels of the picture.
+        size: side in pixels at which the window is drawn; None: the frame is taken whole.
+        field: of the head, for the fit's landmarks; None: made here.
+        crop: the window; None: that of the landmarks. Only with ``size``.
+
+    Raises:
+        MissingDependencyError: mediapipe, which tells person and background apart, is not installed.
     """
     from ...flame.detect import segment_person
 

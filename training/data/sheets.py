@@ -75,7 +75,12 @@ def write_sheet(
     names: Sequence[str] | None = None,
     tile: int = 192,
 ) -> Path:
-    """Draw a `contact_sheet` and write it as PNG; returns the path."""
+    """Draw a `contact_sheet` and write it as PNG; returns the path.
+
+    Args:
+        path: of the PNG.
+        rows, titles, names, tile: as for `contact_sheet`.
+    """
     from .media import write_image
 
     write_image(path, contact_sheet(rows, titles, names=names, tile=tile), provenance=None)

@@ -36,7 +36,13 @@ def marked(frame: NDArray[np.uint8], text: str = MARK) -> NDArray[np.uint8]:
 def marked_frames(
     frames: Iterable[NDArray[np.uint8]], mark: bool, text: str = MARK
 ) -> Iterator[NDArray[np.uint8]]:
-    """The same frames, with a mark where one is asked for."""
+    """The same frames, with a mark where one is asked for.
+
+    Args:
+        frames: RGB.
+        mark: whether one is asked for.
+        text: what it says.
+    """
     return (marked(frame, text) if mark else frame for frame in frames)
 
 

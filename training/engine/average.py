@@ -25,7 +25,13 @@ def decay_at(decay: float, updates: int) -> float:
 
 @torch.no_grad()
 def update_average(average: nn.Module, network: nn.Module, decay: float) -> None:
-    """``average = decay average + (1 - decay) network``; buffers are copied."""
+    """``average = decay average + (1 - decay) network``; buffers are copied.
+
+    Args:
+        average: changed in place.
+        network: of the same architecture.
+        decay: share of the old average, 0..1.
+    """
     own: list[Tensor] = list(average.parameters())
     torch._foreach_lerp_(own, [p.detach() for p in network.parameters()], 1 - decay)
     for kept, new in zip(average.buffers(), network.buffers(), strict=True):

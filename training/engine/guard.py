@@ -57,6 +57,11 @@ def nonfinite_gradients(network: nn.Module) -> list[str]:
 def leave_batch(folder: Path, batch: Batch, facts: Mapping[str, Any]) -> Path:
     """Write the batch as ``.safetensors`` and its names with ``facts`` as ``.json`` beside it.
 
+    Args:
+        folder: where the files go.
+        batch: to be kept.
+        facts: with ``step`` and ``rank``, which name the files.
+
     Returns:
         The JSON file.
     """

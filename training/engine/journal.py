@@ -77,7 +77,13 @@ class Journal:
             self._board.close()
 
     def write(self, step: int, entry: Mapping[str, Any], *, times: Mapping[str, float] | None = None) -> None:
-        """A line of the log, its numbers as TensorBoard scalars; ``times`` go to TensorBoard alone."""
+        """A line of the log, its numbers as TensorBoard scalars; ``times`` go to TensorBoard alone.
+
+        Args:
+            step: of the training.
+            entry: what the log says.
+            times: seconds by name, for TensorBoard alone.
+        """
         self._file.write(_line({"step": step, **entry}))
         self._file.flush()
         if self._board is not None:

@@ -92,7 +92,13 @@ def _name(config: EngineConfig) -> Literal["32-true", "bf16-mixed", "16-mixed"]:
 
 
 def seed_step(seed: int, step: int, rank: int) -> None:
-    """Seed Python's, NumPy's and torch's generators (of every device) for one step of one rank."""
+    """Seed Python's, NumPy's and torch's generators (of every device) for one step of one rank.
+
+    Args:
+        seed: of the run.
+        step: of the training.
+        rank: of the process.
+    """
     words = np.random.SeedSequence([seed, step, rank]).generate_state(3, np.uint32)
     random.seed(int(words[0]))
     np.random.seed(words[1])

@@ -69,6 +69,12 @@ def measure(
     What is made, of what and in place of what, are the recipe's pictures ``generated``, ``source`` and
     ``driving``; for the last two the batch's do where the recipe shows none.
 
+    Args:
+        recipe: what is trained.
+        networks: its networks, the moving average in place of the first where there is one.
+        batches: held-out samples.
+        device: where they are measured.
+
     Raises:
         HeadwarpError: the recipe's pictures lack ``generated``.
     """
@@ -99,7 +105,13 @@ def measure(
 
 
 def sheet_of(recipe: Recipe, networks: Mapping[str, nn.Module], batch: Batch) -> NDArray[np.uint8]:
-    """The recipe's pictures of a batch: a column each, a row a pair, at most `MOST_ROWS`."""
+    """The recipe's pictures of a batch: a column each, a row a pair, at most `MOST_ROWS`.
+
+    Args:
+        recipe: what is trained.
+        networks: its networks.
+        batch: on their device.
+    """
     with looking(networks):
         columns = {
             name: _frames(value[:MOST_ROWS]) for name, value in recipe.pictures(networks, batch).items()

@@ -82,7 +82,13 @@ class Recorder:
             self._journal.write(done.step + 1, {"skipped": error.where})
 
     def after(self, made: Update | None, done: Progress, clock: Clock) -> None:
-        """After a step: what is due of log, pictures, held-out pairs and, last, the checkpoint."""
+        """After a step: what is due of log, pictures, held-out pairs and, last, the checkpoint.
+
+        Args:
+            made: of the step; None where it was skipped.
+            done: how far the run is.
+            clock: times of the run.
+        """
         config, step = self._config, done.step
         if made is not None and self._main:
             self._means.add(made.terms)
@@ -98,6 +104,12 @@ class Recorder:
         """The last checkpoint, the animator and the report; after an error the report alone.
 
         The report's keys are in docs/training.md; every rank returns it.
+
+        Args:
+            done: how far the run is.
+            clock: times of the run.
+            why: it ended.
+            ok: False after an error.
         """
         report = self._finished(done, clock, why, ok) if self._main else {}
         return broadcast(self._machinery.fabric, report)

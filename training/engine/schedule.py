@@ -10,7 +10,17 @@ from .config import EngineConfig
 
 
 def progress(config: EngineConfig, step: int, minutes: float) -> float:
-    """Share of the run that is over, in [0, 1]: the larger of that of the steps and that of the time."""
+    """Share of the run that is over, in [0, 1]: the larger of that of the steps and that of the time.
+
+    Args:
+        config: with ``steps``, ``minutes``, or both.
+        step: that were made.
+        minutes: that were spent.
+
+    Example:
+        >>> progress(EngineConfig(steps=100, minutes=None), 25, minutes=3.0)
+        0.25
+    """
     shares = [0.0]
     if config.steps is not None:
         shares.append(step / config.steps)

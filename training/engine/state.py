@@ -100,6 +100,11 @@ class RunRecord:
 def build(fabric: Fabric, recipe: Recipe, config: EngineConfig) -> Machinery:
     """Fresh networks from the seed, the same on every rank.
 
+    Args:
+        fabric: where and in which precision it runs.
+        recipe: what is trained.
+        config: of the engine.
+
     Raises:
         HeadwarpError: the recipe's turns name no network of it.
     """
@@ -125,7 +130,13 @@ def build(fabric: Fabric, recipe: Recipe, config: EngineConfig) -> Machinery:
 
 
 def captured(machinery: Machinery, identity: dict[str, Any], done: Progress) -> tuple[dict, RunRecord]:
-    """Everything that the next step depends on: tensors by key, and the plain rest."""
+    """Everything that the next step depends on: tensors by key, and the plain rest.
+
+    Args:
+        machinery: of the run.
+        identity: from `identity_of`.
+        done: how far the run is.
+    """
     tensors: dict[str, Tensor] = {}
     plain: dict[str, Any] = {}
     for name, network in machinery.networks.items():
@@ -185,7 +196,13 @@ def optimizer_to_plain(optimizer: Optimizer) -> tuple[dict[str, Tensor], dict[st
 def optimizer_from_plain(
     optimizer: Optimizer, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]
 ) -> None:
-    """The reverse of `optimizer_to_plain`, into an optimizer of the same parameters."""
+    """The reverse of `optimizer_to_plain`, into an optimizer of the same parameters.
+
+    Args:
+        optimizer: changed in place.
+        tensors: its tensors by key.
+        plain: the rest of it.
+    """
     state: dict[int, dict[str, Any]] = {int(index): dict(values) for index, values in plain["state"].items()}
     for key, value in tensors.items():
         index, _, name = key.partition("/")
@@ -206,7 +223,13 @@ def _listed(group: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def identity_of(recipe: Recipe, facts: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What a run must have in common with a checkpoint to go on from it: see `run_differences`."""
+    """What a run must have in common with a checkpoint to go on from it: see `run_differences`.
+
+    Args:
+        recipe: what is trained.
+        facts: of the data.
+        settings: of the engine.
+    """
     from ..data.atomic import plain
 
     config = dataclasses.asdict(recipe.config)
@@ -236,6 +259,11 @@ def _by_content(identity: Mapping[str, Any]) -> dict[str, Any]:
 
 def differences(old: Any, new: Any, place: str = "") -> list[str]:
     """Fields in which two identities differ, as ``config.size: was 'tiny', now 'small'``.
+
+    Args:
+        old: of the checkpoint.
+        new: of this run.
+        place: where in the whole these stand.
 
     Example:
         >>> differences({"a": {"b": 1, "c": 2}}, {"a": {"b": 1, "c": 3}})

@@ -25,7 +25,19 @@ def checkpoint_paths(folder: Path) -> list[Path]:
 def write(
     folder: Path, tensors: Mapping[str, Tensor], record: RunRecord, *, name: str, step: int, keep: int
 ) -> Path:
-    """Write ``step_NNNNNNNN.safetensors`` and remove all but the last ``keep``, in this order."""
+    """Write ``step_NNNNNNNN.safetensors`` and remove all but the last ``keep``, in this order.
+
+    Args:
+        folder: of the checkpoints.
+        tensors: by key.
+        record: the plain rest.
+        name: of the recipe.
+        step: that was made last.
+        keep: how many files stay.
+
+    Returns:
+        The file.
+    """
     path = folder / f"step_{step:08d}.safetensors"
     save_checkpoint(path, tensors, config=record, name=name, step=step, kind=TRAINING)
     for old in checkpoint_paths(folder)[:-keep]:
@@ -58,7 +70,16 @@ def newest(folder: Path, *, say: Callable[[str], None]) -> tuple[Checkpoint, Run
 
 
 def check_same(record: RunRecord, identity: Mapping[str, Any], path: Path) -> None:
-    """Raise HeadwarpError, naming the first fields, if a checkpoint belongs to another run."""
+    """A checkpoint belongs to this run.
+
+    Args:
+        record: of the checkpoint.
+        identity: of this run.
+        path: of the checkpoint.
+
+    Raises:
+        HeadwarpError: it belongs to another; the first fields that differ are named.
+    """
     found = run_differences(record.identity, identity)
     if found:
         more = f"; and {len(found) - NAMED} more" if len(found) > NAMED else ""

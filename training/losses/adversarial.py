@@ -48,6 +48,12 @@ def generator_loss(
     Raises:
         HeadwarpError: no such kind or reduction.
         ShapeError: no scales.
+
+    Example:
+        >>> import torch
+        >>> game = AdversarialConfig(kind="least_squares", weight=2.0, reduction="mean")
+        >>> float(generator_loss([torch.zeros(1, 1, 4, 4)], game))
+        2.0
     """
     losses = {"hinge": hinge_generator, "least_squares": least_squares_generator}
     return config.weight * _of_kind(losses, config.kind)(fake, reduction=config.reduction)
@@ -94,6 +100,11 @@ def hinge_discriminator(
 ) -> Float[Tensor, ""]:
     """``max(0, 1 + D(fake)) + max(0, 1 - D(real))``, [PWM] Eq. 3; 0 beyond the margins, 2 for no idea.
 
+    Args:
+        real: logits of true pictures, one tensor a scale.
+        fake: logits of made pictures, which the caller detached from the generator.
+        reduction: ``"mean"`` or ``"sum"`` over each scale.
+
     Example:
         >>> import torch
         >>> float(hinge_discriminator([torch.zeros(1, 1, 2, 2)], [torch.zeros(1, 1, 2, 2)]))
@@ -125,6 +136,11 @@ def least_squares_discriminator(
     reduction: Reduction = "mean",
 ) -> Float[Tensor, ""]:
     """``(1 - D(real))^2 + D(fake)^2``, [LSGAN], without its factor 1/2; 0 for the labels, 1/2 for no idea.
+
+    Args:
+        real: logits of true pictures, one tensor a scale.
+        fake: logits of made pictures, which the caller detached from the generator.
+        reduction: ``"mean"`` or ``"sum"`` over each scale.
 
     Example:
         >>> import torch

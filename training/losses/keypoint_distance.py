@@ -113,6 +113,12 @@ def keypoint_scale(
 
     Raises:
         ShapeError: not two (B, K, 2) of one shape, or a single keypoint.
+
+    Example:
+        >>> import torch
+        >>> square = torch.tensor([[[1.0, 1.0], [-1.0, 1.0], [-1.0, -1.0], [1.0, -1.0]]])
+        >>> round(float(keypoint_scale(2 * square, square)), 4)
+        0.0
     """
     if made.shape != driving.shape or made.ndim != 3 or made.shape[1] < 2:
         got = f"{tuple(made.shape)} and {tuple(driving.shape)}"

@@ -61,6 +61,11 @@ def features_l1(
 ) -> Float[Tensor, ""]:
     """Sum over scales and layers of ``|made - wanted|``, each layer reduced; ``wanted`` is detached.
 
+    Args:
+        made: features of the made picture: scales, and their layers.
+        wanted: features of the true one.
+        reduction: of each layer.
+
     Raises:
         ShapeError: nothing to compare, or numbers of scales or layers, or shapes, differ.
     """

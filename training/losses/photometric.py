@@ -97,6 +97,12 @@ def local_ssim(x: Float[Tensor, "B C H W"], y: Float[Tensor, "B C H W"]) -> Floa
 
     Raises:
         ShapeError: a side is below 2 px.
+
+    Example:
+        >>> import torch
+        >>> picture = torch.rand(1, 3, 4, 4)
+        >>> bool(torch.allclose(local_ssim(picture, picture), torch.ones(1, 3, 4, 4)))
+        True
     """
     if min(x.shape[2:]) < 2:
         raise ShapeError(f"local_ssim: expected at least 2 px a side, got {x.shape[2]} x {x.shape[3]}")
@@ -138,6 +144,13 @@ def least_error(
 
     Raises:
         ShapeError: no errors, or shapes differ.
+
+    Example:
+        >>> import torch
+        >>> before, after, still = (torch.full((1, 1, 1, 1), error) for error in (0.5, 0.25, 0.75))
+        >>> found = least_error([before, after], [still])
+        >>> float(found.error), bool(found.moving)
+        (0.25, True)
     """
     shapes = {tuple(error.shape) for error in (*moved, *still)}
     if not moved or len(shapes) != 1:

@@ -83,7 +83,11 @@ def structure_loss_ref(
     target: Float[Tensor, "B C H W"],
     config: StructureConfig | None = None,
 ) -> Float[Tensor, ""]:
-    """Plain twin of `structure_loss`: windows unfolded, gradients by autograd, levels by reshaping."""
+    """Plain twin of `structure_loss`: windows unfolded, gradients by autograd, levels by reshaping.
+
+    Args:
+        image, target, config: as for `structure_loss`.
+    """
     config = config or StructureConfig()
     image, target = _checked(image, target, config)
     target = target.detach()

@@ -66,12 +66,23 @@ def rank_correlation(
 ) -> Float[Tensor, " B"]:
     """Spearman's correlation over the counted pixels: whether what is nearer is said to be.
 
+    Args:
+        depth: to score.
+        truth: the true depth.
+        counted: which pixels count.
+
     Returns:
         (B,) float64 in [-1, 1], ties sharing their mean rank; NaN where either is constant or fewer than
         two pixels count.
 
     Raises:
         ShapeError: shapes do not agree.
+
+    Example:
+        >>> truth = torch.arange(1.0, 7.0).view(1, 1, 2, 3)
+        >>> all_of_them = torch.ones(1, 1, 2, 3, dtype=torch.bool)
+        >>> [round(float(rank_correlation(depth, truth, all_of_them)), 4) for depth in (truth.exp(), -truth)]
+        [1.0, -1.0]
     """
     _check(depth, truth, counted)
     found = []
@@ -124,14 +135,25 @@ def log_ratio(value: Float[Tensor, " N"], truth: Float[Tensor, " N"]) -> Float[T
 
 
 def best_constant(truth: Float[Tensor, " N"]) -> float:
-    """The one value with the least mean `log_ratio`: the median."""
+    """The one value with the least mean `log_ratio`: the median.
+
+    Example:
+        >>> best_constant(torch.tensor([0.5, 0.75, 8.0]))
+        0.75
+    """
     return float(truth.double().log().quantile(0.5).exp())
 
 
 def rotation_error_deg(
     rotation: Float[Tensor, "B 3 3"], truth: Float[Tensor, "B 3 3"]
 ) -> Float[Tensor, " B"]:
-    """Angle of the turn that is left between two rotations, in degrees."""
+    """Angle of the turn that is left between two rotations, in degrees.
+
+    Example:
+        >>> quarter = torch.tensor([[[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]])
+        >>> rotation_error_deg(quarter, torch.eye(3)[None]).round().tolist()
+        [90.0]
+    """
     return torch.rad2deg(rotation_angle(rotation.double(), truth.double()))
 
 

@@ -86,6 +86,12 @@ def five_points(landmarks: Float[Tensor, "68 2"]) -> Float[Tensor, "5 2"]:
 
     Raises:
         ShapeError: not 68 points.
+
+    Example:
+        >>> points = torch.zeros(68, 2)
+        >>> points[30] = torch.tensor([64.0, 70.0])
+        >>> five_points(points)[2].tolist()  # the tip of the nose
+        [64.0, 70.0]
     """
     if tuple(landmarks.shape) != (68, 2):
         raise ShapeError(f"landmarks: expected (68, 2), got {tuple(landmarks.shape)}.")

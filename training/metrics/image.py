@@ -33,6 +33,10 @@ def l1(images: Float[Tensor, "B 3 H W"], targets: Float[Tensor, "B 3 H W"]) -> F
 
     Raises:
         ShapeError: shapes differ or are not (B, 3, H, W), or the values are not floats.
+
+    Example:
+        >>> l1(torch.full((1, 3, 4, 4), 0.75), torch.full((1, 3, 4, 4), 0.5)).tolist()
+        [0.25]
     """
     check_pictures(images, targets)
     return (images - targets).abs().mean((1, 2, 3), dtype=torch.float64)
@@ -53,6 +57,10 @@ def psnr(images: Float[Tensor, "B 3 H W"], targets: Float[Tensor, "B 3 H W"]) ->
 
     Raises:
         ShapeError: shapes differ or are not (B, 3, H, W), or the values are not floats.
+
+    Example:
+        >>> psnr(torch.full((1, 3, 4, 4), 0.6), torch.full((1, 3, 4, 4), 0.5)).round(decimals=3).tolist()
+        [20.0]
     """
     check_pictures(images, targets)
     error = (images - targets).square().mean((1, 2, 3), dtype=torch.float64)
@@ -95,6 +103,13 @@ def ssim_compiled(
 ) -> Float[Tensor, " B"]:
     """:func:`ssim` of pictures on the CPU, without gradients; a huge constant leaves contrast and structure
     alone.
+
+    Args:
+        images, targets: as for `ssim`.
+        luminance_constant: C1 of [Wang 2004].
+
+    Returns:
+        (B,), in the type of the work.
     """
     from ._ssim_numba import ssim_planes
 

@@ -114,6 +114,11 @@ def missing_face_rate(found: Bool[ndarray, " T"], truth_found: Bool[ndarray, " T
 
     Raises:
         ShapeError: the two do not agree in length or are not boolean.
+
+    Example:
+        >>> found = np.array([True, True, True, False])
+        >>> missing_face_rate(found), missing_face_rate(found, truth_found=found)
+        (0.25, 0.0)
     """
     scored = _mask(truth_found, len(found), "truth_found")
     missing = ~_mask(found, len(found), "found")
@@ -165,6 +170,11 @@ def temporal_jitter(points: Float[ndarray, "T L 2"], found: Bool[ndarray, " T"] 
 
     Raises:
         ShapeError: the shapes do not agree, or a point that counts is not finite.
+
+    Example:
+        >>> steps = np.array([0.0, 1.0, 2.0, 4.0])[:, None, None] * np.array([1.0, 0.0])  # of one point
+        >>> temporal_jitter(steps)
+        0.5
     """
     points = np.asarray(points, dtype=np.float64)
     if points.ndim != 3:

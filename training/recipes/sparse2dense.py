@@ -180,7 +180,13 @@ class Sparse2DenseTraining(nn.Module):
     def forward(
         self, source: Float[Tensor, "B 3 H W"], own: Float[Tensor, "B L 2"], driving: Float[Tensor, "B L 2"]
     ) -> Sparse2DenseOutput:
-        """Landmarks in pixels."""
+        """`Sparse2DenseNetwork.forward` for landmarks in pixels.
+
+        Args:
+            source: RGB in [0, 1].
+            own: the source's, in pixels.
+            driving: the driver's, in pixels.
+        """
         size = (source.shape[2], source.shape[3])
         return self.network(source, to_normalised(own, size), to_normalised(driving, size))
 

@@ -57,7 +57,13 @@ class BlendChanges:
 def recoloured(
     image: UInt8[Tensor, "3 H W"], config: BlendChanges, draw: np.random.Generator
 ) -> tuple[UInt8[Tensor, "3 H W"], bool]:
-    """The picture in other colours, and whether its reference is to be mirrored; takes five numbers."""
+    """The picture in other colours, and whether its reference is to be mirrored; takes five numbers.
+
+    Args:
+        image: RGB.
+        config: how far colours go.
+        draw: random numbers of this picture.
+    """
     change = drawn_change(config.colours(), draw)
     picture = image.float()[None] / 255
     grey = float((picture.mean((0, 2, 3)) * picture.new_tensor(LUMA)).sum())
@@ -72,6 +78,12 @@ def moved(
 
     Colours are read bilinearly, labels and places from the nearest pixel: a label is never blended. What
     comes from beyond the border repeats it.
+
+    Args:
+        frame: the picture with its labels.
+        config: how far it goes.
+        draw: random numbers of this picture.
+        mirrored: turn left and right around first.
     """
     factor = 1 + float(draw.uniform(-config.scale, config.scale))
     shift = [2 * float(draw.uniform(-config.shift, config.shift)) for _ in range(2)]

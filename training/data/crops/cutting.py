@@ -39,6 +39,11 @@ def cut_out(
     """The square of a picture at ``size`` x ``size``; beyond the picture its border repeats.
 
     Areas are averaged when shrinking, bicubic when enlarging; a square of that very side is copied.
+
+    Args:
+        frame: RGB.
+        square: in pixels of the frame; may reach over its border.
+        size: side of the result in pixels.
     """
     from PIL import Image
 

@@ -73,6 +73,12 @@ def watch(
 ) -> Seen:
     """Read a video once, or its frames ``start`` to ``stop``; a box and a time a frame are kept.
 
+    Args:
+        path: of the video.
+        start_tracker: makes what finds the faces.
+        shots: what counts as a cut.
+        start, stop: frames, from 0; ``stop`` is one past the last, None: to the end.
+
     Raises:
         MediaError: it cannot be read, or is a photo.
     """

@@ -139,7 +139,13 @@ class FrameSampler:
         return FrameSample(clip, positions[::-1] if swapped else positions)
 
     def draw(self, step: int, slot: int, *, stream: int = 0) -> np.random.Generator:
-        """Random numbers of a place of a batch; ``stream`` tells their uses apart."""
+        """Random numbers of a place of a batch, the same whatever was drawn before.
+
+        Args:
+            step: of the training.
+            slot: place in the batch.
+            stream: a number that tells uses of the same place apart.
+        """
         return self._draws.at(step, slot, stream=stream)
 
     def _wanted(self) -> str:

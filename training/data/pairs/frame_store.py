@@ -93,6 +93,12 @@ def _path(folder: Path, kind: str, codec: str) -> Path:
 def read_frame(folder: Path, codec: str, position: int, size: int) -> UInt8[np.ndarray, "S S 3"]:
     """One frame, an array of its own.
 
+    Args:
+        folder: of the pack.
+        codec: of its frames; see `check_codec`.
+        position: of the frame in the pack.
+        size: side in pixels.
+
     Raises:
         ModelFileError: the file is damaged or gone, or the frame of another size.
     """
@@ -101,6 +107,12 @@ def read_frame(folder: Path, codec: str, position: int, size: int) -> UInt8[np.n
 
 def read_mask(folder: Path, codec: str, position: int, size: int) -> UInt8[np.ndarray, "S S"]:
     """Its person mask, 255 for certainly a person.
+
+    Args:
+        folder: of the pack.
+        codec: of its frames; see `check_codec`.
+        position: of the frame in the pack.
+        size: side in pixels.
 
     Raises:
         ModelFileError: the file is damaged or gone, or the mask of another size.
@@ -171,6 +183,13 @@ def check_frames(
     folder: Path, codec: str, count: int, size: int, *, kinds: Sequence[str] = WITH_MASKS
 ) -> None:
     """Files of the size that the index says.
+
+    Args:
+        folder: of the pack.
+        codec: of its frames; see `check_codec`.
+        count: of the frames.
+        size: side in pixels.
+        kinds: what the pack holds of each.
 
     Raises:
         ModelFileError: missing, cut off or of another size.

@@ -282,7 +282,13 @@ class PairMaker:
         return PosedPair(prepared, self.animator.layers(prepared.cache, driving), verts, motion)
 
     def prepare(self, number: int, position: int, layers: Layers | None = None) -> PreparedSource:
-        """A frame of a pack as a source; ``layers`` where they are known already."""
+        """A frame of a pack as a source; ``layers`` where they are known already.
+
+        Args:
+            number: of the pack.
+            position: of the frame in it.
+            layers: person and background; None: made here.
+        """
         portrait = self._portrait(number, position)
         source = portrait.source()
         cache = self.animator.encode_split(source, layers or self.animator.split(source))

@@ -104,7 +104,13 @@ def _per_frame(fit: HeadFit) -> list[Tensor]:
 
 
 def square_window(fit: HeadFit, frames: Sequence[int], head: HeadModel) -> Crop:
-    """The whole picture if it is square; else its largest square around the head, the same for all frames."""
+    """The whole picture if it is square; else its largest square around the head, the same for all frames.
+
+    Args:
+        fit: of the clip.
+        frames: those that are kept.
+        head: the head of the fit.
+    """
     height, width = fit.size
     side = float(min(height, width))
     chosen = fit.select(list(frames))

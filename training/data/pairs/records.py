@@ -111,7 +111,13 @@ def assembled(source: KeptSource, pose: KeptPose) -> PosedLayers:
 
 
 def pose_of(made: PosedLayers, verts: Float[Tensor, "1 V 3"], motion: Tensor | None) -> KeptPose:
-    """The part of a pair's layers that is kept with the pair."""
+    """The part of a pair's layers that is kept with the pair.
+
+    Args:
+        made: layers of the pair.
+        verts: the driving mesh in pixels with depth.
+        motion: of the camera, ``(1, 2, 3)``, or None.
+    """
     names = ("flow", "displacement", "covered", "known", "person", "hollow")
     return KeptPose(**{name: getattr(made, name) for name in names}, verts=verts, motion=motion)
 

@@ -163,7 +163,13 @@ class PairSampler:
         return PairIndex(clip, first, clip, second)
 
     def draw(self, step: int, slot: int, *, stream: int = 0) -> np.random.Generator:
-        """Random numbers of a place of a batch; ``stream`` tells their uses apart."""
+        """Random numbers of a place of a batch, the same whatever was drawn before.
+
+        Args:
+            step: of the training.
+            slot: place in the batch.
+            stream: a number that tells uses of the same place apart.
+        """
         return self._draws.at(step, slot, stream=stream)
 
     def _pair_number(self, draw: np.random.Generator, clip: int) -> int:

@@ -65,7 +65,13 @@ class Painter:
         place: Float[Tensor, "P 3"],
         coords: Float[Tensor, "P 4"],
     ) -> Look:
-        """Looks of points by their material."""
+        """Looks of points by their material.
+
+        Args:
+            material: of each point.
+            place: of each at rest, metres.
+            coords: of each within its part.
+        """
         count = len(material)
         result = Look(place.new_zeros(count, 3), *(place.new_zeros(count) for _ in range(3)))
         paint = {

@@ -82,7 +82,14 @@ def blurred(image: Tensor, sigma: float) -> Tensor:
 def through_window(
     background: Float[Tensor, "3 N N"], window: Float[Tensor, "2 3"], size: int, *, factor: int = 1
 ) -> Float[Tensor, "3 H W"]:
-    """The part of a background in the frame under `Motion.window`; ``factor`` samples a pixel."""
+    """The part of a background in the frame under `Motion.window`; ``factor`` samples a pixel.
+
+    Args:
+        background: a square picture, larger than the frame.
+        window: the affine map of this frame.
+        size: side of the frame in pixels.
+        factor: samples a pixel and axis.
+    """
     whole = background.shape[-1]
     place = (torch.arange(size * factor) + 0.5) / factor
     x = (place - window[0, 2]) / window[0, 0] - size / 2

@@ -61,6 +61,13 @@ def write_clip(
 
     A ``pack`` holds the fit itself, and the true person mask in place of a network's.
 
+    Args:
+        clip: to be drawn.
+        folder: of the data set.
+        partition: ``train`` or ``test``.
+        kind: how frames are kept.
+        crf: quality of an mp4; lower is better.
+
     Raises:
         HeadwarpError: a file cannot be written.
     """

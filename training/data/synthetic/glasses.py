@@ -16,7 +16,14 @@ RIM_POINTS = 40
 def glasses_parts(
     head: HeadModel, points: Float[np.ndarray, "478 3"], *, anatomy: Anatomy, traits: Traits
 ) -> list[Part]:
-    """Before the eyes of those who wear them; they turn with the head."""
+    """Before the eyes of those who wear them; they turn with the head.
+
+    Args:
+        head: the head model.
+        points: the face mesh's 478 on the person at rest, metres.
+        anatomy: measures of the head.
+        traits: of the person.
+    """
     if not traits.glasses:
         return []
     scale = anatomy.scale

@@ -88,7 +88,13 @@ class Surface:
 
 
 def surface_of(verts: Float[np.ndarray, "V 3"], skin: Bool[np.ndarray, " V"], centre: np.ndarray) -> Surface:
-    """The outside of a head at rest."""
+    """The outside of a head at rest.
+
+    Args:
+        verts: the person's vertices at rest, metres.
+        skin: True for vertices of the skin.
+        centre: inside the head.
+    """
     outward = verts[skin] - centre
     reach = np.linalg.norm(outward, axis=1)
     return Surface(centre, cKDTree(outward / reach[:, None]), reach)
@@ -106,6 +112,14 @@ def hair_part(
     """The ribbons of a person; None for the bald.
 
     coords: across the ribbon (-1 .. 1), along it (0 .. 1), its number, how dark it is.
+
+    Args:
+        head: the head model.
+        verts: the person's vertices at rest, metres.
+        anatomy: measures of the head.
+        torso: that long hair lies on.
+        traits: of the person.
+        rng: random numbers of the person.
     """
     style = STYLES.get(traits.hair_style)
     if style is None:
@@ -131,7 +145,15 @@ def beard_part(
     traits: Traits,
     rng: np.random.Generator,
 ) -> Part | None:
-    """Short ribbons that hang from cheeks, lip and chin of those with a full beard."""
+    """Short ribbons that hang from cheeks, lip and chin of those with a full beard.
+
+    Args:
+        head: the head model.
+        verts: the person's vertices at rest, metres.
+        anatomy: measures of the head.
+        traits: of the person.
+        rng: random numbers of the person.
+    """
     if traits.beard < FULL_BEARD:
         return None
     scale = anatomy.scale

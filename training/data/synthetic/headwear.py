@@ -18,7 +18,14 @@ _PEAK = (9, 25)  # rows and columns of a cap's peak
 def headwear_parts(
     head: HeadModel, verts: Float[np.ndarray, "V 3"], *, anatomy: Anatomy, traits: Traits
 ) -> list[Part]:
-    """A cap or a headscarf, where the person wears one; coords as those of the torso, the last 1."""
+    """A cap or a headscarf, where the person wears one; coords as those of the torso, the last 1.
+
+    Args:
+        head: the head model.
+        verts: the person's vertices at rest, metres.
+        anatomy: measures of the head.
+        traits: of the person.
+    """
     if traits.hair_style == "cap":
         lift = np.full(len(verts), 0.009 * anatomy.scale)
         line = _cap_line(verts, anatomy)

@@ -93,6 +93,11 @@ def lit(surface: Surface, light: Light, shadow: Float[Tensor, " P"]) -> Float[Te
 
     Sky: irradiance of the harmonics times openness. Lamp: Lambert's cosine, bent around the edge of the
     shadow on skin. Highlight: Blinn-Phong, on hair about the tangent after Kajiya and Kay.
+
+    Args:
+        surface: P points that the camera sees.
+        light: sky and lamp.
+        shadow: 1 where the lamp reaches, else less.
     """
     sky = _irradiance(surface.normals, light.sky).clamp(min=0.02)
     facing = surface.normals @ light.lamp
@@ -137,7 +142,15 @@ def shadow_map(
     centre: Float[Tensor, " 3"],
     reach: float,
 ) -> ShadowMap:
-    """Depth from the lamp around a point, ``reach`` metres to all sides."""
+    """Depth from the lamp around a point, ``reach`` metres to all sides.
+
+    Args:
+        points: of the mesh, metres.
+        faces: its triangles.
+        light: with its lamp.
+        centre: of the ball that the map covers.
+        reach: its radius in metres.
+    """
     low, high = centre - reach, centre + reach
     seen = view_from(points, light.lamp, size=SHADOW_PICTURE, low=low, high=high)
     depth = rasterize(seen[None], faces, (SHADOW_PICTURE, SHADOW_PICTURE)).depth[0]

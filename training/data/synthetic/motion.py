@@ -72,6 +72,16 @@ def clip_motion(
     """The motion of a person's clip; frame t depends on t alone, not on how many there are.
 
     ``focal``: bounds of the focal length in frame widths; None draws the distance instead.
+
+    Args:
+        head: the head model.
+        anatomy: of it.
+        traits: of the person.
+        seed: of the data set.
+        frames: how many.
+        fps: frames a second.
+        size: side of the frames in pixels.
+        focal: bounds of the focal length in frame widths; None: the distance is drawn instead.
     """
     rng = stream(seed, traits.number, MOTION)
     waves = Waves(rng, np.arange(frames) / fps)

@@ -31,6 +31,10 @@ def true_relative_pose(clip: SyntheticClip, source: int, driving: int) -> Float[
     """The rigid map of the skull from the source camera's axes to the driving camera's, metres.
 
     That of the vertices above the jaw, which expressions hardly move, by least squares.
+
+    Args:
+        clip: the synthetic clip.
+        source, driving: numbers of two frames.
     """
     head = clip.person.head
     rows = skull_vertices(head)
@@ -64,6 +68,11 @@ def true_keypoints(
 ) -> tuple[Float[Tensor, "1 K 2"], Float[Tensor, "1 K 2"], Float[Tensor, "1 K 2 2"]]:
     """Vertices of the head as keypoints: where both frames show them, hidden ones too, and how the source's
     neighbourhood of each follows from the driving frame's.
+
+    Args:
+        clip: the synthetic clip.
+        source, driving: numbers of two frames.
+        vertices: of the head, that are the keypoints.
 
     Returns:
         Keypoints of source and driving frame in pixels; the affine map ``J_S J_D^-1`` about each, by

@@ -22,6 +22,11 @@ def solid_noise(
 ) -> Float[Tensor, "N C"]:
     """Heights at points in space, trilinear between grid points that are ``wavelength`` metres apart.
 
+    Args:
+        points: metres.
+        field: from `lattice`; it repeats.
+        wavelength: metres.
+
     Example:
         >>> field = lattice(np.random.default_rng(0))
         >>> there = torch.tensor([[0.01, 0.02, 0.03]])
@@ -51,6 +56,16 @@ def dot(first: Float[Tensor, "P 3"], second: Float[Tensor, "P 3"]) -> Float[Tens
 
 
 def smoothstep(value: Tensor, low: float, high: float) -> Tensor:
-    """0 below ``low``, 1 above ``high``, smooth between; falling where ``high < low``."""
+    """0 below ``low``, 1 above ``high``, smooth between; falling where ``high < low``.
+
+    Args:
+        value: any.
+        low: where it leaves 0.
+        high: where it reaches 1.
+
+    Example:
+        >>> smoothstep(torch.tensor([0.0, 2.0, 3.0, 9.0]), 2.0, 4.0).tolist()
+        [0.0, 0.0, 0.5, 1.0]
+    """
     share = ((value - low) / (high - low)).clamp(0, 1)
     return share * share * (3 - 2 * share)

@@ -23,7 +23,14 @@ _SIDES = 12
 def occluder_parts(
     head: HeadModel, anatomy: Anatomy, *, traits: Traits, rng: np.random.Generator
 ) -> list[Part]:
-    """The things before a person, carried along by the shoulders."""
+    """The things before a person, carried along by the shoulders.
+
+    Args:
+        head: the head model.
+        anatomy: measures of the head.
+        traits: of the person.
+        rng: random numbers of the person.
+    """
     if traits.occluder == "hand":
         return [_as_part(head, bar, Material.HAND) for bar in _hand(anatomy, rng)]
     if traits.occluder == "microphone":

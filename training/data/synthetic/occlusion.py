@@ -29,6 +29,12 @@ def view_from(
     """Points as seen from afar: pixels of a picture that holds the ball around low .. high, and depth.
 
     Depth is in pixels, smaller is nearer to where ``direction`` points.
+
+    Args:
+        points: metres.
+        direction: a unit vector towards the viewer.
+        size: side of the picture in pixels.
+        low, high: corners of a box, metres.
     """
     helper = torch.eye(3)[int(direction.abs().argmin())]
     right = torch.linalg.cross(helper, direction)
@@ -46,6 +52,11 @@ def ambient_occlusion(
 
     Triangles hide with both sides; a vertex is lit on the side that its normal shows. One without a normal
     counts as open.
+
+    Args:
+        points: of the mesh, metres.
+        normals: of its vertices.
+        faces: its triangles.
     """
     low, high = points.amin(0), points.amax(0)
     low = torch.maximum(low, high.new_tensor([-0.5, -0.35, -0.5]))

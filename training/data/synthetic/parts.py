@@ -54,14 +54,30 @@ class Part:
 
 
 def joint_weights(names: tuple[str, ...], count: int, *, joint: str) -> Float[np.ndarray, "N J"]:
-    """Points that move with one joint alone."""
+    """Points that move with one joint alone.
+
+    Args:
+        names: of all joints, in order.
+        count: of the points.
+        joint: that they move with.
+    """
     weights = np.zeros((count, len(names)), np.float32)
     weights[:, names.index(joint)] = 1
     return weights
 
 
 def grid_faces(rows: int, columns: int, *, closed: bool = False) -> Int[np.ndarray, "F 3"]:
-    """Triangles of a net of points, row by row; ``closed`` joins the last column to the first."""
+    """Triangles of a net of points, row by row; ``closed`` joins the last column to the first.
+
+    Args:
+        rows: of the net.
+        columns: of the net.
+        closed: the last column is joined to the first.
+
+    Example:
+        >>> grid_faces(2, 2).tolist()
+        [[0, 2, 3], [0, 3, 1]]
+    """
     here = np.arange(rows * columns).reshape(rows, columns)
     there = np.roll(here, -1, axis=1) if closed else here[:, 1:]
     here = here if closed else here[:, :-1]
@@ -82,7 +98,14 @@ def mesh_normals(points: np.ndarray, faces: np.ndarray) -> Float[np.ndarray, "N 
 def tube(
     line: Float[np.ndarray, "K 3"], radius: Float[np.ndarray, " K"], *, closed: bool = False, sides: int = 6
 ) -> tuple[Float[np.ndarray, "N 3"], Float[np.ndarray, "N 3"], Int[np.ndarray, "F 3"]]:
-    """A round bar along a line, or around a loop: its points, normals and triangles."""
+    """A round bar along a line, or around a loop: its points, normals and triangles.
+
+    Args:
+        line: its points, metres.
+        radius: at each of them, metres.
+        closed: the last point is joined to the first.
+        sides: corners of its section.
+    """
     along = np.roll(line, -1, 0) - np.roll(line, 1, 0) if closed else np.gradient(line, axis=0)
     along = along / np.maximum(np.linalg.norm(along, axis=1, keepdims=True), 1e-12)
     helper = np.eye(3)[np.abs(along).sum(0).argmin()] + 0.2
@@ -102,6 +125,11 @@ def teeth(points: Float[np.ndarray, "478 3"], joints: tuple[str, ...], *, scale:
     """An upper row of teeth that stays with the skull and a lower one that goes with the jaw.
 
     Each is a bow behind the lips' rim; coords: metres from the middle along the bow, from the biting edge.
+
+    Args:
+        points: the face mesh's 478 on the head at rest, metres.
+        joints: names of all joints.
+        scale: size of the face against an adult's.
     """
     upper, lower = points[list(LIPS_INNER_UPPER)], points[list(LIPS_INNER_LOWER)]
     rim = np.concatenate([upper, lower])

@@ -74,13 +74,26 @@ class PosedPerson:
 
 
 def make_person(head: HeadModel, *, seed: int, number: int, occluders: float = 0.15) -> Person:
-    """The person of a seed and a number on a head model; equal arguments make equal persons."""
+    """The person of a seed and a number on a head model; equal arguments make equal persons.
+
+    Args:
+        head: the head model.
+        seed: of the data set.
+        number: of the person.
+        occluders: share of persons with something before them.
+    """
     traits = draw_traits(head.shape_basis.shape[2], seed=seed, number=number, occluders=occluders)
     return build_person(head, traits, seed=seed)
 
 
 def build_person(head: HeadModel, traits: Traits, *, seed: int) -> Person:
-    """A person of given traits; what else is drawn by lot (every hair) comes from the seed."""
+    """A person of given traits; what else is drawn by lot (every hair) comes from the seed.
+
+    Args:
+        head: the head model.
+        traits: what the person is like.
+        seed: of the data set.
+    """
     anatomy = anatomy_of(head)
     none = torch.zeros(1, 0)
     shaped = pose_vertices(head, torch.from_numpy(traits.shape), none)[0]

@@ -58,7 +58,13 @@ class Studio:
 
 
 def make_studio(person: Person, *, seed: int, size: int) -> Studio:
-    """Light, background and camera of a person's clip."""
+    """Light, background and camera of a person's clip.
+
+    Args:
+        person: who is filmed.
+        seed: of the data set.
+        size: side of the frames in pixels.
+    """
     number = person.traits.number
     rng = stream(seed, number, SETTING)
     background = draw_background(rng, size)
@@ -93,7 +99,13 @@ class Seen:
 
 
 def see(person: Person, motion: Motion, frame: int) -> Seen:
-    """The person as the camera of a frame sees it."""
+    """The person as the camera of a frame sees it.
+
+    Args:
+        person: who is filmed.
+        motion: of the clip.
+        frame: its number.
+    """
     posed = pose_person(person, motion.params.select([frame]))
     flip = MODEL_TO_CAMERA.to(posed.points)
     turned = PosedPerson(posed.points @ flip, posed.normals @ flip, posed.tangents @ flip)
@@ -103,14 +115,27 @@ def see(person: Person, motion: Motion, frame: int) -> Seen:
 
 
 def render(studio: Studio, motion: Motion, frame: int) -> NDArray[np.uint8]:
-    """The picture of a frame, (H, W, 3); equal arguments make equal bits."""
+    """The picture of a frame, (H, W, 3); equal arguments make equal bits.
+
+    Args:
+        studio: light, background and camera.
+        motion: of the clip.
+        frame: its number.
+    """
     light = light_of_frame(studio, see(studio.person, motion, frame), motion, frame)
     rng = stream(studio.seed, studio.person.traits.number, SENSOR, frame + 1)
     return through_sensor(light, studio.sensor, rng)
 
 
 def light_of_frame(studio: Studio, seen: Seen, motion: Motion, frame: int) -> Float[Tensor, "3 H W"]:
-    """Linear RGB of a frame."""
+    """Linear RGB of a frame.
+
+    Args:
+        studio: light, background and camera.
+        seen: from `see`, of this frame.
+        motion: of the clip.
+        frame: its number.
+    """
     size, fine = studio.size, studio.size * SAMPLES
     behind = to_linear(through_window(studio.background, motion.window[frame], size, factor=SAMPLES))
     pixels = seen.pixels * SAMPLES
@@ -166,7 +191,16 @@ def _shadow_of(studio: Studio, points: Float[Tensor, "N 3"]) -> ShadowMap:
 def through_sensor(
     light: Float[Tensor, "3 H W"], sensor: Sensor, rng: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """Exposure, a soft shoulder for highlights, blur, noise, and the JPEG it was kept as."""
+    """Exposure, a soft shoulder for highlights, blur, noise, and the JPEG it was kept as.
+
+    Args:
+        light: linear RGB.
+        sensor: of the camera.
+        rng: random numbers of this frame.
+
+    Returns:
+        uint8 (H, W, 3).
+    """
     bright = light * sensor.exposure
     bright = torch.where(bright > 0.7, 0.7 + 0.3 * torch.tanh((bright - 0.7) / 0.5), bright)
     image = to_display(blurred(bright[None], sensor.blur)[0])

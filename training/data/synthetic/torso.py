@@ -46,7 +46,15 @@ def torso_of(
     scale: float,
     traits: Traits,
 ) -> Torso:
-    """Measured on the neck of the person's own head: where it is narrowest below the chin."""
+    """Measured on the neck of the person's own head: where it is narrowest below the chin.
+
+    Args:
+        verts: the person's vertices at rest, metres.
+        skin: True for vertices of the skin.
+        chin: its height, metres.
+        scale: size of the face against an adult's.
+        traits: of the person.
+    """
     low = verts[skin, 1].min()
     heights = np.linspace(chin - 0.018 * scale, low + 0.02 * scale, 12)
     rings = [verts[skin & (np.abs(verts[:, 1] - y) < 0.009 * scale)] for y in heights]
@@ -60,7 +68,14 @@ def torso_of(
 
 
 def torso_part(head: HeadModel, anatomy: Anatomy, *, torso: Torso, traits: Traits) -> Part:
-    """The mesh; coords: metres below the neckline (negative above), angle from the front, height, 0."""
+    """The mesh; coords: metres below the neckline (negative above), angle from the front, height, 0.
+
+    Args:
+        head: the head model.
+        anatomy: measures of the head.
+        torso: from `torso_of`.
+        traits: of the person.
+    """
     turn = np.linspace(0, 2 * np.pi, COLUMNS, endpoint=False)
     down = np.interp(np.linspace(0, 1, ROWS), np.linspace(0, 1, len(_DOWN)), _DOWN) * anatomy.scale
     y = torso.top - down

@@ -95,6 +95,12 @@ class Traits:
 def stream(seed: int, number: int, purpose: int, frame: int = 0) -> np.random.Generator:
     """Random numbers of a person for one purpose; none depends on how many others were drawn.
 
+    Args:
+        seed: of the data set.
+        number: of the person.
+        purpose: a number a use.
+        frame: for what is drawn anew in every frame.
+
     Example:
         >>> first, second = stream(1, 2, 3).random(), stream(1, 2, 3).random()
         >>> first == second, first == stream(1, 3, 3).random()
@@ -104,7 +110,14 @@ def stream(seed: int, number: int, purpose: int, frame: int = 0) -> np.random.Ge
 
 
 def draw_traits(shape_count: int, *, seed: int, number: int, occluders: float = 0.15) -> Traits:
-    """The person of a seed and number; ``occluders`` is the share of persons with something before them."""
+    """The person of a seed and number; ``occluders`` is the share of persons with something before them.
+
+    Args:
+        shape_count: of the head's shape coefficients.
+        seed: of the data set.
+        number: of the person.
+        occluders: share of persons with something before them.
+    """
     rng = stream(seed, number, 0)
     tone = float(rng.random())
     age = float(rng.uniform(18, 78))
