@@ -43,7 +43,13 @@ def attention_picture(picture: Float[Tensor, "1 3 H W"], weights: Float[Tensor, 
 
 
 def cross(frame: Frame, point: tuple[float, float], *, colour: tuple[int, int, int] = RED) -> Frame:
-    """A copy with a cross at a point, x and y in [-1, 1]."""
+    """A copy with a cross at a point, x and y in [-1, 1].
+
+    Args:
+        frame: RGB.
+        point: x, y; -1 and 1 are the edges.
+        colour: RGB.
+    """
     from PIL import Image, ImageDraw
 
     height, width = frame.shape[:2]

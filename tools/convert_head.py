@@ -36,6 +36,11 @@ def run(config: ConvertHead) -> dict[str, Any]:
 def convert_head(source: Path, output: Path, *, landmarks: Path | None = None) -> dict[str, Any]:
     """Convert a head file and say what is in it.
 
+    Args:
+        source: what `load_head` takes.
+        output: the ``.npz`` to write.
+        landmarks: an embedding that wins over those beside the head.
+
     Returns:
         ``input``, ``output``, ``model_id``, ``licence``, ``version`` (what can be told of the release),
         ``vertices``, ``faces``, ``shape``, ``expression`` (columns), ``landmarks`` (family -> count),

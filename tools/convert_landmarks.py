@@ -44,6 +44,11 @@ def convert_landmarks(
     ``.faces``, ``.bary``, ``model_id``, and of each of the 478 the spread over the views ``spread_mm`` and in
     how many of them it was seen, ``seen``.
 
+    Args:
+        head: a file, or a loaded model.
+        output: the ``.npz`` to write.
+        picture: a PNG of the points on the head, to judge them by.
+
     Returns:
         ``output``, ``model_id``, ``picture``, the numbers of `RenderedEmbedding`, and ``against_own_mm``: for
         each family that the head has already, the median and largest distance of the points from its own.

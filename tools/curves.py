@@ -155,6 +155,10 @@ def _span(panel: Panel) -> tuple[float, float]:
 def ticks(low: float, high: float, most: int = 5) -> list[float]:
     """Round numbers between two, at most ``most``.
 
+    Args:
+        low, high: the range.
+        most: how many at most.
+
     Example:
         >>> ticks(-0.2, 1.1)
         [0.0, 0.5, 1.0]

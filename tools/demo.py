@@ -193,12 +193,24 @@ def fitted_mesh(portrait: Portrait, fit: HeadFit) -> Frame:
 
 
 def mesh_over(portrait: Portrait, fit: HeadFit, frame: Frame) -> Frame:
-    """The mesh of a one-frame fit, shaded, over a made frame."""
+    """The mesh of a one-frame fit, shaded, over a made frame.
+
+    Args:
+        portrait: of the source.
+        fit: one frame in its window.
+        frame: the window as it was made.
+    """
     return fitted_mesh(dataclasses.replace(portrait, image=to_image(frame)), fit)
 
 
 def labelled_sheet(frames: Sequence[Frame], labels: Sequence[str], *, columns: int = COLUMNS) -> Frame:
-    """Pictures of one size in rows, of four where not said, each over its label."""
+    """Pictures of one size in rows, of four where not said, each over its label.
+
+    Args:
+        frames: of one size.
+        labels: one a frame.
+        columns: pictures a row.
+    """
     from PIL import Image, ImageDraw
 
     height, width = frames[0].shape[:2]

@@ -52,7 +52,13 @@ class View:
 
 
 def view_of(model: HeadModel, verts: Float[Tensor, "1 V 3"], size: tuple[int, int]) -> View:
-    """Rasterise one posed mesh."""
+    """Rasterise one posed mesh.
+
+    Args:
+        model: the head.
+        verts: in pixels with depth.
+        size: (H, W) of the picture.
+    """
     return View(model, verts, rasterize(verts, model.faces, size), size)
 
 
@@ -121,6 +127,11 @@ def codes_picture(
 
     The directions are those of the ``table``, so a code has one colour in every pose. With fewer than three
     channels the rest is middle grey.
+
+    Args:
+        codes: rendered codes.
+        covered: 1 where the mesh lies.
+        table: the codes of all vertices or texels.
     """
     centred = table - table.mean(0)
     spread, directions = torch.linalg.eigh(centred.mT @ centred / len(table))  # ascending
@@ -179,18 +190,36 @@ def flow_to_color(flow: Float[Tensor, "2 H W"], *, full: float) -> Picture:
 def visibility_picture(
     visible: Float[Tensor, "1 H W"], covered: Float[Tensor, "1 H W"], light: Picture
 ) -> Picture:
-    """Green where the source shows the surface, red where it does not."""
+    """Green where the source shows the surface, red where it does not.
+
+    Args:
+        visible: 1 where the source shows the surface.
+        covered: 1 where the mesh lies.
+        light: the shaded mesh.
+    """
     green, red = (light.new_tensor(colour)[:, None, None] for colour in ([0.3, 0.95, 0.4], [1.0, 0.35, 0.3]))
     return torch.where(visible > 0.5, green, red) * (0.25 + light) * covered
 
 
 def blend(below: Picture, above: Picture, covered: Float[Tensor, "1 H W"], *, opacity: float) -> Picture:
-    """One picture laid over another where the mesh lies."""
+    """One picture laid over another where the mesh lies.
+
+    Args:
+        below, above: RGB in [0, 1].
+        covered: 1 where the mesh lies.
+        opacity: of what lies above, in [0, 1].
+    """
     return below + opacity * covered * (above - below)
 
 
 def mark_points(frame: Frame, points: NDArray[np.floating], *, colour: tuple[int, int, int]) -> Frame:
-    """Small discs at points (N, 2) in pixels; those not finite are left out."""
+    """Small discs at points (N, 2) in pixels; those not finite are left out.
+
+    Args:
+        frame: RGB.
+        points: x, y in pixels.
+        colour: RGB.
+    """
     from PIL import Image, ImageDraw
 
     image = Image.fromarray(frame)
@@ -202,7 +231,13 @@ def mark_points(frame: Frame, points: NDArray[np.floating], *, colour: tuple[int
 
 
 def mark_boxes(frame: Frame, boxes: Sequence[NDArray[np.floating]], labels: Sequence[str]) -> Frame:
-    """Outlined boxes (x0, y0, x1, y1) with a word above each."""
+    """Outlined boxes (x0, y0, x1, y1) with a word above each.
+
+    Args:
+        frame: RGB.
+        boxes: corners in pixels.
+        labels: a word a box.
+    """
     from PIL import Image, ImageDraw
 
     image = Image.fromarray(frame)

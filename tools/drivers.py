@@ -52,7 +52,14 @@ def open_driver(
     face: int | None = None,
     landmarks: str | Path = "mediapipe",
 ) -> Driver:
-    """Fit a driver, or read its fit or pose track; arguments as in `Animate`.
+    """Fit a driver, or read its fit or pose track.
+
+    Args:
+        driving: a clip, photo, folder, fit file or pose track (paths), a `HeadFit`, poses, or frames.
+        model: the head that is fitted.
+        fps: of the result; None: the driver's own.
+        face: rank of the face; None: the largest.
+        landmarks: a detector's name, or a file of landmarks.
 
     Raises:
         NoFaceError: no face in it.
@@ -108,7 +115,10 @@ def open_faces(
     """Faces of one clip, photo or folder, found once: a driver a face, each at the clip's own rate.
 
     Args:
+        pictures: a clip, photo or folder.
+        model: the head that is fitted.
         faces: ranks; None: the first.
+        landmarks: a detector's name, or a file of landmarks.
 
     Raises:
         NoFaceError: no face, or none of a rank.

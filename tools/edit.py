@@ -198,9 +198,30 @@ def edit_track(
     fps: float = DEFAULT_FPS,
     device: str = "cpu",
 ) -> Iterator[Frame]:
-    """One photo in many poses; arguments as in `edit`, each frame is made when it is asked for.
+    """One photo in many poses, frame by frame.
 
     ``fps`` is the rate of the poses, for a motion that smooths them.
+
+    Args:
+        photo: as for `edit`.
+        poses: a pose a frame, each relative or absolute.
+        animator: as for `edit`.
+        head: as for `edit`.
+        size: as for `edit`.
+        face: as for `edit`.
+        full_frame: as for `edit`.
+        motion: as for `edit`.
+        fps: rate of the poses, for a motion that smooths them.
+        device: where the animator works.
+
+    Returns:
+        uint8 (H, W, 3) a pose, as `edit` returns it, each made when it is asked for. What can be wrong with
+        the input is raised before the first one.
+
+    Raises:
+        NoFaceError: nothing to fit.
+        HeadwarpError: unknown animator or expression, a motion that follows a driver, or a file that cannot
+            be read.
     """
     place = check_device(device)
     maker = open_animator(animator, device=place) if isinstance(animator, str) else animator
@@ -228,6 +249,10 @@ def said_poses(
     """The portrait's head in poses that a person says, as far as the motion takes them over.
 
     Args:
+        portrait: whose head is posed.
+        poses: a pose a frame.
+        motion: how much of them is taken over.
+        fps: rate of the poses, for a motion that smooths them.
         shape: amounts added to shape coefficients, see `reshaped`.
     """
     model, own = portrait.head, portrait.fit
@@ -238,7 +263,14 @@ def said_poses(
 def shown(
     photo: Frame, portrait: Portrait, animations: Iterator[Animation], *, full_frame: bool
 ) -> Iterator[Frame]:
-    """The frames that are written: windows, or whole photos."""
+    """The frames that are written: windows, or whole photos.
+
+    Args:
+        photo: the whole picture.
+        portrait: its window.
+        animations: what was made of the window.
+        full_frame: paste each back into the photo.
+    """
     return full_frames(photo, portrait, animations) if full_frame else windows(animations)
 
 

@@ -153,12 +153,30 @@ def evaluate(
     faces: bool = True,
     sheet: str | Path | None = None,
 ) -> dict[str, Any]:
-    """Measure animators and the baselines on clips; see `Evaluate` for the arguments and more, `run` for what
-    is returned and raised.
+    """Measure animators and the baselines on clips whose frames are the truth; `Evaluate` has more options,
+    pairs of persons among them.
 
     Args:
+        clips: a clip, or a folder of clips: files, folders of numbered frames, packs of a training.
+        animator: names of those to measure; `copy`, `similarity` and `tps` stand beside them.
+        head: ``"builtin"``, a head file, a loaded model.
+        stride: every how many frames are measured; fits see the whole clip.
+        frames: share of every clip that is measured, ``"START:END"`` in 0..1; the source stays the first
+            frame.
+        checkpoint: weights, each of the animator that its file names; several of one are measured each.
         guides: what guides those that take guidance, each measured, with the file of its network:
             ``{"mesh": None, "depth": "depth.safetensors"}``; None: what each was trained with.
+        still_camera: do not follow the background's motion.
+        faces: seek faces and fit heads; False: animators that look at pictures alone are measured on pictures
+            alone.
+        sheet: a contact sheet is written here.
+
+    Returns:
+        The report: ``protocol``, ``metrics`` by animator, ``clips`` by name, ``failed`` with the reason of
+        each clip that could not be measured (``ok`` is then False), ``definitions``.
+
+    Raises:
+        HeadwarpError: nothing to measure, an unknown animator, or options that contradict each other.
     """
     guides = guides or {}
     if odd := [name for name, file in guides.items() if file is not None and name not in NETWORK_KINDS]:

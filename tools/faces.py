@@ -71,6 +71,11 @@ def find_face(
 ) -> FaceChoice:
     """Detect and follow; the first face, or the one of rank ``face``.
 
+    Args:
+        frames: of one clip, or one photo.
+        landmarks: a detector's name, or a file of landmarks.
+        face: rank of the face; None: the first.
+
     Raises:
         NoFaceError: no face, or none of that rank.
     """
@@ -97,6 +102,11 @@ def fit_face(choice: FaceChoice, head: HeadModel, *, config: FitConfig | None = 
     are missing. A face that no detector confirms, as a profile may be, is accepted if the fit finds it
     plausible.
 
+    Args:
+        choice: from `find_face` or `choose_face`.
+        head: the head that is fitted.
+        config: of the fitter.
+
     Raises:
         NoFaceError: nothing that could be a face.
     """
@@ -117,6 +127,11 @@ def fit_faces(
 ) -> Iterator[HeadFit]:
     """Fit one track after another, by rank; those that turn out to be no face are left out.
 
+    Args:
+        tracks: from `find_faces`, by rank.
+        head: the head that is fitted.
+        config: of the fitter.
+
     Raises:
         NoFaceError: none of them is a face.
     """
@@ -135,6 +150,11 @@ def placed(fit: HeadFit, start: int, length: int) -> HeadFit:
 
     Frames before ``start`` and after the part are `MISSING`: they hold the nearest record's parameters and
     camera, confidence 0, NaN landmarks, covariance and deviation.
+
+    Args:
+        fit: of a part.
+        start: number of its first frame in the clip.
+        length: of the clip.
     """
     if (start, fit.frames) == (0, length):
         return fit
@@ -166,6 +186,13 @@ def fit_frames(
     config: FitConfig | None = None,
 ) -> HeadFit:
     """`find_face`, then `fit_face`; one record for every frame.
+
+    Args:
+        frames: of one clip, or one photo.
+        head: the head that is fitted.
+        landmarks: a detector's name, or a file of landmarks.
+        face: rank of the face; None: the first.
+        config: of the fitter.
 
     Raises:
         NoFaceError: no face, no face of that rank, or nothing that could be a face.

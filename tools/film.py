@@ -61,7 +61,13 @@ def paste_within(frame: Image, picture: Frame, corner: tuple[int, int], room: tu
 
 
 def draw_axis(draw: ImageDraw, box: Box, high: float) -> Box:
-    """Lines at zero, half and the whole of ``high`` with their numbers; returns the box of the curves."""
+    """Lines at zero, half and the whole of ``high`` with their numbers; returns the box of the curves.
+
+    Args:
+        draw: of the picture.
+        box: left, top, right, bottom in pixels.
+        high: value at the top.
+    """
     inner = (box[0] + _TICKS, box[1] + 6, box[2] - 8, box[3] - 8)
     for share in (0.0, 0.5, 1.0):
         y = inner[3] - share * (inner[3] - inner[1])

@@ -64,6 +64,7 @@ class FilmedHead:
 
     @cached_property
     def residuals(self) -> ResidualField:
+        """How the fit's residual spreads over its mesh."""
         return field_of(self.model, self.fit)
 
     @cached_property
@@ -123,6 +124,14 @@ def film(
     motion: Motion,
 ) -> FilmedHead:
     """A `FilmedHead`; relative is the default but for a driver of one frame.
+
+    Args:
+        model: the head of all fits.
+        fit: of the filmed head, T frames.
+        driver: what drives it.
+        transfer: how the driver's motion becomes its own.
+        size: side of the window in pixels; None: as large as the head is.
+        motion: how much of the motion is taken over.
 
     Raises:
         HeadwarpError: contradictory options, or a reference of a pose track.

@@ -146,6 +146,10 @@ def fit(
         face: rank of the face; None for the first: the largest confirmed one.
         config: of the fitter.
 
+    Returns:
+        Parameters, camera and what is known of their error, T frames; a frame without a face keeps its
+        record, with the status `MISSING` or, between frames that have one, `INTERPOLATED`.
+
     Raises:
         NoFaceError: no face, or none of that rank.
         MediaError: the file cannot be read.
@@ -183,6 +187,9 @@ def fit_all(
         head: as for `fit`.
         landmarks: as for `fit`.
         config: as for `fit`.
+
+    Returns:
+        A fit a track, by rank: confirmed ones first, larger and longer ones before others.
 
     Raises:
         NoFaceError: no face.

@@ -179,6 +179,12 @@ def follow(path: Path, options: ClipOptions) -> Followed:
 def fit_followed(followed: Followed, rank: int, options: ClipOptions, model: HeadModel) -> Fitted:
     """Fit the face of a rank.
 
+    Args:
+        followed: the faces of an input.
+        rank: of the face.
+        options: of the fit.
+        model: the head that is fitted.
+
     Raises:
         NoFaceError: nothing that could be a face.
     """

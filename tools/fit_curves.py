@@ -78,7 +78,13 @@ def fit_series(model: HeadModel, fit: HeadFit) -> dict[str, NDArray[np.float64]]
 
 
 def fit_curves(model: HeadModel, fit: HeadFit, title: str) -> Frame:
-    """The picture: gaps and shading where the face was not detected, red lines at the worst frames."""
+    """The picture: gaps and shading where the face was not detected, red lines at the worst frames.
+
+    Args:
+        model: the head of the fit.
+        fit: T frames.
+        title: above the curves.
+    """
     percent = frame_percent(model, fit)
     angles = head_pose(fit.params).double().numpy()
     jaw = np.degrees(fit.params.jaw.double().numpy())
@@ -102,7 +108,12 @@ def fit_curves(model: HeadModel, fit: HeadFit, title: str) -> Frame:
 
 
 def write_fit_curves(path: Path, model: HeadModel, fit: HeadFit, title: str) -> None:
-    """Draw `fit_curves` and write them as PNG."""
+    """Draw `fit_curves` and write them as PNG.
+
+    Args:
+        path: of the PNG.
+        model, fit, title: as for `fit_curves`.
+    """
     from ..training.data.media import write_image
 
     write_image(path, fit_curves(model, fit, title), provenance=None)

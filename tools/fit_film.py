@@ -65,7 +65,13 @@ class Screen:
 
 
 def screen_of(fit: HeadFit, model: HeadModel, title: str) -> Screen:
-    """The screen for a fit."""
+    """The screen for a fit.
+
+    Args:
+        fit: T frames.
+        model: the head of the fit.
+        title: above the film.
+    """
     longest = min(LARGEST, max(SMALLEST, *fit.size))
     scale = longest / max(fit.size)
     tile = (max(16, round(fit.size[0] * scale)), max(240, round(fit.size[1] * scale)))

@@ -29,6 +29,11 @@ def halves_apart(model: HeadModel, fit: HeadFit, config: FitConfig | None = None
 
     Either half is fitted anew to at most 24 of its frames, without smoothing. None for a clip of less than 20
     detected frames.
+
+    Args:
+        model: the head of the fit.
+        fit: of a clip.
+        config: that it was fitted with.
     """
     seen = np.flatnonzero((fit.status == DETECTED).numpy())
     if len(seen) < FEWEST_FRAMES:
@@ -59,7 +64,13 @@ def _points(fit: HeadFit, frames: NDArray[np.int_], family: str) -> NDArray[np.f
 def shape_points(
     model: HeadModel, shapes: Sequence[NDArray[np.floating]], fit: HeadFit | None = None
 ) -> np.ndarray:
-    """Where the landmarks of persons at rest lie, (N, L, 3) metres, without the mean; for comparison only."""
+    """Where the landmarks of persons at rest lie, (N, L, 3) metres, without the mean; for comparison only.
+
+    Args:
+        model: the head.
+        shapes: coefficients of N persons.
+        fit: whose landmarks count; None: those of the face mesh.
+    """
     family = "mediapipe" if fit is None else str(fit.report.get("family", "mediapipe"))
     if family not in model.landmarks:
         family = next(iter(model.landmarks))

@@ -74,7 +74,13 @@ def start_detector(landmarks: str) -> None:
 
 
 def fit_jobs(inputs: Sequence[Input], names: Sequence[str], output: Path) -> Iterator[Job]:
-    """A job for every input, made when it is needed."""
+    """A job for every input, made when it is needed.
+
+    Args:
+        inputs: in order.
+        names: of their outputs.
+        output: the folder.
+    """
     for found, name in zip(inputs, names, strict=True):
         yield Job(name, (found, name), source=found.source(output), stamp=found.stamp())
 

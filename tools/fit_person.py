@@ -34,6 +34,11 @@ def person_shape(inputs: Sequence[Input], options: ClipOptions, model: HeadModel
     Every photo is a view, of a clip up to eight frames are. An input that cannot be read, or shows no face,
     is passed over here; it fails when its turn comes to be fitted.
 
+    Args:
+        inputs: photos and clips of one person.
+        options: of the fit.
+        model: the head that is fitted.
+
     Raises:
         NoFaceError: no input shows a face.
     """

@@ -73,7 +73,15 @@ class Fitted:
 def notes(
     fit: HeadFit, choice: FaceChoice, *, damaged: int, truncated: str | None, all_faces: bool = False
 ) -> Iterator[str]:
-    """What a person should know about an input that was fitted."""
+    """What a person should know about an input that was fitted.
+
+    Args:
+        fit: of the input.
+        choice: the face, and those that were left.
+        damaged: pictures or packets that are.
+        truncated: why the input ended early, or None.
+        all_faces: whether the others are fitted too.
+    """
     if damaged:
         yield f"{damaged} pictures or packets are damaged; those that do not decode have no record"
     if truncated:
@@ -165,7 +173,13 @@ def _face_rows(indices: list[int], family: str) -> list[int]:
 
 
 def measures(model: HeadModel, fit: HeadFit, config: FitConfig) -> dict[str, Any]:
-    """What takes the head to know of a fitted input: ``worst_frame`` and ``identity_halves_mm``."""
+    """What takes the head to know of a fitted input: ``worst_frame`` and ``identity_halves_mm``.
+
+    Args:
+        model: the head of the fit.
+        fit: of the input.
+        config: that it was fitted with.
+    """
     percent = frame_percent(model, fit)
     worst = [{"frame": frame, "percent": float(percent[frame])} for frame in worst_frames(percent, 1)]
     return {
@@ -226,6 +240,13 @@ def summary(
 
     One pass; of more than `LISTED` inputs, failures or messages the first are in the report, and a
     message says so. ``more`` is put into it as it is.
+
+    Args:
+        clips: what was found of each input.
+        messages: for a person, that belong to no input.
+        protocol: with what they were fitted.
+        startup: seconds before the first input.
+        more: further fields.
     """
     totals = _Totals()
     listed: list[Mapping[str, Any]] = []

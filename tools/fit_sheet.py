@@ -66,6 +66,11 @@ def chosen_clips(entries: Iterable[Mapping[str, Any]], *, worst: int = WORST, ev
     """Indices of the clips to show, worst first, then those evenly taken; failed ones are passed over.
 
     One pass; memory for the chosen ones alone.
+
+    Args:
+        entries: of the report, in order.
+        worst: how many of the worst.
+        even: how many of the others.
     """
     heap: list[tuple[float, int]] = []
     taken: list[int] = []
@@ -134,7 +139,14 @@ def _frames(path: Path, numbers: Sequence[int], *, seek: bool) -> list[Frame]:
 
 
 def tile(frame: Frame, fit: HeadFit, model: HeadModel, *, size: int = TILE) -> Frame:
-    """The mesh (before the 2D residual) over the face of a frame, ``(size, size, 3)``."""
+    """The mesh (before the 2D residual) over the face of a frame, ``(size, size, 3)``.
+
+    Args:
+        frame: the whole picture.
+        fit: of this frame.
+        model: the head of the fit.
+        size: side of the tile in pixels.
+    """
     window = head_crop(fit.landmarks[0], scale=1.9)
     moved = window_fit(fit, window, size)
     view = view_of(model, posed_vertices(model, moved), (size, size))

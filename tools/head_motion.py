@@ -69,6 +69,16 @@ def prepare(
 
     ``size`` None is as large as the head is in its photo.
 
+    Args:
+        source: a path, PIL, numpy or torch picture; a list of them for animators that fuse several.
+        driver: from `open_driver`.
+        model: the head of all.
+        transfer: how the driver's motion becomes the source's.
+        motion: how much of it is taken over.
+        size: side of the window in pixels; None: as large as the head is in its photo.
+        face: rank of the face in the source; None: the largest.
+        landmarks: a detector's name, or a file of landmarks.
+
     Raises:
         NoFaceError: a source has no face.
         HeadwarpError: a reference frame or relative motion is asked of a pose track, which says itself what
@@ -109,7 +119,13 @@ def resting(performance: Performance) -> Performance:
 
 
 def stage(performance: Performance, animator: Animator, *, device: torch.device | str = "cpu") -> Stage:
-    """A performance with the sources encoded."""
+    """A performance with the sources encoded.
+
+    Args:
+        performance: from `prepare`.
+        animator: that makes the pictures.
+        device: where it works.
+    """
     portraits = tuple(with_landmarks_of(each, animator) for each in performance.portraits)
     cache = encoded(portraits, animator, device=device)
     driven = performance.driven

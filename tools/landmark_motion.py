@@ -181,6 +181,19 @@ def stage(
     Relative motion begins where the source's landmarks lie; absolute landmarks are pixels of the source's
     whole picture.
 
+    Args:
+        source: a photo; of a list the first.
+        driving: the file of landmarks.
+        animator: one that landmarks drive.
+        model: the head that is fitted to the source.
+        size: side of the window in pixels.
+        transfer: relative or absolute motion, reference frame.
+        smoothing: of the track; None: as it is.
+        fps: of the result; None: 25.
+        face: rank of the face in the source; None: the largest.
+        detector: of the source's landmarks: a name, or a file.
+        device: where the animator works.
+
     Raises:
         NoFaceError: no face in the source, or in any frame of the file.
         HeadwarpError: contradictory options, or a file that cannot be read.

@@ -63,19 +63,34 @@ class Motion:
         return DRIVER in (self.eyes, self.lips)
 
     def held_by(self, animator: Any, name: str) -> Motion:
-        """The same within what an animator holds, unless ``holds`` is said already."""
+        """The same within what an animator holds, unless ``holds`` is said already.
+
+        Args:
+            animator: whose ``holds`` counts.
+            name: of it, for what is told.
+        """
         return dataclasses.replace(
             self, holds=self.holds or getattr(animator, "holds", None), animator=name or self.animator
         )
 
     def filtered(self, model: HeadModel, driver: HeadFit, fps: float) -> HeadFit:
-        """The driver's fit as it drives."""
+        """The driver's fit as it drives.
+
+        Args:
+            model: the head of the fit.
+            driver: T frames.
+            fps: frames a second.
+
+        Returns:
+            The fit, without its jitter where ``smooth``.
+        """
         return smoothed_fit(model, driver, FitSmoothing(fps=fps)).fit if self.smooth else driver
 
     def turned(self, model: HeadModel, source: HeadFit, driven: HeadFit) -> Moved:
         """The driven head with each part's strength, and within the animator's range where it is to be.
 
         Args:
+            model: the head of all fits.
             source: one frame.
             driven: T frames.
         """
@@ -91,6 +106,7 @@ class Motion:
         """The moved head with its eyes and lips as far open as they are to be.
 
         Args:
+            model: the head of all fits.
             source: one frame.
             moved: T frames.
             driver: whose openness is followed, T frames; None for poses that a person says.
@@ -109,14 +125,28 @@ class Motion:
     def moved(
         self, model: HeadModel, source: HeadFit, driven: HeadFit, driver: HeadFit | None = None
     ) -> Moved:
-        """`turned`, then `opened`."""
+        """`turned`, then `opened`.
+
+        Args:
+            model: the head of all fits.
+            source: one frame.
+            driven: the source's head in T frames, as the driver moves it.
+            driver: whose openness is followed, T frames; None for poses that a person says.
+        """
         made = self.turned(model, source, driven)
         return dataclasses.replace(made, fit=self.opened(model, source, made.fit, driver))
 
     def applied(
         self, model: HeadModel, source: HeadFit, driven: HeadFit, driver: HeadFit | None = None
     ) -> HeadFit:
-        """The fit of `moved`; warnings of a face that is cut and of turns beyond the animator's range."""
+        """The fit of `moved`; warnings of a face that is cut and of turns beyond the animator's range.
+
+        Args:
+            model: the head of all fits.
+            source: one frame.
+            driven: the source's head in T frames, as the driver moves it.
+            driver: whose openness is followed, T frames; None for poses that a person says.
+        """
         made = self.moved(model, source, driven, driver)
         for side, share in cut_sides(source).items():
             warn(

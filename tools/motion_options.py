@@ -39,6 +39,7 @@ def motion_of(options: MotionOptions, animator: Any = None, *, name: str = "") -
     """The options, checked.
 
     Args:
+        options: as the command line has them.
         animator: whose range of poses is kept to, or warned of.
         name: of the animator.
 

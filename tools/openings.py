@@ -49,6 +49,11 @@ def transfer_of(config: Animate) -> Transfer:
 def window_of(asked: Window | None, animator: Animator, *, name: str) -> Window:
     """The window that is animated.
 
+    Args:
+        asked: what was asked for, or None.
+        animator: that will work in it.
+        name: of it, for messages.
+
     Raises:
         HeadwarpError: the whole picture is asked of an animator that looks at a head.
     """
@@ -81,6 +86,13 @@ def open_film(
     config: Animate, roles: Sequence[Role], animator: Animator, size: int | None, place: torch.device
 ) -> tuple[Show, str | None]:
     """A source clip and its drivers, and the ``model_id`` of their head.
+
+    Args:
+        config: of the command.
+        roles: who drives which face.
+        animator: that makes the pictures.
+        size: side of the windows in pixels; None: as large as the heads are.
+        place: the device.
 
     Raises:
         HeadwarpError: options of photos alone, or an animator that cannot move filmed heads.
@@ -124,7 +136,15 @@ def _driver(config: Animate, role: Role, model: HeadModel) -> Driver:
 def open_photo(
     config: Animate, roles: Sequence[Role], animator: Animator, size: int | None, place: torch.device
 ) -> tuple[Show, str | None]:
-    """A photo and the drivers of its faces."""
+    """A photo and the drivers of its faces.
+
+    Args:
+        config: of the command.
+        roles: who drives which face.
+        animator: that makes the pictures.
+        size: side of the windows in pixels; None: as large as the heads are.
+        place: the device.
+    """
     opened = [
         _open(
             replace(config, face=role.face, driving=role.driving, driving_face=role.driving_face),

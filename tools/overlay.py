@@ -65,7 +65,13 @@ def fit_overlay(frame: Frame, fit: HeadFit, model: HeadModel, choice: FaceChoice
 
 
 def meshed(frame: Frame, fit: HeadFit, model: HeadModel) -> Frame:
-    """The parametric mesh (before the 2D residual) of a fit of one frame over its frame."""
+    """The parametric mesh (before the 2D residual) of a fit of one frame over its frame.
+
+    Args:
+        frame: RGB.
+        fit: of this frame.
+        model: the head of the fit.
+    """
     view = view_of(model, posed_vertices(model, fit), fit.size)
     return to_frame(blend(to_image(frame)[0], shaded(view), view.covered, opacity=OPACITY))
 
@@ -77,7 +83,13 @@ def shown_points(fit: HeadFit) -> Bool[Tensor, " L"]:
 
 
 def write_overlay(path: Path, picture: Frame, source: Path | None) -> None:
-    """Write the PNG; with ``source``, the file it was drawn over, provenance goes with it."""
+    """Write the PNG; with ``source``, the file it was drawn over, provenance goes with it.
+
+    Args:
+        path: of the PNG.
+        picture: RGB.
+        source: the file that was drawn over, or None.
+    """
     from ..training.data.media import write_image
     from ..training.data.provenance import ENHANCED, Provenance
 

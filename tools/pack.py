@@ -108,10 +108,19 @@ def prepare_packs(
     exclude: str | Path | None = None,
     config: PackConfig | None = None,
 ) -> tuple[list[Pack], dict[str, Any]]:
-    """Packs of every clip that can be trained on; see `DataConfig` for the arguments.
+    """Packs of every clip that can be trained on.
 
     What is packed already is taken as it is; run again after an interrupt, it goes on where it stopped.
     Folders of packs are opened.
+
+    Args:
+        data: clips, folders of them, VoxCeleb trees, lists; or folders of packs.
+        cache: where packs and fits are kept.
+        head: the head of the fits.
+        fits: folder of fits that `headwarp fit` made, found by the clips' names.
+        persons: CSV list that says who is in the clips.
+        exclude: CSV list whose persons are left out.
+        config: size and codec of the packs.
 
     Returns:
         The packs, sorted by clip, and a report: ``packs``, ``made``, ``frames``, ``persons``, ``left_out``
@@ -229,7 +238,17 @@ def _try_segmenter() -> None:
 
 
 def check_disk(cache: Path, *, frames: int, needed: int, free: int) -> None:
-    """Raise HeadwarpError if packs of so many frames do not fit; ``needed`` and ``free`` are bytes."""
+    """There is room for the packs.
+
+    Args:
+        cache: where they go.
+        frames: how many there are.
+        needed: bytes.
+        free: bytes.
+
+    Raises:
+        HeadwarpError: there is not.
+    """
     if needed > free:
         raise HeadwarpError(
             f"{cache}: expected {needed / 1e9:.1f} GB of free disk for the packs of {frames} "
@@ -241,7 +260,13 @@ def check_disk(cache: Path, *, frames: int, needed: int, free: int) -> None:
 def with_listed_persons(
     clips: Sequence[FoundClip], persons: Path | None, exclude: Path | None
 ) -> tuple[list[FoundClip], dict[str, str]]:
-    """Clips under the persons of a list, without those of another, and why those are left out."""
+    """Clips under the persons of a list, without those of another, and why those are left out.
+
+    Args:
+        clips: those that were found.
+        persons: a list that says who is in which clip, or None.
+        exclude: a list of persons that are left out, or None.
+    """
     named = list(clips) if persons is None else with_persons(clips, read_persons(persons))
     return (named, {}) if exclude is None else without_persons(named, read_persons(exclude))
 
@@ -249,7 +274,13 @@ def with_listed_persons(
 def listed_packs(
     indices: Sequence[PackIndex | FrameIndex], persons: Path | None, exclude: Path | None
 ) -> tuple[dict[int, str], dict[str, str]]:
-    """Which of some packs are wanted, with their persons, and why the others are left out."""
+    """Which of some packs are wanted, with their persons, and why the others are left out.
+
+    Args:
+        indices: of the packs.
+        persons: a list that says who is in which clip, or None.
+        exclude: a list of persons that are left out, or None.
+    """
     clips = [
         FoundClip(Path(index.source or index.clip), index.clip, str(number), index.person)
         for number, index in enumerate(indices)

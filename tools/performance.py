@@ -50,8 +50,19 @@ def check_device(name: str) -> torch.device:
 def check_output(path: Path, suffixes: Sequence[str], *, what: str, option: str = "--output") -> Path:
     """Refuse a name of another kind of file before the work is done.
 
+    Args:
+        path: what was asked for.
+        suffixes: that are known, with their dots.
+        what: is written, for the message.
+        option: that named it.
+
     Raises:
         HeadwarpError: a folder, or a suffix that is not among ``suffixes``.
+
+    Example:
+        >>> check_output(Path("turned.gif"), (".mp4",), what="a clip")
+        Traceback (most recent call last):
+        headwarp.geom.errors.HeadwarpError: --output: expected a name in .mp4 for a clip, got turned.gif
     """
     if path.is_dir():
         raise HeadwarpError(f"{option}: expected a file, got the folder {path}; name a file in it")
@@ -63,6 +74,11 @@ def check_output(path: Path, suffixes: Sequence[str], *, what: str, option: str 
 def check_window(animator: Animator, size: int, *, name: str) -> None:
     """Refuse a window that the animator does not take, before the work is done.
 
+    Args:
+        animator: that will work in it.
+        size: side in pixels.
+        name: of the animator, for the message.
+
     Raises:
         HeadwarpError: its side is no multiple of what the animator asks for.
     """
@@ -73,8 +89,17 @@ def check_window(animator: Animator, size: int, *, name: str) -> None:
 
 
 def window_size(asked: int | None, animator: Animator, *, full_frame: bool, default: int) -> int | None:
-    """The side of the window; None, the head's own pixels in its picture, for whole frames of an animator
-    that moves the picture's own: a network takes windows as large as those that it learned from.
+    """The side of the window in pixels.
+
+    Args:
+        asked: what was asked for, or None.
+        animator: that will work in it.
+        full_frame: whether whole pictures are written.
+        default: where nothing was asked for.
+
+    Returns:
+        The side; None, the head's own pixels in its picture, for whole frames of an animator that moves the
+        picture's own: a network takes windows as large as those that it learned from.
     """
     if asked is not None:
         return asked
@@ -108,6 +133,12 @@ def open_animator(
     inference: InferenceConfig | None = None,
 ) -> Animator:
     """An animator for use alone, on its device, its network prepared: see `prepare_animator_`.
+
+    Args:
+        name: one of `animator_names`.
+        checkpoint: its weights; None: those that the package ships.
+        device: where it works.
+        inference: how its network is prepared.
 
     Raises:
         HeadwarpError: what `load_animator` and `prepare_animator_` raise.
@@ -161,7 +192,13 @@ def perform(
 
 @torch.no_grad()
 def encoded(portraits: Sequence[Portrait], animator: Animator, *, device: torch.device | str = "cpu") -> Any:
-    """The animator's cache of the portraits; the animator is made `ready`."""
+    """The animator's cache of the portraits; the animator is made `ready`.
+
+    Args:
+        portraits: of one person.
+        animator: any.
+        device: where it works.
+    """
     device = torch.device(device)
     return ready(animator, device).encode([on_device(portrait.source(), device) for portrait in portraits])
 
@@ -174,9 +211,15 @@ def drivings(
     device: torch.device | str = "cpu",
     images: Iterable[Tensor] | None = None,
 ) -> Iterator[Driving]:
-    """What animators take, for every frame of a fit; arguments as in `perform`.
+    """What animators take, for every frame of a fit.
 
     Heads are posed a few frames at a time, which takes hardly longer than one.
+
+    Args:
+        portrait: whose head is posed.
+        fit: T frames in the portrait's window.
+        device: of the result.
+        images: the driving pictures in the window, ``(1, 3, S, S)`` each, or None.
     """
     pictures = repeat(None) if images is None else iter(images)
     for first in range(0, fit.frames, POSED_AT_ONCE):
@@ -188,14 +231,26 @@ def drivings(
 
 @torch.no_grad()
 def animated(animator: Animator, cache: Any, driving: Iterable[Driving]) -> Iterator[Animation]:
-    """The picture of every driving frame, made as it is asked for."""
+    """The picture of every driving frame, made as it is asked for.
+
+    Args:
+        animator: any.
+        cache: what it made of the sources.
+        driving: frames.
+    """
     for each in driving:
         yield animator.animate(cache, each)
 
 
 @torch.no_grad()
 def explained(animator: Animator, cache: Any, driving: Iterable[Driving]) -> Iterator[Mapping[str, Tensor]]:
-    """The animator's maps of every driving frame, made as they are asked for."""
+    """The animator's maps of every driving frame, made as they are asked for.
+
+    Args:
+        animator: any.
+        cache: what it made of the sources.
+        driving: frames.
+    """
     for each in driving:
         yield animator.explain(cache, each)
 
@@ -230,7 +285,13 @@ def full_frames(
 
 
 def pasted(frame: Frame, portrait: Portrait, animation: Animation) -> Frame:
-    """A whole picture with a portrait's window put back where the person was or is and something changed."""
+    """A whole picture with a portrait's window put back where the person was or is and something changed.
+
+    Args:
+        frame: the whole picture.
+        portrait: the window as it was cut out.
+        animation: the window as it was made.
+    """
     crop, before = portrait.crop, portrait.image
     assert crop is not None
     whole = torch.from_numpy(frame.copy()).permute(2, 0, 1)[None]  # (1, 3, H, W)
@@ -244,7 +305,13 @@ def pasted(frame: Frame, portrait: Portrait, animation: Animation) -> Frame:
 
 
 def progress(frames: Iterable[Frame], total: int | None, what: str) -> Iterator[Frame]:
-    """The same frames under a progress bar."""
+    """The same frames under a progress bar.
+
+    Args:
+        frames: any.
+        total: how many; None where that is not known.
+        what: is done, at the left of the bar.
+    """
     from tqdm import tqdm
 
     yield from tqdm(frames, total=total, desc=what, unit="frame", disable=True if total == 1 else None)
@@ -261,6 +328,7 @@ def provenance_of(name: str, *, inputs: Sequence[Any] = (), moved_pixels_only: b
 
     Args:
         name: of the animator.
+        inputs: of the performance.
         moved_pixels_only: an edit that only moves the photo's own pixels, by no trained animator.
     """
     files = [Path(item) for item in inputs if isinstance(item, (str, Path)) and Path(item).is_file()]

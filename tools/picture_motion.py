@@ -155,6 +155,12 @@ def choose_reference(
     With ``find_best_frame``, the nearest in shape ([FOMM]'s public code): by face landmarks where source and
     driver show faces and a detector is installed, by the animator's own keypoints otherwise.
 
+    Args:
+        motion: source and driver.
+        animator: that looks at both.
+        cache: what it made of the source.
+        landmarks: a detector's name.
+
     Raises:
         HeadwarpError: a frame beyond the clip, or a driver without frames.
     """
@@ -226,6 +232,12 @@ def begin(
 ) -> tuple[Any, Chosen | None]:
     """Encode the source; for relative motion with the driver's reference frame.
 
+    Args:
+        motion: source and driver.
+        animator: that looks at both.
+        device: where it works.
+        landmarks: name of the detector that finds the reference frame.
+
     Returns:
         The animator's cache, and the reference; None for absolute motion.
 
@@ -252,6 +264,12 @@ def stage(
     landmarks: str | Path = "mediapipe",
 ) -> Stage:
     """Source and driver with the source encoded, and the reference frame found where motion is relative.
+
+    Args:
+        motion: source and driver.
+        animator: that looks at both.
+        device: where it works.
+        landmarks: name of the detector that finds the reference frame.
 
     Raises:
         HeadwarpError: an animator that looks at heads, or a reference frame beyond the clip.
@@ -286,7 +304,13 @@ def drivings(motion: PictureMotion, *, device: torch.device | str = "cpu") -> It
 def pasted(
     motion: PictureMotion, animations: Iterable[Animation], *, onto: Iterable[Frame] | None = None
 ) -> Iterator[Frame]:
-    """The whole photo, or what it became, with each square pasted back."""
+    """The whole photo, or what it became, with each square pasted back.
+
+    Args:
+        motion: source and driver.
+        animations: of the square.
+        onto: pictures that the squares are pasted into; None: the photo.
+    """
     for animation, frame in zip(animations, repeat(motion.photo) if onto is None else onto, strict=False):
         whole = torch.from_numpy(frame.copy()).permute(2, 0, 1)[None]  # (1, 3, H, W)
         made = paste_back(whole, animation.image.cpu(), motion.crop)

@@ -81,6 +81,11 @@ def fitted_frames(source: Any, fit: HeadFit, *, first: int = 0) -> Iterator[Fram
 
     Of a clip's file of which a part was fitted, as the fit's report says, that part. `as_frames` says what a
     source may be and what it raises.
+
+    Args:
+        source: the photo or clip that was fitted.
+        fit: of it.
+        first: number of a frame of the fit.
     """
     from ..training.data.media import VideoReader, probe
 
@@ -134,8 +139,11 @@ def open_portrait(
 
     Args:
         photo: a path, PIL, numpy or torch picture.
+        head: ``"builtin"``, a head file, a loaded model.
         size: side of the square working window around the head; None: as many pixels as it has in the
             photo, see `pixel_window`.
+        landmarks: a detector's name, or a file of landmarks.
+        face: rank of the face; None: the largest.
 
     Raises:
         NoFaceError: nothing to fit.

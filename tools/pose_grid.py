@@ -255,6 +255,13 @@ def perform_in_batches(
     Meshes are posed one by one, because a product of several matrices rounds differently: so the pictures of
     `geometry` keep their bits, whatever the batch. A network's convolutions round differently too: up to 1 of
     255 in single pixels.
+
+    Args:
+        portrait: of the source.
+        fit: T frames in the portrait's window.
+        animator: any.
+        batch: frames at once.
+        device: where the animator works.
     """
     cache = encoded([portrait], animator, device=device)
     frames = posed_drivings(animator, cache, portrait, fit, drivings(portrait, fit, device=device))
@@ -265,7 +272,14 @@ def perform_in_batches(
 def animated_in_batches(
     animator: Animator, cache: Any, frames: Iterable[Driving], batch: int
 ) -> Iterator[Animation]:
-    """The picture of every driving frame, ``batch`` of them made at once; see `perform_in_batches`."""
+    """The picture of every driving frame, ``batch`` of them made at once; see `perform_in_batches`.
+
+    Args:
+        animator: any.
+        cache: what it made of the sources.
+        frames: one by one.
+        batch: frames at once.
+    """
     rest = iter(frames)
     while several := list(islice(rest, batch)):
         made = animator.animate(cache, _joined(several))

@@ -31,8 +31,22 @@ def pose(fit: HeadFit, how: Pose | Sequence[Pose], *, head: str | Path | HeadMod
         head: the head the fit was made with: ``"builtin"``, a file, a loaded model; None: ``$HEADWARP_HEAD``,
             else the built-in.
 
+    Returns:
+        A frame a pose, in the same picture.
+
     Raises:
         HeadwarpError: an unknown named expression, a fit of several frames, or of another head.
+
+    Example:
+        >>> from headwarp.flame.fitting import fit_landmarks
+        >>> from headwarp.flame.model import landmark_points
+        >>> from headwarp.flame.posing import head_pose
+        >>> head = ready_head("builtin")
+        >>> points = landmark_points(head, head.template[None], "mediapipe")[..., :2]
+        >>> fit = fit_landmarks(head, 128 + 900 * points * torch.tensor([1.0, -1.0]), (256, 256))
+        >>> turned = pose(fit, [Pose(yaw=20), Pose(pitch=-10)], head=head)
+        >>> head_pose(turned.params)[:, :2].round().int().tolist()  # yaw and pitch in degrees
+        [[20, 0], [0, -10]]
     """
     return apply_pose(ready_head(head), fit, how)
 

@@ -150,7 +150,11 @@ def make_scene(
     size: int | None = None,
     frame: int | None = None,
 ) -> Scene:
-    """Check what was asked and prepare what all frames share; see `render` for the arguments and errors."""
+    """Check what was asked and prepare what all frames share; errors as of `render`.
+
+    Args:
+        fit, mode, head, source, texture, size, frame: as for `render`.
+    """
     if mode not in MODES:
         raise HeadwarpError(f"--mode: expected one of {', '.join(MODES)}, got {mode!r}")
     if size is not None and not 1 <= size <= 16384:

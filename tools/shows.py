@@ -189,6 +189,19 @@ def film_show(
 ) -> Show:
     """A clip whose faces are driven; each of its frames by what the driver does at the same time.
 
+    Args:
+        source: the clip.
+        roles: which face follows which driver.
+        model: the head of all.
+        animator: that makes the pictures.
+        transfer: how a driver's motion becomes its own.
+        size: side of the windows in pixels; None: as large as the heads are.
+        landmarks: a detector's name, or a file of landmarks.
+        fps: of the result; None: the clip's own.
+        loop: a driver that ends before the source begins anew.
+        device: where the animator works.
+        motion: how much of the motion is taken over.
+
     Raises:
         NoFaceError: no face in the source, or none of that number.
     """

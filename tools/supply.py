@@ -69,7 +69,13 @@ def measured_share(trained: tuple[float, float], *, named: bool) -> tuple[float,
 
 
 def planned_packs(asked: DataConfig, held_out: DataConfig | None, head: HeadModel) -> Planned:
-    """Packs of a head's fits that will be trained on, and measured on, made already or not."""
+    """Packs of a head's fits that will be trained on, and measured on, made already or not.
+
+    Args:
+        asked: what is trained on.
+        held_out: what is measured on, or None.
+        head: the head of the fits.
+    """
 
     def report(each: DataConfig) -> Mapping[str, Any]:
         return (packs_at(each, head) or plan_packs(each, head)).report()
@@ -83,6 +89,12 @@ def measured_packs(
 ) -> tuple[Sequence[Pack], tuple[float, float]] | None:
     """Packs to measure on, those that are trained on where none are held out, and which part of each clip;
     see `measured_share`.
+
+    Args:
+        packs: what is trained on.
+        held_out: what is measured on, or None.
+        head: the head of the fits.
+        trained: part of each clip that is trained on, start and end in 0..1.
     """
     share = measured_share(trained, named=held_out is not None)
     if share is None:

@@ -201,7 +201,13 @@ def _read(image: Float[Tensor, "1 3 S S"], landmarks: str) -> Points | None:
 
 
 def steadied(frame: Frame, points: np.ndarray, landmarks: str) -> Points:
-    """Detected landmarks, read many times over where the detector can; x and y."""
+    """Detected landmarks, read many times over where the detector can; x and y.
+
+    Args:
+        frame: RGB.
+        points: as they were detected, in pixels.
+        landmarks: the detector's name.
+    """
     from ..flame.detect.steady import steady_landmarks
 
     if landmarks != "mediapipe" or not np.isfinite(points[:, :2]).all():

@@ -66,7 +66,15 @@ def swap_errors(
 
 
 def apart_mm(model: HeadModel, one: Float[Tensor, "S"], other: Float[Tensor, "S"]) -> float:
-    """Root mean square distance of two shapes at rest, over the landmarks."""
+    """Root mean square distance of two shapes at rest, over the landmarks.
+
+    Args:
+        model: the head.
+        one, other: coefficients.
+
+    Returns:
+        Millimetres.
+    """
     points = shape_points(model, [shape.double().numpy() for shape in (one, other)])
     return 1000 * float(np.square(points[0] - points[1]).sum(-1).mean() ** 0.5)
 

@@ -17,6 +17,11 @@ from .motion import Motion, Moved
 def check_led(motion: Motion, engine: SwapEngine, *, name: str) -> None:
     """Refuse what a swap cannot follow, before anything is fitted.
 
+    Args:
+        motion: what was asked for.
+        engine: that swaps.
+        name: of it, for messages.
+
     Raises:
         HeadwarpError: a place of its own for a head that sits on the target's neck, or any motion but the
             target's for an engine that sees the motion in the target's picture.
@@ -46,6 +51,7 @@ def led_head(
     residual belongs to the person: it is put on after the turn, so that it turns with the head.
 
     Args:
+        model: the head of both.
         source: one frame.
         target: T frames, in pixels of the frames into which the head is put.
         motion: default: all of the target's.

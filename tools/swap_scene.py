@@ -135,8 +135,10 @@ def made_frames(scenes: Sequence[Scene], numbers: Sequence[int] | None = None) -
 def frames_of(
     scene: Scene, frames: Iterable[Frame] | None = None, numbers: Sequence[int] | None = None
 ) -> Iterator[Frame]:
-    """The target's frames with the head put in; at the target's own resolution. Arguments as in
-    `swapped_windows`.
+    """The target's frames with the head put in; at the target's own resolution.
+
+    Args:
+        scene, frames, numbers: as for `swapped_windows`.
     """
     for frame, swapped in swapped_windows(scene, frames, numbers):
         yield frame if swapped is None else pasted(frame, *swapped)
@@ -149,6 +151,7 @@ def swapped_windows(
     """Every frame of the target with what the engine made of its window; None where no head is.
 
     Args:
+        scene: from `open_scene`.
         frames: the target's, as where other heads of theirs were replaced before; None: its own.
         numbers: of each frame, its number in the target; None: 0, 1, ...
     """
@@ -173,7 +176,14 @@ def swapped_windows(
 
 
 def pasted(frame: Frame, target: SwapTarget, swapped: Swapped, crop: Any) -> Frame:
-    """The whole frame with the window put back; where nothing changed it keeps its bits."""
+    """The whole frame with the window put back; where nothing changed it keeps its bits.
+
+    Args:
+        frame: of the target.
+        target: what the engine was given.
+        swapped: what it made.
+        crop: the window.
+    """
     whole = torch.from_numpy(frame.copy()).permute(2, 0, 1)[None]  # (1, 3, H, W)
     made = paste_back(whole, swapped.image, crop, mask=swapped.changed)
     return made[0].permute(1, 2, 0).contiguous().numpy()  # (H, W, 3)
@@ -186,7 +196,15 @@ def open_scene(
     model: HeadModel,
     options: SceneOptions | None = None,
 ) -> Scene:
-    """`open_scenes` of one face, as ``options`` say."""
+    """`open_scenes` of one face, as ``options`` say.
+
+    Args:
+        source: one or several of one person, as for `headwarp.swap`.
+        target: as for `headwarp.swap`.
+        engine: that swaps.
+        model: the head that is fitted.
+        options: see `SceneOptions`.
+    """
     options = options or SceneOptions()
     (scene,) = open_scenes([Put(source, options.face, options.source_face)], target, engine, model, options)
     return scene
@@ -196,6 +214,13 @@ def open_scenes(
     puts: Sequence[Put], target: Any, engine: SwapEngine, model: HeadModel, options: SceneOptions
 ) -> list[Scene]:
     """Fit every head and face, cut the sources out and encode them.
+
+    Args:
+        puts: whose head comes where.
+        target: as for `headwarp.swap`.
+        engine: that swaps.
+        model: the head that is fitted.
+        options: of all of them.
 
     Raises:
         NoFaceError: no face in a source or the target.

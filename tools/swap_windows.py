@@ -80,6 +80,13 @@ class Stencil:
 
     @staticmethod
     def of(model: HeadModel, fit: HeadFit, size: int) -> Stencil:
+        """The stencil for a source's fit.
+
+        Args:
+            model: the head of the fit.
+            fit: one frame.
+            size: side of the windows in pixels.
+        """
         segmenter = load_segmenter(head=model)
         return Stencil(model, field_of(model, fit), head_surface(model), size, segmenter)
 
@@ -132,6 +139,7 @@ class SourceHead:
 
     @cached_property
     def mouth(self) -> Mouth | None:
+        """What is seen between the lips of the source; None where its landmarks do not say."""
         return open_mouth(self.stencil.model, self.seen.verts, self.seen.fit)
 
     def swap_source(self) -> SwapSource:
@@ -166,14 +174,26 @@ class SourceHead:
 
 
 def window_image(frame: Frame, crop: Crop, size: int) -> Float[Tensor, "1 3 S S"]:
-    """The window of a frame; only the part of the frame under it is converted to floats."""
+    """The window of a frame; only the part of the frame under it is converted to floats.
+
+    Args:
+        frame: the whole picture.
+        crop: the window.
+        size: side in pixels at which it is drawn.
+    """
     x0, y0, x1, y1 = _part(frame.shape, crop)
     moved = Crop(crop.x - x0, crop.y - y0, crop.side)
     return crop_image(to_image(frame[y0:y1, x0:x1]), moved, size)
 
 
 def person_window(frame: Frame, crop: Crop, size: int) -> Float[Tensor, "1 1 S S"]:
-    """Where a person is in the window; 0 beyond the frame."""
+    """Where a person is in the window; 0 beyond the frame.
+
+    Args:
+        frame: the whole picture.
+        crop: the window.
+        size: side in pixels at which it is drawn.
+    """
     from ..flame.detect import segment_person
 
     x0, y0, x1, y1 = _part(frame.shape, crop)
@@ -214,6 +234,11 @@ def head_windows(model: HeadModel, fit: HeadFit, *, scale: float = WINDOW) -> li
 
     A window follows the fitted head, not the detector's box: it breathes with no blink, and may reach beyond
     the frame.
+
+    Args:
+        model: the head of the fit.
+        fit: T frames.
+        scale: side of the window in sizes of the face.
     """
     points = _face_points(model, fit)
     low, high = points.amin(1), points.amax(1)

@@ -243,6 +243,12 @@ def _checked(config: Synth, recipes: list[Recipe], model: HeadModel) -> dict[str
 def write_people(path: Path, recipes: list[Recipe], model: HeadModel, *, columns: int = 8) -> None:
     """A sheet of one frame of every person at half its size, each from another moment of its clip.
 
+    Args:
+        path: of the PNG.
+        recipes: of the clips.
+        model: the head of all.
+        columns: pictures a row.
+
     Raises:
         HeadwarpError: it cannot be written.
     """

@@ -73,7 +73,13 @@ def changes_of(config: Train, entry: RecipeEntry) -> tuple[str, ...]:
 
 
 def pair_supply(config: Train, head: HeadModel, share: tuple[float, float]) -> PairSupply:
-    """Pairs as the command line asks for them."""
+    """Pairs as the command line asks for them.
+
+    Args:
+        config: of the command.
+        head: the head of the fits.
+        share: part of each clip that is trained on, start and end in 0..1.
+    """
     data, cache, held_out = _paths(config)
     packing = PackConfig(config.size, config.codec)
     asked = DataConfig(data, cache, config.fits, config.persons, config.exclude, packing)
@@ -94,7 +100,14 @@ def pair_supply(config: Train, head: HeadModel, share: tuple[float, float]) -> P
 
 
 def blend_supply(config: Train, recipe: Recipe, head: HeadModel, share: tuple[float, float]) -> BlendSupply:
-    """Heads to be blended as the command line and the recipe's ``changes`` ask for them."""
+    """Heads to be blended as the command line and the recipe's ``changes`` ask for them.
+
+    Args:
+        config: of the command.
+        recipe: that is trained.
+        head: the head of the fits.
+        share: part of each clip that is trained on, start and end in 0..1.
+    """
     pairs = pair_supply(config, head, share)
     options = BlendOptions(
         batch=batch_of(config),
@@ -109,6 +122,11 @@ def blend_supply(config: Train, recipe: Recipe, head: HeadModel, share: tuple[fl
 
 def frame_supply(config: Train, recipe: Recipe, share: tuple[float, float]) -> FrameSupply:
     """Frames as the command line asks for them.
+
+    Args:
+        config: of the command.
+        recipe: that is trained.
+        share: part of each clip that is trained on, start and end in 0..1.
 
     Raises:
         HeadwarpError: options that do not go together.

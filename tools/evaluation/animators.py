@@ -47,6 +47,12 @@ def load_animators(
     A checkpoint belongs to the animator that its header names. With several of one animator each is measured,
     as ``NAME:STEM`` after its file. Networks are prepared for use alone, as ``inference`` says.
 
+    Args:
+        names: of the animators.
+        checkpoints: files of weights.
+        device: where they work.
+        inference: how networks are prepared; None: as `prepare_animator_` does by itself.
+
     Raises:
         HeadwarpError: a checkpoint of an animator that is not measured, two of one file name, or what
             `prepare_animator_` raises, also where no animator has a network to compile.

@@ -269,7 +269,13 @@ _Part = tuple[dict[str, Float[ndarray, " T"]], dict[str, float]]  # values a fra
 
 
 def fitted_heads(model: HeadModel, points: Float[ndarray, "T 478 3"], size: tuple[int, int]) -> HeadParams:
-    """Heads of a sequence as metrics compare them: see `HEADS`."""
+    """Heads of a sequence as metrics compare them: see `HEADS`.
+
+    Args:
+        model: the head that is fitted.
+        points: of the face mesh, in pixels.
+        size: (H, W) of the frames.
+    """
     return fit_landmarks(model, points[..., :2], size, config=HEADS).params
 
 

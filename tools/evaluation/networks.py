@@ -67,6 +67,12 @@ def load_networks(
 ) -> Networks:
     """The networks whose weights are named, on a device, for inference.
 
+    Args:
+        arcface: weights for identity metrics; None: those are not measured.
+        inception: for the Frechet distance, likewise.
+        lpips: for LPIPS, likewise.
+        device: where they work.
+
     Raises:
         ModelFileError: a file that is missing or holds other weights.
     """

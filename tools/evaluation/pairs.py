@@ -175,6 +175,11 @@ def _frames(found: Found) -> Iterator[Frame]:
 def open_source(found: Found, model: HeadModel, size: int) -> tuple[Portrait, Place]:
     """The source's portrait in a square window, and the place of its face there.
 
+    Args:
+        found: file of the source, and its frame.
+        model: the head that is fitted.
+        size: side of the window in pixels.
+
     Raises:
         NoFaceError: no face in it.
         MediaError: it cannot be read.

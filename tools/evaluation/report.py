@@ -187,7 +187,13 @@ def check_against(against: str | None, names: Sequence[str]) -> None:
 
 
 def write_sheet_of(path: Path | None, outcomes: Mapping[str, Outcome], names: Sequence[str]) -> None:
-    """The rows of all trials under the names of the animators, each named; nothing without a path."""
+    """The rows of all trials under the names of the animators, each named; nothing without a path.
+
+    Args:
+        path: of the PNG, or None.
+        outcomes: by clip.
+        names: of the animators.
+    """
     if path is None:
         return
     from ..sheets import write_sheet

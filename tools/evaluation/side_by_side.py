@@ -76,7 +76,13 @@ class Layout:
         return (STRIP + self.tile[0] + _GAP) * (1 + self.errors)
 
     def corner(self, column: int, line: int, row: int) -> tuple[int, int]:
-        """Left and top of a tile under its label; row 0 holds pictures, row 1 errors."""
+        """Left and top of a tile under its label; row 0 holds pictures, row 1 errors.
+
+        Args:
+            column: of the tile.
+            line: of tiles.
+            row: 0 pictures, 1 errors.
+        """
         left = column * (self.tile[1] + _GAP) + _GAP // 2
         return left, HEADER + line * self.line + row * (STRIP + self.tile[0] + _GAP) + STRIP
 

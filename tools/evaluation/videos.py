@@ -75,6 +75,11 @@ def plan_videos(folder: Path, footage: Mapping[str, Sequence[Path]]) -> dict[str
 def measure_shown(trial: Trial, setting: Setting, video: Video | None) -> Outcome:
     """`measure`, and its video where one is asked for.
 
+    Args:
+        trial: what is measured.
+        setting: by which animators.
+        video: that is written; None: none.
+
     Raises:
         HeadwarpError: the file cannot be written.
     """
@@ -143,7 +148,13 @@ def evenly_taken(numbers: Sequence[int]) -> bool:
 def videos_report(
     videos: Mapping[str, Video], measured: Iterable[str], modes: Iterable[str] = ("",)
 ) -> dict[str, dict[str, list[Path]]]:
-    """``videos`` of a report: the files of every clip that was measured; nothing where none was asked for."""
+    """``videos`` of a report: the files of every clip that was measured; nothing where none was asked for.
+
+    Args:
+        videos: planned, by clip.
+        measured: names of the clips that were measured.
+        modes: suffixes of the modes in which pairs are measured.
+    """
     suffixes = tuple(modes)
     files = {
         name: [videos[name].of_mode(suffix).path for suffix in suffixes]

@@ -63,7 +63,13 @@ def curves(
 
 
 def bars(title: str, values: Float[ndarray, " N"], *, count: int = 24) -> str:
-    """How often values are how large, as a figure; the last bar holds all beyond the 99th hundredth."""
+    """How often values are how large, as a figure; the last bar holds all beyond the 99th hundredth.
+
+    Args:
+        title: of the figure.
+        values: any; those not finite are left out.
+        count: of the bars.
+    """
     finite = values[np.isfinite(values)]
     if not len(finite):
         return ""

@@ -30,7 +30,13 @@ def jpeg(picture: Picture, *, side: int = SIDE) -> bytes:
 
 
 def figure(content: bytes, caption: str, *, bad: bool = False) -> str:
-    """A JPEG under its caption; its size is told, so that nothing moves while a browser reads on."""
+    """A JPEG under its caption; its size is told, so that nothing moves while a browser reads on.
+
+    Args:
+        content: the JPEG.
+        caption: of it.
+        bad: mark it.
+    """
     from PIL import Image
 
     shown = base64.b64encode(content).decode()

@@ -88,5 +88,11 @@ def tiles(pairs: Iterable[tuple[str, str, str]]) -> str:
 
 
 def folded(summary: str, inside: str, *, shown: bool = False) -> str:
-    """What is read on request; ``inside`` is HTML."""
+    """What is read on request; ``inside`` is HTML.
+
+    Args:
+        summary: what is always seen.
+        inside: HTML.
+        shown: open at first.
+    """
     return f"<details{' open' if shown else ''}><summary>{text(summary)}</summary>{inside}</details>"

@@ -127,7 +127,13 @@ def _blocks(rows: Iterable[str]) -> Iterator[list[str]]:
 
 
 def row(cells: Iterable[str], *, kind: str = "", words: int = 1) -> str:
-    """A row of a table; the cells are HTML, the first ``words`` of them no numbers."""
+    """A row of a table; the cells are HTML, the first ``words`` of them no numbers.
+
+    Args:
+        cells: HTML.
+        kind: class of the row.
+        words: how many cells at the left are no numbers.
+    """
     shown = "".join(f"<td{' class=w' * (0 < n < words)}>{cell}</td>" for n, cell in enumerate(cells))
     return f'<tr class="{kind}">{shown}</tr>' if kind else f"<tr>{shown}</tr>"
 

@@ -117,12 +117,22 @@ def with_channel(document: Document, channel: str, value: float) -> Document:
     """One number of the pose changed: ``yaw``, ``jaw``, ``gaze_x``, ..., or an expression by its name.
 
     An expression of amount 0 is left out, so that a slider moved back says nothing.
+
+    Args:
+        document: as it is.
+        channel: name of it.
+        value: degrees for angles, else an amount.
     """
     return replace(document, pose=changed_pose(document.pose, channel, value))
 
 
 def changed_pose(pose: Pose, channel: str, value: float) -> Pose:
     """The pose with one channel of a pose track changed.
+
+    Args:
+        pose: as it is.
+        channel: name of it.
+        value: degrees for angles, else an amount.
 
     Example:
         >>> changed_pose(Pose(), "gaze_y", 4.0).gaze
@@ -147,19 +157,36 @@ def channel_of(pose: Pose, channel: str) -> float:
 
 
 def with_shape(document: Document, number: int, value: float) -> Document:
-    """One shape coefficient changed; 0 leaves it out."""
+    """One shape coefficient changed; 0 leaves it out.
+
+    Args:
+        document: as it is.
+        number: of the coefficient.
+        value: standard deviations.
+    """
     rest = {key: amount for key, amount in document.shape.items() if key != number}
     return replace(document, shape=MappingProxyType(rest | ({number: value} if value else {})))
 
 
 def with_strength(document: Document, region: str, value: float) -> Document:
-    """How much of a driver's motion one of `REGIONS` takes over; 1 leaves it out."""
+    """How much of a driver's motion one of `REGIONS` takes over; 1 leaves it out.
+
+    Args:
+        document: as it is.
+        region: one of `REGIONS`.
+        value: 0 to 2; 1 as driven.
+    """
     rest = {name: amount for name, amount in document.strengths.items() if name != region}
     return replace(document, strengths=MappingProxyType(rest | ({region: value} if value != 1 else {})))
 
 
 def turned(document: Document, *, yaw: float, pitch: float, roll: float = 0.0) -> Document:
-    """The head turned to angles in degrees, tenths of them, kept within `REACH`."""
+    """The head turned to angles in degrees, tenths of them, kept within `REACH`.
+
+    Args:
+        document: as it is.
+        yaw, pitch, roll: degrees.
+    """
     angles = {"yaw": yaw, "pitch": pitch, "roll": roll}
     kept: dict[str, Any] = {
         name: round(max(REACH[name][0], min(REACH[name][1], value)), 1) for name, value in angles.items()
@@ -259,6 +286,11 @@ STEPS = 200
 def as_command(document: Document, *, output: str = "edited.png", head: str | None = None) -> str:
     """The line of ``headwarp edit`` that makes the document's picture, pixel by pixel.
 
+    Args:
+        document: what is seen.
+        output: name of the picture.
+        head: file of the head; None: the built-in one.
+
     Example:
         >>> said = with_channel(Document(Source(Path("a.jpg"), "a.jpg")), "yaw", 20.0)
         >>> as_command(said)
@@ -275,7 +307,15 @@ def as_command(document: Document, *, output: str = "edited.png", head: str | No
 
 
 def as_film_command(document: Document, track: str, *, fps: float, output: str, head: str | None) -> str:
-    """The line of ``headwarp edit`` that makes the film of a saved track."""
+    """The line of ``headwarp edit`` that makes the film of a saved track.
+
+    Args:
+        document: what is seen.
+        track: name of its pose track.
+        fps: of the film.
+        output: name of the film.
+        head: file of the head; None: the built-in one.
+    """
     source = document.source
     words = ["headwarp", "edit", "PHOTO" if source is None else source.name, "--track", track]
     words += ["--fps", number(fps), *_pairs("shape", document.shape)]
@@ -284,6 +324,11 @@ def as_film_command(document: Document, track: str, *, fps: float, output: str, 
 
 def as_driven_command(document: Document, *, output: str, head: str | None = None) -> str:
     """The line of ``headwarp animate`` that makes the driver's film.
+
+    Args:
+        document: what is seen.
+        output: name of the film.
+        head: file of the head; None: the built-in one.
 
     Raises:
         HeadwarpError: no driver; or another shape or a pose on top, which that command does not make.

@@ -199,6 +199,11 @@ class Engine:
 def posed(subject: Subject, poses: Sequence[Pose], shape: Mapping[int, float]) -> HeadFit:
     """The subject's head in poses, one frame each.
 
+    Args:
+        subject: the opened photo.
+        poses: a pose a frame.
+        shape: amounts added to shape coefficients.
+
     Raises:
         HeadwarpError: an expression or coefficient that the head does not have.
     """
@@ -214,6 +219,11 @@ def check_driven(subject: Subject) -> None:
 
 def driven(subject: Subject, driver: Driver, shape: Mapping[int, float]) -> HeadFit:
     """The subject's head in every frame of a driver.
+
+    Args:
+        subject: the opened photo.
+        driver: what drives it.
+        shape: amounts added to shape coefficients.
 
     Raises:
         HeadwarpError: an animator that looks at the driver's pictures.
@@ -235,7 +245,13 @@ def shown(subject: Subject, fit: HeadFit) -> Iterator[Shown]:
 
 
 def frames(subject: Subject, fit: HeadFit, *, full_frame: bool) -> Iterator[Frame]:
-    """The frames that are written: windows, or whole photos with the window pasted back."""
+    """The frames that are written: windows, or whole photos with the window pasted back.
+
+    Args:
+        subject: the opened photo.
+        fit: T frames.
+        full_frame: whole photos with the window pasted back.
+    """
     animations = (each.animation for each in shown(subject, fit))
     return (
         full_frames(subject.opened.photo, subject.portrait, animations) if full_frame else windows(animations)

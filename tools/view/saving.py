@@ -42,6 +42,13 @@ def save_picture(
 ) -> Path:
     """Write the picture of a one-frame fit.
 
+    Args:
+        results: where files go.
+        subject: the opened photo.
+        document: what is seen.
+        fit: one frame.
+        signature: how it is marked.
+
     Raises:
         HeadwarpError: it cannot be written.
     """
@@ -54,6 +61,11 @@ def save_picture(
 
 def save_track(results: Results, document: Document, fps: float) -> Path:
     """Write the film's poses, one a frame: what ``--track`` reads.
+
+    Args:
+        results: where files go.
+        document: what is seen.
+        fps: of the track.
 
     Raises:
         HeadwarpError: no key frame.
@@ -78,8 +90,15 @@ def save_film(
     """Write a clip of every frame of a fit.
 
     Args:
+        results: where files go.
+        subject: the opened photo.
+        document: what is seen.
+        fit: T frames.
+        fps: of the film.
+        signature: how it is marked.
         stop: set by another thread: the clip is given up.
         told: how many frames of how many are done.
+        audio_from: a file with sound, or None.
 
     Raises:
         Stopped: it was given up.

@@ -29,7 +29,13 @@ class Screen(Protocol):
         """What may change while a slider is held: the command line, what can be undone."""
 
     def tell(self, title: str, text: str, *, bad: bool = False) -> None:
-        """A sentence for the person."""
+        """A sentence for the person.
+
+        Args:
+            title: a few words.
+            text: the sentence.
+            bad: something went wrong.
+        """
 
     def busy(self, title: str, text: str) -> Callable[[str | None], None]:
         """Something takes long; call the result with a new text, or with None when it is over."""

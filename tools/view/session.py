@@ -135,7 +135,11 @@ class Session:
         self._say(lambda document: with_strength(document, region, strength), f"strength of {region}")
 
     def turn(self, *, yaw: float, pitch: float, roll: float) -> None:
-        """The head, as it is dragged in 3D."""
+        """The head, as it is dragged in 3D.
+
+        Args:
+            yaw, pitch, roll: degrees.
+        """
         self._say(lambda document: turned(document, yaw=yaw, pitch=pitch, roll=roll), "drag")
         self._screen.controls(self.state())
 
@@ -162,7 +166,13 @@ class Session:
         self._ask()
 
     def open(self, path: Path, name: str | None = None, *, frame: int = 0) -> None:
-        """Another photo, or another frame of a clip; the pose goes back to rest for another file."""
+        """Another photo, or another frame of a clip; the pose goes back to rest for another file.
+
+        Args:
+            path: of the file.
+            name: that a person sees; None: its own.
+            frame: of a clip.
+        """
 
         def work(_: Told) -> None:
             source = replace(source_of(path, name), frame=frame)
@@ -177,7 +187,13 @@ class Session:
         self._tasks.do("Opening", "the head is found and fitted", work)
 
     def upload(self, name: str, content: bytes, *, driver: bool = False) -> None:
-        """A file that came from the browser."""
+        """A file that came from the browser.
+
+        Args:
+            name: of the file.
+            content: of it.
+            driver: whether it drives; else it is the photo.
+        """
 
         def keep() -> None:
             path = self._uploads.keep(name, content)

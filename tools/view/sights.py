@@ -22,6 +22,11 @@ FULL_FLOW = 0.12  # of the window's side: the displacement that is drawn in full
 def sight(subject: Subject, made: Shown, name: str) -> Frame:
     """One of `SIGHTS` as uint8 (S, S, 3).
 
+    Args:
+        subject: the opened photo.
+        made: what the animator made.
+        name: of the sight.
+
     Raises:
         HeadwarpError: the animator makes no such map.
     """

@@ -36,7 +36,13 @@ class Tasks:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="headwarp-view-task")
 
     def do(self, title: str, text: str, work: Callable[[Told], None]) -> None:
-        """Do this after what waits. After `close`, nothing."""
+        """Do this after what waits. After `close`, nothing.
+
+        Args:
+            title: a few words.
+            text: what is done, for a person.
+            work: gets a function that tells how far it is.
+        """
         with self._lock:
             if not self._closed:
                 self._pool.submit(self._run, title, text, work)

@@ -157,6 +157,10 @@ def restore(
     """Put a captured state into freshly built machinery.
 
     Args:
+        machinery: fresh, of the same recipe.
+        tensors: by key.
+        record: the plain rest.
+        step: that was made last.
         name: of the file, for messages.
 
     Raises:

@@ -53,6 +53,10 @@ def update(
     was made, not on the weights that made it.
 
     Args:
+        machinery: of the run.
+        config: of the engine.
+        stream: batches.
+        done: how far the run is.
         left: folder where a batch is left whose losses are not finite.
 
     Raises:
