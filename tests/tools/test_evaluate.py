@@ -18,7 +18,7 @@ from headwarp.tools.evaluation.animators import BASELINES, load_animators, names
 from headwarp.tools.evaluation.clips import parse_share, prepare_clip, with_count
 from headwarp.tools.evaluation.footage import clip_paths, footage
 from headwarp.tools.evaluation.measure import Setting, _Comparison, measure
-from headwarp.tools.evaluation.sights import Sight
+from headwarp.tools.evaluation.sights import Sight, Sights
 from headwarp.tools.sheets import HEADER
 from headwarp.training.data.frames.pack import FramePackConfig, pack_frames
 from headwarp.training.data.media import VideoReader, VideoWriter, write_image
@@ -343,13 +343,17 @@ def test_what_is_no_share_is_refused(text):
 # The mean of a clip
 
 
+def seen(x, y):
+    return Sight(np.full((478, 3), [x, y, 0.0], np.float32))
+
+
 def sights(points):
-    return [Sight(np.full((478, 3), [*xy, 0.0], np.float32)) for xy in points]
+    return Sights.of([seen(*xy) for xy in points])
 
 
 def compared(size):
     """Two frames against a truth at (0, 0); the source stands ten pixels lower."""
-    driver, source = sights([(0, 0)] * 2), sights([(0, 10)])[0]
+    driver, source = sights([(0, 0)] * 2), seen(0, 10)
     return _Comparison(True, [3, 4], driver, source, size, size, None)
 
 

@@ -2,9 +2,11 @@
 
 import dataclasses
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
+from media_files import write_clip
 from toy_frames import moving_frames
 from toy_head import toy_head
 from toy_packs import toy_pack
@@ -12,10 +14,12 @@ from toy_packs import toy_pack
 from headwarp.geom.errors import HeadwarpError, NoFaceError
 from headwarp.tools import evaluate as tool
 from headwarp.tools.evaluate import Evaluate, describe, run
-from headwarp.tools.evaluation.pictures import OF_FACES
+from headwarp.tools.evaluation.measure import Setting, measure
+from headwarp.tools.evaluation.pictures import OF_FACES, prepare_pictures
 from headwarp.training.data.frames.pack import FramePackConfig, pack_frames
 from headwarp.training.data.media import write_image
 from headwarp.training.data.pairs.pack import ClipLabel
+from headwarp.warping.animators import load_animator
 from headwarp.warping.checkpoints import save_checkpoint
 from headwarp.warping.keypoint_network import KeypointNetwork, fomm, tiny
 
@@ -113,3 +117,19 @@ def test_what_cannot_be_measured_is_told(clips, options, told):
 def test_pairs_need_faces(tmp_path):
     with pytest.raises(HeadwarpError, match="--no-faces: belongs to --clips; leave it out"):
         run(Evaluate(pairs=tmp_path / "list.csv", faces=False))
+
+
+def test_what_is_kept_of_a_frame_is_its_numbers(tmp_path):
+    """Small arrays a frame, an empty face mesh say, would also keep the memory that pictures were in."""
+    setting = Setting({"copy": load_animator("copy")}, toy_head(), shown=0)
+    kept = []
+    for count in (3, 13, 53):  # the first loads what is no frame's
+        frames = [np.full((32, 32, 3), number, np.uint8) for number in range(count)]
+        clip = write_clip(tmp_path / f"{count}.mp4", frames)
+        trial = prepare_pictures(clip, size=32, stride=1, share=(0.0, 1.0))
+        if kept:
+            tracemalloc.start()
+        assert measure(trial, setting).scores["copy"].count == count - 1
+        kept.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert 0 < (kept[2] - kept[1]) / 40 < 2_000

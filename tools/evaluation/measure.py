@@ -27,16 +27,18 @@ from ...training.metrics.multiscale import ms_ssim, smallest_side
 from ...warping.animators import Animator
 from ...warping.guided import refers
 from ..landmark_motion import common_count
+from ..pages.pictures import made_small
 from ..performance import on_device
 from .flows import motion_scores
 from .networks import Networks
-from .sights import Sight, found_in, look, points_of
+from .sights import Sight, Sights, found_in, look
 from .trials import Made, Moment, Place, Trial, Watch
 
 HEADS = FitConfig(mode="clip", solver=SolverConfig(smooth=0.0))
 """How heads are fitted to compare them: one identity a sequence, every frame by itself otherwise."""
 OF_HEADS = ("apd", "prmse", "aed_exp_l1", "aucon", "aucon_active")
 SHOWN = 3  # rows of a sheet a trial
+SIDE = 256  # pixels of the longer side of a picture that is kept for the sheet, at most
 
 
 @dataclass(frozen=True)
@@ -87,8 +89,8 @@ class Outcome:
     Attributes:
         scores: by animator.
         reference: features that generated ones are set against: of the true frames, or of the source.
-        rows: pictures for the sheet: source, driver (the part of its frame that generated ones cover), every
-            animator; of the steps of `shown_steps`.
+        rows: pictures for sheet and page: source, driver (the part of its frame that generated ones cover),
+            every animator, of `SIDE` pixels at most; of the steps of `shown_steps`.
         times: number of every measured frame in its clip.
     """
 
@@ -111,15 +113,16 @@ def measure(trial: Trial, setting: Setting, watch: Watch | None = None) -> Outco
     start = None if trial.reference is None else on_device(trial.reference, setting.device)
     caches = {name: _begun(animator, source, start) for name, animator in setting.animators.items()}
     pictures: dict[str, list[dict[str, float]]] = {name: [] for name in caches}
-    sights: dict[str, list[Sight]] = {name: [] for name in caches}
-    drivers: list[Sight] = []
+    faces, count = trial.place is not None, len(trial.numbers)
+    sights = {name: Sights(count, faces=faces) for name in caches}
+    drivers = Sights(count, faces=faces)
     times: list[int] = []
     rows: list[list[Frame]] = []
     shown = to_frame(trial.portrait.image)
-    kept = shown_steps(len(trial.numbers), setting.shown)
+    kept = shown_steps(count, setting.shown)
     for step in trial.steps():
         times.append(step.time)
-        drivers.append(look(step.frame, _places(step.place), setting.networks, certain=True))
+        drivers.add(look(step.frame, _places(step.place), setting.networks, certain=True))
         driving = on_device(step.driving, setting.device)
         driver = step.frame if step.window is None else step.window
         made: dict[str, Made] = {}
@@ -133,19 +136,20 @@ def measure(trial: Trial, setting: Setting, watch: Watch | None = None) -> Outco
                 known |= motion_scores(animation, animator.explain(caches[name], driving), step.motion)
             pictures[name].append(known)
             picture = to_frame(image)
-            sights[name].append(look(picture, step.expected, setting.networks))
-            face = None if step.place is None else sights[name][-1].found
+            sight = look(picture, step.expected, setting.networks)
+            sights[name].add(sight)
+            face = None if step.place is None else sight.found
             made[name] = Made(picture, step.frame if trial.truth else None, known.get("l1"), face)
         if len(times) - 1 in kept:
-            rows.append([shown, driver, *(each.picture for each in made.values())])
+            seen = (shown, driver, *(each.picture for each in made.values()))
+            rows.append([made_small(picture, SIDE) for picture in seen])
         if watch is not None:
             watch(Moment(step.time, shown, driver, made))
     own = look(shown, _places(trial.place), setting.networks, certain=True)
     size = (shown.shape[0], shown.shape[1])
-    faces = trial.place is not None
     compare = _Comparison(trial.truth, times, drivers, own, size, trial.driver_size, setting.model, faces)
     scores = {name: compare.scores(pictures[name], sights[name]) for name in caches}
-    reference = _features(drivers if trial.truth else [own])
+    reference = drivers.features if trial.truth else Sights.of([own]).features
     return Outcome(scores, reference, rows, tuple(times))
 
 
@@ -182,24 +186,20 @@ def _picture_scores(image: Tensor, target: Tensor, networks: Networks) -> dict[s
     return found
 
 
-def _features(sights: Sequence[Sight]) -> tuple[Tensor, ...]:
-    return tuple(sight.features for sight in sights if sight.features is not None)
-
-
 @dataclass(frozen=True)
 class _Comparison:
     """What generated frames of one trial are compared with."""
 
     truth: bool
     times: Sequence[int]
-    drivers: Sequence[Sight]
+    drivers: Sights
     source: Sight
     size: tuple[int, int]
     driver_size: tuple[float, float]
     model: HeadModel
     faces: bool = True
 
-    def scores(self, pictures: Sequence[Mapping[str, float]], sights: Sequence[Sight]) -> Scores:
+    def scores(self, pictures: Sequence[Mapping[str, float]], sights: Sights) -> Scores:
         names = dict.fromkeys(name for values in pictures for name in values)
         frames = {name: np.array([values.get(name, np.nan) for values in pictures]) for name in names}
         means = {name: _mean(values) for name, values in frames.items()}
@@ -209,50 +209,49 @@ class _Comparison:
         for more, own in parts:
             frames |= more
             means |= {name: _mean(values) for name, values in more.items()} | own
-        return Scores(frames, means, len(sights), _features(sights))
+        return Scores(frames, means, sights.seen, sights.features)
 
-    def _keypoints(self, sights: Sequence[Sight]) -> _Part:
+    def _keypoints(self, sights: Sights) -> _Part:
         made, true, still = (
             to_256(np.nan_to_num(points[..., list(MEDIAPIPE_68), :2]), self.size)
-            for points in (points_of(sights), points_of(self.drivers), self.source.points)
+            for points in (sights.meshes, self.drivers.meshes, self.source.points)
         )
-        found = found_in(points_of(sights))
+        found = sights.found
         euclidean = akd(made, true, found, copied=still)
         manhattan = akd_l1(made, true, found, copied=still)
         own = {"akd": euclidean.mean, "akd_detected": euclidean.detected_only, "akd_l1": manhattan.mean}
         return {"akd": euclidean.per_frame, "akd_l1": manhattan.per_frame}, own
 
-    def _presence(self, sights: Sequence[Sight]) -> _Part:
-        found = found_in(points_of(sights))
+    def _presence(self, sights: Sights) -> _Part:
+        found = sights.found
         own = {
             "missing_face_rate": missing_face_rate(found),
-            "jitter": _jitter(self.times, points_of(sights), self.size),
-            "jitter_driver": _jitter(self.times, points_of(self.drivers), self.driver_size),
+            "jitter": _jitter(self.times, sights.meshes, self.size),
+            "jitter_driver": _jitter(self.times, self.drivers.meshes, self.driver_size),
         }
         return {"missing_face_rate": (~found).astype(np.float64)}, own
 
-    def _identity(self, sights: Sequence[Sight]) -> _Part:
-        references = self.drivers if self.truth else [self.source] * len(sights)
-        known = [
-            (t, made.embedding, true.embedding)
-            for t, (made, true) in enumerate(zip(sights, references, strict=True))
-            if made.embedding is not None and true.embedding is not None
-        ]
-        if not known:
-            return {}, {}
-        rows, made, true = zip(*known, strict=True)
-        pair = torch.stack(made), torch.stack(true)
-        values = {"csim": csim(*pair), "aed_id": aed_id(*pair), "aed_id_sq": aed_id_sq(*pair)}
-        return {name: _spread(value, rows, len(sights)) for name, value in values.items()}, {}
-
-    def _heads(self, sights: Sequence[Sight]) -> _Part:
-        found = found_in(points_of(sights))
-        rows = np.flatnonzero(found)
+    def _identity(self, sights: Sights) -> _Part:
+        known = sights.embedded & (self.drivers.embedded if self.truth else self.source.embedding is not None)
+        rows = np.flatnonzero(known)
         if not len(rows):
-            return {name: np.full(len(sights), np.nan) for name in OF_HEADS}, {}
-        made = fitted_heads(self.model, points_of(sights)[rows], self.size)
+            return {}, {}
+        made = sights.embeddings(rows)
+        true = self.drivers.embeddings(rows) if self.truth else self._own().expand_as(made)
+        values = {"csim": csim(made, true), "aed_id": aed_id(made, true), "aed_id_sq": aed_id_sq(made, true)}
+        return {name: _spread(value, rows, sights.seen) for name, value in values.items()}, {}
+
+    def _own(self) -> Float[Tensor, " D"]:
+        assert self.source.embedding is not None
+        return self.source.embedding
+
+    def _heads(self, sights: Sights) -> _Part:
+        rows = np.flatnonzero(sights.found)
+        if not len(rows):
+            return {name: np.full(sights.seen, np.nan) for name in OF_HEADS}, {}
+        made = fitted_heads(self.model, sights.meshes[rows], self.size)
         height, width = self.driver_size
-        true = fitted_heads(self.model, points_of(self.drivers)[rows], (round(height), round(width)))
+        true = fitted_heads(self.model, self.drivers.meshes[rows], (round(height), round(width)))
         poses = head_pose(made), head_pose(true)
         units = unit_activations(self.model, made), unit_activations(self.model, true)
         values = {
@@ -262,7 +261,7 @@ class _Comparison:
             "aucon": aucon(*units),
             "aucon_active": aucon_active(*units),
         }
-        return {name: _spread(value, rows, len(sights)) for name, value in values.items()}, {}
+        return {name: _spread(value, rows, sights.seen) for name, value in values.items()}, {}
 
 
 _Part = tuple[dict[str, Float[ndarray, " T"]], dict[str, float]]  # values a frame; numbers without such

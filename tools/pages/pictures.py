@@ -18,14 +18,21 @@ LARGE = 224  # of few pictures
 _QUALITY = 76
 
 
-def jpeg(picture: Picture, *, side: int = SIDE) -> bytes:
-    """A picture made small, its longer side ``side`` pixels at most, without a word about its file."""
+def made_small(picture: Picture, side: int) -> Picture:
+    """A picture whose longer side has ``side`` pixels at most, its own array however small it was."""
     from PIL import Image
 
     image = Image.fromarray(np.ascontiguousarray(picture))
     image.thumbnail((side, side), Image.Resampling.LANCZOS)
+    return np.array(image)
+
+
+def jpeg(picture: Picture, *, side: int = SIDE) -> bytes:
+    """A picture made small, its longer side ``side`` pixels at most, without a word about its file."""
+    from PIL import Image
+
     stream = io.BytesIO()
-    image.save(stream, "JPEG", quality=_QUALITY)
+    Image.fromarray(made_small(picture, side)).save(stream, "JPEG", quality=_QUALITY)
     return stream.getvalue()
 
 
