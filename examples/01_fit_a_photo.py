@@ -23,8 +23,8 @@ def main(photo: Path | None = None, output: Path = Path("outputs/examples/fit"),
     print(f"{fit.model_id}: landmarks lie {error:.2f} % of the eyes' distance away from the mesh")
     print(f"status {fit.status.tolist()} (2: detected), confidence {float(fit.confidence[0]):.2f}")
     print(f"{len(fit.params.shape)} numbers of shape, {fit.params.expression.shape[1]} of expression")
-    roll_pitch_yaw = fit.covariance[0, :3, :3].diagonal().sqrt().rad2deg()
-    print("standard deviation of the pose in degrees:", [round(float(a), 2) for a in roll_pitch_yaw])
+    pitch_yaw_roll = fit.covariance[0, :3, :3].diagonal().sqrt().rad2deg()
+    print("standard deviations of pitch, yaw, roll [deg]:", [round(float(a), 2) for a in pitch_yaw_roll])
 
     path = fit.save(output / "fit.npz")  # plain arrays, no pickles inside
     again = headwarp.HeadFit.load(path)

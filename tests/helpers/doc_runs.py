@@ -29,7 +29,14 @@ from headwarp.warping import animators
 Options = Mapping[str, tuple[str, ...] | None]
 
 GROUPS = {
-    "start": ("README.md", "docs/start.md", "docs/installing.md", "docs/limits.md", "docs/metrics.md"),
+    "start": (
+        "README.md",
+        "docs/start.md",
+        "docs/questions.md",
+        "docs/installing.md",
+        "docs/limits.md",
+        "docs/metrics.md",
+    ),
     "howto": tuple(page for page in PAGES if page.startswith("docs/howto/")),
     "pictures": ("docs/animating.md", "docs/swapping.md", "docs/view.md", "docs/sources.md"),
     "data": (
