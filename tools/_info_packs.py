@@ -129,10 +129,12 @@ def explain_safetensors(path: Path, size: int) -> dict[str, Any]:
     shown = dict(list(tensors.items())[:_MAX_SHOWN])
     if len(tensors) > _MAX_SHOWN:
         shown["..."] = f"{len(tensors) - _MAX_SHOWN} more"
+    kept = "evaluation" in metadata
+    kind = "what headwarp evaluate keeps for a page" if kept else "checkpoint" if made else "safetensors"
     return {
-        "kind": "checkpoint" if made else "safetensors",
+        "kind": kind,
         "made_with": made,
-        "metadata": None if made else metadata or None,
+        "metadata": None if made or kept else metadata or None,
         "parameters": numbers,
         "tensors": len(tensors),
         "arrays": shown,

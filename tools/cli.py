@@ -197,13 +197,10 @@ def parse(command: Command, words: Sequence[str]) -> tuple[Any, Path | None]:
     import tyro
 
     report_help = tyro.conf.arg(help="Write the report to this file as JSON.")
-    invocation_type = make_dataclass(
-        "Invocation",
-        [
-            ("config", Annotated[command.config, tyro.conf.arg(name="")]),
-            ("json", Annotated[Path | None, report_help], None),
-        ],
-    )
+    parts: list[Any] = [("config", Annotated[command.config, tyro.conf.arg(name="")])]
+    if not _writes_json(command):
+        parts.append(("json", Annotated[Path | None, report_help], None))
+    invocation_type = make_dataclass("Invocation", parts)
     invocation: Any = tyro.cli(
         invocation_type,
         prog=f"headwarp {command.name}",
@@ -216,7 +213,12 @@ def parse(command: Command, words: Sequence[str]) -> tuple[Any, Path | None]:
         required = field.default is MISSING and field.default_factory is MISSING
         if required and getattr(config, field.name) == ():
             raise ArgumentError(f"expected at least one of {field.name.upper()}; see --help")
-    return config, invocation.json
+    return config, config.json if _writes_json(command) else invocation.json
+
+
+def _writes_json(command: Command) -> bool:
+    """Whether a command takes the file of ``--json`` itself, because it writes more beside it."""
+    return any(field.name == "json" for field in fields(command.config))
 
 
 def merge_repeats(words: Sequence[str], config: type) -> list[str]:
@@ -284,7 +286,7 @@ def _run(command: Command, words: Sequence[str]) -> int:
     if command.name not in ALL_THREADS:
         _keep_to_one_thread()
     report = command.run(config)
-    if json_path is not None:
+    if json_path is not None and not _writes_json(command):
         from ..training.data.atomic import write_json
 
         write_json(json_path, report)

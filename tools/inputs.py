@@ -19,7 +19,7 @@ def expand(inputs: Iterable[Path]) -> list[Path]:
     return [Path(found.path) for found in list_inputs(inputs) if found.member is None]
 
 
-WRITTEN = ("output", "html", "sheet", "picture")
+WRITTEN = ("output", "html", "sheet", "picture", "json")
 """Options that name a file to be written, in every command that has them."""
 
 

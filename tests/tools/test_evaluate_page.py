@@ -1,6 +1,8 @@
 """The page of `headwarp evaluate`: all of the report is on it, whatever clips and animators are called."""
 
+import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -9,10 +11,12 @@ from media_files import write_clip
 from page_reader import read_page
 
 from headwarp.tools import cli
-from headwarp.tools.evaluate import Evaluate, _given
+from headwarp.tools.evaluate import Evaluate
+from headwarp.tools.evaluation.kept import FEW, FEWER, Kept, page_pictures
 from headwarp.tools.evaluation.measure import Outcome, Scores
 from headwarp.tools.evaluation.networks import Networks
-from headwarp.tools.evaluation.page import FEW, FEWER, asked_for, worst_first, write_evaluation_page
+from headwarp.tools.evaluation.options import given
+from headwarp.tools.evaluation.page import asked_for, worst_first, write_evaluation_page
 from headwarp.tools.evaluation.report import report_of
 from headwarp.tools.pages.writer import LARGEST
 
@@ -35,7 +39,8 @@ def outcome(*, seed=0, frames=30, shown=3, side=48):
 def page_of(path, outcomes, *, failed=None, against="copy", more=None):
     protocol = {"head": NASTY, "stride": 1, "truth": True}
     report = report_of(outcomes, NAMES, Networks(), failed=failed or {}, protocol=protocol, against=against)
-    write_evaluation_page(path, report | (more or {}), outcomes, options={"--head": NASTY})
+    kept = Kept(outcomes, page_pictures(outcomes), {"--head": NASTY}, {"headwarp": "1.0"})
+    write_evaluation_page(path, report | (more or {}), kept)
     return report, read_page(path)
 
 
@@ -174,7 +179,7 @@ def test_geometry_sources_are_shown(tmp_path):
 
 def test_options_are_those_given_without_folders(tmp_path):
     config = Evaluate(clips=tmp_path / "clips", checkpoint=(tmp_path / "a.pt", tmp_path / "b.pt"), stride=2)
-    assert _given(config) == {"--clips": "clips", "--checkpoint": "a.pt b.pt", "--stride": "2"}
+    assert given(config) == {"--clips": "clips", "--checkpoint": "a.pt b.pt", "--stride": "2"}
 
 
 @pytest.mark.parametrize(("name", "told"), [("e.png", ".html, .htm"), ("", "the folder")])
@@ -197,3 +202,99 @@ def test_the_command_writes_its_page(tmp_path):
     assert page.tags["article"] == 1
     assert len(page.sources) == 3 * 3  # source, driver, copy
     assert "driver, frame 3" in page.words
+
+
+# The page made anew
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    """A run's report with what was kept beside it, and its page."""
+    folder = tmp_path_factory.mktemp("run")
+    (folder / "clips").mkdir()
+    for name, less in (("grey", 40), ("dark", 20)):
+        write_clip(
+            folder / "clips" / f"{name}.mp4", [np.full((40, 40, 3), less * n, np.uint8) for n in range(4)]
+        )
+    words = ["evaluate", "--clips", str(folder / "clips"), "--no-faces", "--animator", "copy", "--size", "32"]
+    words += ["--videos", str(folder / "v"), "--against", "copy"]
+    assert cli.main([*words, "--html", str(folder / "e.html"), "--json", str(folder / "r.json")]) == 0
+    return folder
+
+
+def again(folder, *more):
+    return cli.main(["evaluate", "--from", str(folder / "r.json"), "--html", str(folder / "n.html"), *more])
+
+
+def test_the_page_is_made_anew_without_what_was_measured(measured, tmp_path, monkeypatch, capsys):
+    """Byte for byte, from another folder, after all has moved."""
+    moved = tmp_path / "moved"
+    shutil.copytree(measured, moved, ignore=lambda *_: ["clips"])
+    monkeypatch.chdir(tmp_path)
+    assert again(moved) == 0
+    assert "copy" in capsys.readouterr().out
+    made, first = ((moved / name).read_text(encoding="utf-8") for name in ("n.html", "e.html"))
+    assert "./v/grey.mp4" in first
+    assert made == first
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (["--stride", "2"], "--stride: nothing is measured with --from"),
+        (["--clips", "."], "--clips: nothing"),
+    ],
+)
+def test_options_of_a_measurement_are_refused_with_it(measured, more, told, capsys):
+    assert again(measured, *more) == 1
+    assert told in capsys.readouterr().err
+
+
+def test_a_report_that_was_changed_or_stands_alone_is_refused(measured, tmp_path, capsys):
+    for file in measured.glob("r.*"):
+        shutil.copy(file, tmp_path)
+    report = tmp_path / "r.json"
+    report.write_text(report.read_text() + " ")
+    assert again(tmp_path) == 1
+    assert "r.kept.safetensors: belongs to another report" in capsys.readouterr().err
+    (tmp_path / "r.kept.safetensors").unlink()
+    assert again(tmp_path) == 1
+    assert "r.kept.safetensors: no such file" in capsys.readouterr().err
+    report.write_text("[1]")
+    assert again(tmp_path) == 1
+    assert "is no report of headwarp evaluate" in capsys.readouterr().err
+
+
+def changed(path, change):
+    """The file with what it says, or one of its tensors, changed."""
+    from safetensors import safe_open
+    from safetensors.numpy import save_file
+
+    with safe_open(path, framework="np") as file:
+        told = json.loads(file.metadata()["evaluation"])
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    change(told, tensors)
+    save_file(tensors, path, metadata={"evaluation": json.dumps(told)})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda told, tensors: told.clear(),
+        lambda told, tensors: told.update(clips=[]),
+        lambda told, tensors: told.update(clips={"a": 1}),
+        lambda told, tensors: told["clips"][0].update(name="other"),
+        lambda told, tensors: told["clips"][0].update(steps=[99]),
+        lambda told, tensors: told["clips"][0].update(metrics=[]),
+        lambda told, tensors: tensors.pop("0/times"),
+        lambda told, tensors: tensors.update({"0/0/l1": np.zeros(7)}),
+        lambda told, tensors: tensors.update({"0/pictures/0/1": np.frombuffer(b"<svg/>", np.uint8)}),
+    ],
+)
+def test_what_is_damaged_is_one_sentence(measured, tmp_path, change, capsys):
+    for file in measured.glob("r.*"):
+        shutil.copy(file, tmp_path)
+    changed(tmp_path / "r.kept.safetensors", change)
+    assert again(tmp_path) == 1
+    assert re.search(r"r\.kept\.safetensors: .*measure again", capsys.readouterr().err)
+    assert not (tmp_path / "n.html").exists()

@@ -12,8 +12,8 @@ from toy_head import toy_head
 from toy_packs import toy_pack
 
 from headwarp.geom.errors import HeadwarpError, NoFaceError
-from headwarp.tools import evaluate as tool
 from headwarp.tools.evaluate import Evaluate, describe, run
+from headwarp.tools.evaluation import protocols
 from headwarp.tools.evaluation.measure import Setting, measure
 from headwarp.tools.evaluation.pictures import OF_FACES, prepare_pictures
 from headwarp.training.data.frames.pack import FramePackConfig, pack_frames
@@ -88,8 +88,8 @@ def test_where_no_clip_shows_a_face_pictures_are_measured_anyhow(clips, tmp_path
     def none(*arguments, **named):
         raise NoFaceError("walk: no face found")
 
-    monkeypatch.setattr(tool, "prepare_clip", none)
-    monkeypatch.setattr(tool, "clip_paths", lambda path: [path / "walk"])
+    monkeypatch.setattr(protocols, "prepare_clip", none)
+    monkeypatch.setattr(protocols, "clip_paths", lambda path: [path / "walk"])
     assert run(Evaluate(clips=clips, animator=("copy",)))["protocol"]["faces"] is False
     with pytest.raises(HeadwarpError, match=r"expected at least one clip that can .*: walk"):
         run(Evaluate(clips=clips))

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ...training.metrics.definitions import HIGHER_IS_BETTER, UNITS
-from ..bench.timing import versions
 from ..pages.charts import curves
-from ..pages.pictures import LARGE, SIDE, figure, jpeg, strip
+from ..pages.pictures import figure, strip
 from ..pages.text import facts, folded, link, number, text, tiles
 from ..pages.text import name as name_of
 from ..pages.writer import Page, Section, open_page, row
 from .animators import BASELINES
-from .measure import Outcome, shown_steps
+from .kept import FEWER, Kept, ShownRow
+from .measure import Outcome
 from .report import COUNTS
 from .videos import evenly_taken
 
 LINKS = (("numbers", "Numbers"), ("clips", "Every clip"), ("seen", "Pictures and curves"), ("how", "How"))
 NUMBERS, TABLE, SEEN = 500_000, 1_200_000, 2_900_000  # bytes
-FEW = 12  # clips; of each of more than these one row of pictures is shown
-FEWER = 4  # clips whose pictures are shown in large
 TILES = ("l1", "psnr", "akd", "apd")
 RANKS = ("akd", "l1", "apd")  # errors by which clips are ordered
 CURVED = ("l1", "akd", "csim", "apd", "aed_exp_l1")  # errors over frames, the first that were measured
@@ -33,25 +31,21 @@ TOLD = 200  # failures
 Report = Mapping[str, Any]
 
 
-def write_evaluation_page(
-    path: Path, report: Report, outcomes: Mapping[str, Outcome], *, options: Mapping[str, str]
-) -> None:
+def write_evaluation_page(path: Path, report: Report, kept: Kept) -> None:
     """Write the page; what does not fit into its size is left out and counted.
 
     Args:
         path: of the page.
         report: of `report_of`, with the geometry sources where they were compared.
-        outcomes: by clip or pair, as measured; their pictures are shown.
-        options: of the run that were given, by name.
+        kept: of the same run.
 
     Raises:
         HeadwarpError: it cannot be written.
     """
-    from ... import __version__
-
+    outcomes = kept.outcomes
     title = f"headwarp evaluate: {', '.join(report['metrics'])}"
     with open_page(path, title, links=LINKS) as page:
-        page.write(f'<p class="soft">headwarp {text(__version__)}</p>')
+        page.write(f'<p class="soft">headwarp {text(kept.versions.get("headwarp", "?"))}</p>')
         page.write(_summary(report, outcomes))
         with page.section("Numbers", anchor="numbers", limit=NUMBERS) as part:
             _numbers(page, part, report)
@@ -62,10 +56,10 @@ def write_evaluation_page(
         with page.section("Pictures and curves", anchor="seen", limit=SEEN) as part:
             order, words = worst_first(outcomes, report["metrics"])
             part.add(f'<p class="soft">{text(words)}</p>')
+            large = len(outcomes) <= FEWER
             for clip in order:
-                few = (len(outcomes) <= FEW) + (len(outcomes) <= FEWER)
-                part.add(_card(clip, outcomes[clip], report, few=few, page=path))
-        _how(page, report, options)
+                part.add(_card(clip, outcomes[clip], kept.pictures[clip], report, page=path, large=large))
+        _how(page, report, kept)
 
 
 def _summary(report: Report, outcomes: Mapping[str, Outcome]) -> str:
@@ -175,29 +169,16 @@ def _rows(report: Report, keys: list[str]) -> Iterator[str]:
             yield row([name_of(clip), f"<bdi>{text(name)}</bdi>", *shown], words=2)
 
 
-def _card(clip: str, outcome: Outcome, report: Report, *, few: int, page: Path) -> str:
-    """A clip: rows of source, driver and every animator, its errors over its frames, and its videos.
-
-    Args:
-        clip: its name.
-        outcome: what was measured.
-        report: of the run.
-        few: 0 for one row of small pictures, 1 for all rows, 2 for all in large.
-        page: where the page lies.
-    """
+def _card(
+    clip: str, outcome: Outcome, pictures: Sequence[ShownRow], report: Report, *, page: Path, large: bool
+) -> str:
+    """A clip: rows of source, driver and every animator, its errors over its frames, and its videos."""
     names = [name for name in report["metrics"] if name in outcome.scores]
-    pictures = outcome.rows
-    steps = sorted(shown_steps(len(outcome.times), len(pictures))) if pictures else []
-    shown = list(zip(steps, pictures, strict=True))
-    if not few and shown:
-        shown = [shown[len(shown) // 2]]
-    side = LARGE if few > 1 else SIDE
     strips = []
-    for step, seen in shown:
-        captions = ["source", f"driver, frame {outcome.times[step]}", *names]
-        row_of = zip(seen, captions, strict=True)
-        figures = (figure(jpeg(picture, side=side), words) for picture, words in row_of)
-        strips.append(strip(figures, large=few > 1))
+    for row_of in pictures:
+        captions = ["source", f"driver, frame {outcome.times[row_of.step]}", *names]
+        figures = (figure(seen, words) for seen, words in zip(row_of.pictures, captions, strict=True))
+        strips.append(strip(figures, large=large))
     films = (link(file, file.name, beside=page) for file in report.get("videos", {}).get(clip, ()))
     told = "".join(f'<p class="soft">Video: {film}</p>' for film in films)
     head = f"<h3>{name_of(clip)}</h3>{told}"
@@ -225,14 +206,12 @@ def _charts(outcome: Outcome, names: list[str]) -> str:
     return f'<div class="charts">{"".join(found[:CHARTS])}</div>' if found else ""
 
 
-def _how(page: Page, report: Report, options: Mapping[str, str]) -> None:
-    from ... import __version__
-
+def _how(page: Page, report: Report, kept: Kept) -> None:
     with page.section("How", anchor="how") as part:
         failed = dict(list(report["failed"].items())[:TOLD])
         if failed:
             title = f"{len(report['failed'])} could not be measured"
             part.add(folded(title, facts(failed, longest=400), shown=len(failed) <= 10))
-        part.add(f"<h3>Options</h3>{facts(options)}")
+        part.add(f"<h3>Options</h3>{facts(kept.options)}")
         part.add(f"<h3>Protocol</h3>{facts(report['protocol'])}")
-        part.add(f"<h3>Versions</h3>{facts({'headwarp': __version__, **versions()})}")
+        part.add(f"<h3>Versions</h3>{facts(kept.versions)}")
