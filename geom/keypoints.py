@@ -112,11 +112,11 @@ class KeypointDetector(nn.Module):
             centred = not config.align_corners
             self.down = AntiAliasedReduction(config.channels, config.scale, centred=centred)
 
-    def forward(self, picture: Float[Tensor, "B C H W"]) -> Keypoints:
+    def forward(self, image: Float[Tensor, "B C H W"]) -> Keypoints:
         """Keypoints of pictures.
 
         Args:
-            picture: RGB in [0, 1], with or as a disparity map where the config says so.
+            image: RGB in [0, 1], with or as a disparity map where the config says so.
 
         Returns:
             Points, Jacobians and heat maps, in float32 at least; differentiable.
@@ -124,10 +124,10 @@ class KeypointDetector(nn.Module):
         Raises:
             ShapeError: other channels, or sides that are no multiples of ``config.multiple``.
         """
-        check_picture(picture, self.config.channels, self.config.multiple, "picture")
-        small = picture if self.down is None else self.down(picture)
+        check_picture(image, self.config.channels, self.config.multiple, "image")
+        small = image if self.down is None else self.down(image)
         features = self.predictor(small)
-        with torch.autocast(picture.device.type, enabled=False):  # a pixel is beyond half precision
+        with torch.autocast(image.device.type, enabled=False):  # a pixel is beyond half precision
             features = features.to(torch.promote_types(features.dtype, torch.float32))
             logits = self.kp(features) / self.config.temperature
             weights = logits.flatten(2).softmax(dim=2)  # (B, K, h w)
@@ -148,11 +148,11 @@ class KeypointDetector(nn.Module):
         return places[:, :, margin : margin + height, margin : margin + width]
 
 
-def check_picture(picture: Tensor, channels: int, multiple: int, name: str) -> None:
+def check_picture(image: Tensor, channels: int, multiple: int, name: str) -> None:
     """The picture that a keypoint network takes.
 
     Args:
-        picture: what was given.
+        image: what was given.
         channels: that it must have.
         multiple: of which both sides must be one.
         name: what the picture is called in the message.
@@ -160,12 +160,12 @@ def check_picture(picture: Tensor, channels: int, multiple: int, name: str) -> N
     Raises:
         ShapeError: other channels, or a side that is no multiple.
     """
-    if picture.ndim != 4 or picture.shape[1] != channels or not picture.is_floating_point():
-        hint = "; add a batch axis with picture[None]" if picture.ndim == 3 else ""
+    if image.ndim != 4 or image.shape[1] != channels or not image.is_floating_point():
+        hint = "; add a batch axis with image[None]" if image.ndim == 3 else ""
         raise ShapeError(
-            f"{name}: expected floats (B, {channels}, H, W), got {picture.dtype} {tuple(picture.shape)}{hint}"
+            f"{name}: expected floats (B, {channels}, H, W), got {image.dtype} {tuple(image.shape)}{hint}"
         )
-    height, width = picture.shape[2:]
+    height, width = image.shape[2:]
     if not height or not width or height % multiple or width % multiple:
         raise ShapeError(
             f"{name}: expected sides that are multiples of {multiple}, got {height} x {width}; "

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def nearest_on_surface(
     points: Float[np.ndarray, "N 3"],
-    vertices: Float[np.ndarray, "V 3"],
+    verts: Float[np.ndarray, "V 3"],
     faces: Int[np.ndarray, "F 3"],
     *,
     candidates: int = 12,
@@ -21,7 +21,7 @@ def nearest_on_surface(
     """The nearest points of a mesh, and their triangles, among those that meet the nearest vertices.
 
     Args:
-        points, vertices, faces: of one frame, in one unit.
+        points, verts, faces: of one frame, in one unit.
         candidates: how many vertices are looked at for each point (all of them in a mesh with fewer).
     """
     from scipy.sparse import csr_matrix
@@ -29,18 +29,18 @@ def nearest_on_surface(
 
     used = np.unique(faces)
     count = min(candidates, len(used))
-    close = used[cKDTree(vertices[used]).query(points, np.arange(1, count + 1))[1]]  # (N, candidates)
+    close = used[cKDTree(verts[used]).query(points, np.arange(1, count + 1))[1]]  # (N, candidates)
     pick = csr_matrix(
         (np.ones(close.size), (np.arange(len(points)).repeat(count), close.ravel())),
-        shape=(len(points), len(vertices)),
+        shape=(len(points), len(verts)),
     )
-    pairs = (pick @ faces_at_vertices(faces, len(vertices))).tocoo()
-    return nearest_among(points, vertices, faces, rows=pairs.row, choices=pairs.col)
+    pairs = (pick @ faces_at_vertices(faces, len(verts))).tocoo()
+    return nearest_among(points, verts, faces, rows=pairs.row, choices=pairs.col)
 
 
 def nearest_among(
     points: Float[np.ndarray, "N 3"],
-    vertices: Float[np.ndarray, "V 3"],
+    verts: Float[np.ndarray, "V 3"],
     faces: Int[np.ndarray, "F 3"],
     *,
     rows: Int[np.ndarray, " P"],
@@ -52,7 +52,7 @@ def nearest_among(
 
     Args:
         points: N points.
-        vertices, faces: the surface.
+        verts, faces: the surface.
         rows: of a pair: which point.
         choices: of a pair: which triangle; pairs in any order.
 
@@ -61,7 +61,7 @@ def nearest_among(
     """
     import trimesh
 
-    found = trimesh.triangles.closest_point(vertices[faces[choices]], points[rows])
+    found = trimesh.triangles.closest_point(verts[faces[choices]], points[rows])
     distance = np.linalg.norm(found - points[rows], axis=1)
     order = np.lexsort((distance, rows))
     first = order[np.searchsorted(rows[order], np.arange(len(points)))]

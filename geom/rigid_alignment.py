@@ -148,8 +148,9 @@ def likeliest_start(
     that nothing moved (`at_rest`) is a guess that no network can spoil.
 
     Args:
-        target, source, relief, weight, config: as for `align_surfaces`; the first size alone is looked at.
+        target, source, relief: as for `align_surfaces`.
         starts: at least one.
+        weight, config: as for `align_surfaces`; the first size alone is looked at.
 
     Raises:
         ShapeError: shapes disagree.
@@ -235,9 +236,9 @@ def surface_of_pose(pose: RelativePose, width: int) -> SurfaceMotion:
     return SurfaceMotion(rotation, shift, distance, perspective)
 
 
-def normalised(picture: Float[Tensor, "B 3 H W"], size: tuple[int, int]) -> Float[Tensor, "B 1 h w"]:
+def normalised(image: Float[Tensor, "B 3 H W"], size: tuple[int, int]) -> Float[Tensor, "B 1 h w"]:
     """Luminance of a smaller picture less its local mean, over its local deviation."""
-    grey = F.interpolate(picture.mean(1, keepdim=True), size=size, mode="area")
+    grey = F.interpolate(image.mean(1, keepdim=True), size=size, mode="area")
     reach = max(1, size[1] // 16)
 
     def local(values: Tensor) -> Tensor:

@@ -200,8 +200,6 @@ def edit_track(
 ) -> Iterator[Frame]:
     """One photo in many poses, frame by frame.
 
-    ``fps`` is the rate of the poses, for a motion that smooths them.
-
     Args:
         photo: as for `edit`.
         poses: a pose a frame, each relative or absolute.

@@ -292,7 +292,7 @@ def _write(
         from .fit_film import write_film
 
         video, source = f"overlays/{name}.mp4", path if options.provenance else None
-        write_film(folder / video, followed.frames, fitted.fit, model, title=name, source=source)
+        write_film(folder / video, followed.frames, model, fitted.fit, title=name, source=source)
         pictures["video"] = video
     measured = measures(model, fitted.fit, options.fitting)
     seconds = {**fitted.seconds, "report": time.perf_counter() - started}

@@ -64,12 +64,12 @@ class Screen:
         return height + height % 2, width + width % 2
 
 
-def screen_of(fit: HeadFit, model: HeadModel, title: str) -> Screen:
+def screen_of(model: HeadModel, fit: HeadFit, title: str) -> Screen:
     """The screen for a fit.
 
     Args:
-        fit: T frames.
         model: the head of the fit.
+        fit: T frames.
         title: above the film.
     """
     longest = min(LARGEST, max(SMALLEST, *fit.size))
@@ -89,7 +89,7 @@ def _times(fit: HeadFit) -> Float[ndarray, " T"] | None:
     return (int(fit.report.get("start", 0)) + np.arange(fit.frames)) / float(Fraction(fps))
 
 
-def film_frames(frames: Iterable[Frame], fit: HeadFit, model: HeadModel, screen: Screen) -> Iterator[Frame]:
+def film_frames(frames: Iterable[Frame], model: HeadModel, fit: HeadFit, screen: Screen) -> Iterator[Frame]:
     """A frame of the video for every frame of the clip, made as it is asked for.
 
     The clip's frame stands on the left, the parametric mesh (before the 2D residual) with the detected points
@@ -99,8 +99,8 @@ def film_frames(frames: Iterable[Frame], fit: HeadFit, model: HeadModel, screen:
 
     Args:
         frames: of the clip, uint8 of the fit's size, as many as it has or more.
-        fit: of all of them.
-        model: its head.
+        model: the head of the fit.
+        fit: of all of the frames.
         screen: of the fit.
 
     Yields:
@@ -117,7 +117,7 @@ def _frame(frame: Frame, fit: HeadFit, model: HeadModel, screen: Screen, below: 
     scaled = scaled_fit(fit, round(max(fit.size) * screen.tile[0] / fit.size[0]))
     plain = scaled_frame(frame, scaled.size)
     state = int(fit.status[0])
-    drawn = plain if state == MISSING else meshed(plain, scaled, model)
+    drawn = plain if state == MISSING else meshed(plain, model, scaled)
     picture = Image.fromarray(below)
     draw = ImageDraw.Draw(picture)
     slack = (screen.tile[1] - plain.shape[1]) // 2
@@ -187,15 +187,15 @@ def _background(screen: Screen, fit: HeadFit) -> Frame:
 
 
 def write_film(
-    path: Path, frames: Iterable[Frame], fit: HeadFit, model: HeadModel, *, title: str, source: Path | None
+    path: Path, frames: Iterable[Frame], model: HeadModel, fit: HeadFit, *, title: str, source: Path | None
 ) -> None:
     """Write the video as it is made, one frame in memory.
 
     Args:
         path: of the file.
         frames: of the clip.
-        fit: of all of them.
-        model: its head.
+        model: the head of the fit.
+        fit: of all of the frames.
         title: name of the clip.
         source: the file it was made from; with it provenance goes into the video.
 
@@ -211,5 +211,5 @@ def write_film(
         made = Provenance.now("fit overlay", inputs=inputs, digital_source_type=ENHANCED)
     rate = Fraction(fit.report.get("fps") or DEFAULT_FPS)
     with VideoWriter(path, rate, provenance=made, crf=_CRF) as writer:
-        for frame in film_frames(frames, fit, model, screen_of(fit, model, title)):
+        for frame in film_frames(frames, model, fit, screen_of(model, fit, title)):
             writer.write(frame)

@@ -36,7 +36,7 @@ def write_pictures(
     seen = np.flatnonzero((fitted.fit.status == DETECTED).numpy())
     index = int(seen[np.abs(seen - (fitted.fit.frames - 1) / 2).argmin()])
     frame = _frame_at(path, start + index, seek=not fitted.damaged)
-    picture = fit_overlay(frame, fitted.fit.select([index]), model, fitted.choice, index)
+    picture = fit_overlay(frame, model, fitted.fit.select([index]), fitted.choice, index)
     write_overlay(folder / overlay, picture, path if provenance else None)
     if curves is not None:
         write_fit_curves(folder / curves, model, fitted.fit, name)

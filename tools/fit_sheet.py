@@ -115,7 +115,7 @@ def clip_row(path: Path, entry: Mapping[str, Any], model: HeadModel, *, start: i
     for frame, picture in zip(shown, pictures, strict=True):
         bad = bool(percent[frame] > BAD_PERCENT)
         caption = f"{frame}: {percent[frame]:.1f} %" + (" worst" if worst and frame == worst[0] else "")
-        tiles.append((tile(picture, fit.select([frame]), model), caption, bad))
+        tiles.append((tile(picture, model, fit.select([frame])), caption, bad))
     lines, bad = _lines(entry)
     return Row(lines, bad, tuple(tiles), fit_series(model, fit) if fit.frames > 1 else {})
 
@@ -138,13 +138,13 @@ def _frames(path: Path, numbers: Sequence[int], *, seek: bool) -> list[Frame]:
     return [found[number] for number in numbers]
 
 
-def tile(frame: Frame, fit: HeadFit, model: HeadModel, *, size: int = TILE) -> Frame:
+def tile(frame: Frame, model: HeadModel, fit: HeadFit, *, size: int = TILE) -> Frame:
     """The mesh (before the 2D residual) over the face of a frame, ``(size, size, 3)``.
 
     Args:
         frame: the whole picture.
-        fit: of this frame.
         model: the head of the fit.
+        fit: of this frame.
         size: side of the tile in pixels.
     """
     window = head_crop(fit.landmarks[0], scale=1.9)

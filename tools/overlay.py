@@ -41,13 +41,13 @@ def scaled_frame(frame: Frame, size: tuple[int, int]) -> Frame:
     return np.array(Image.fromarray(frame).resize((size[1], size[0]), Image.Resampling.LANCZOS))
 
 
-def fit_overlay(frame: Frame, fit: HeadFit, model: HeadModel, choice: FaceChoice, index: int) -> Frame:
+def fit_overlay(frame: Frame, model: HeadModel, fit: HeadFit, choice: FaceChoice, index: int) -> Frame:
     """The parametric mesh (before the 2D residual) over its frame, detected points in green, faces boxed.
 
     Args:
         frame: the frame of the fit.
+        model: the head of the fit.
         fit: one frame.
-        model: its head.
         choice: all faces of the input.
         index: number of the frame in the input.
     """
@@ -55,7 +55,7 @@ def fit_overlay(frame: Frame, fit: HeadFit, model: HeadModel, choice: FaceChoice
     if factor < 1:
         fit = scaled_fit(fit, LONGEST_SIDE)
         frame = scaled_frame(frame, fit.size)
-    picture = meshed(frame, fit, model)
+    picture = meshed(frame, model, fit)
     picture = mark_points(picture, fit.landmarks[0, shown_points(fit)].numpy(), colour=FOUND)
     boxes = {rank: track.boxes[index] * factor for rank, track in enumerate(choice.tracks)}
     boxes = {rank: box for rank, box in boxes.items() if np.isfinite(box).all()}
@@ -64,13 +64,13 @@ def fit_overlay(frame: Frame, fit: HeadFit, model: HeadModel, choice: FaceChoice
     return mark_boxes(picture, list(boxes.values()), [f"--face {rank}" for rank in boxes])
 
 
-def meshed(frame: Frame, fit: HeadFit, model: HeadModel) -> Frame:
+def meshed(frame: Frame, model: HeadModel, fit: HeadFit) -> Frame:
     """The parametric mesh (before the 2D residual) of a fit of one frame over its frame.
 
     Args:
         frame: RGB.
-        fit: of this frame.
         model: the head of the fit.
+        fit: of this frame.
     """
     view = view_of(model, posed_vertices(model, fit), fit.size)
     return to_frame(blend(to_image(frame)[0], shaded(view), view.covered, opacity=OPACITY))

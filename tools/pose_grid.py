@@ -29,7 +29,16 @@ from .heads import ready_head
 from .inputs import check_folder
 from .landmark_motion import with_landmarks_of
 from .motion import Motion, check_poses
-from .performance import PICTURES, check_output, check_window, drivings, encoded, open_animator, windows
+from .performance import (
+    PICTURES,
+    check_device,
+    check_output,
+    check_window,
+    drivings,
+    encoded,
+    open_animator,
+    windows,
+)
 from .portrait import as_frames, open_portrait
 from .posed_drivings import posed_drivings
 
@@ -217,19 +226,26 @@ def edit_grid(
     face: int | None = None,
     motion: Motion | None = None,
     batch: int | None = None,
+    device: str = "cpu",
 ) -> Iterator[Frame]:
     """One photo in every pose of a grid, row by row, each made when its batch is asked for.
 
     Args:
-        photo, animator, head, size, face, motion: as in `edit`.
+        photo: as in `edit`.
         grid: of `parse_grid`, or made of axes.
         base: what the axes leave as it is; None: the photo's own pose.
+        animator, head, size, face, motion: as in `edit`.
         batch: cells made at once; see `batch_size`.
+        device: where the animator works.
+
+    Returns:
+        uint8 (size, size, 3) windows, one for every cell.
 
     Raises:
         HeadwarpError: what `edit` raises, or what `batch_size` raises.
     """
-    maker = open_animator(animator) if isinstance(animator, str) else animator
+    place = check_device(device)
+    maker = open_animator(animator, device=place) if isinstance(animator, str) else animator
     name = animator if isinstance(animator, str) else type(maker).__name__
     count = batch_size(batch, maker, name=name)
     check_window(maker, size, name=name)
@@ -239,7 +255,7 @@ def edit_grid(
     taken = (motion or Motion()).held_by(maker, name)
     check_poses(taken)
     fit = taken.applied(model, portrait.fit, apply_pose(model, portrait.fit, grid.poses(base or Pose())))
-    return windows(perform_in_batches(portrait, fit, maker, batch=count))
+    return windows(perform_in_batches(portrait, fit, maker, batch=count, device=place))
 
 
 def perform_in_batches(

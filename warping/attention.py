@@ -123,9 +123,10 @@ class CrossModalAttention(nn.Module):
         Only the rows that are asked for are computed. Not differentiable in the points.
 
         Args:
-            warped, queries: as in `forward`.
+            warped: as in `forward`.
             points: x, y in [-1, 1], the frame's outer edges; the position whose cell holds it is taken, the
                 nearest one for a point outside.
+            queries: as in `forward`.
         """
         batch, _, height, width = warped.shape
         queries = self.queries(warped) if queries is None else queries

@@ -138,20 +138,20 @@ class SpadeDecoder(nn.Module):
         self.conv_img = nn.Conv2d(widths[-1], 3, 3, padding=1)
 
     def forward(
-        self, features: Float[Tensor, "B C h w"], picture: Float[Tensor, "B 3 H W"]
+        self, features: Float[Tensor, "B C h w"], image: Float[Tensor, "B 3 H W"]
     ) -> Float[Tensor, "B 3 H W"]:
         """The picture, RGB in [0, 1].
 
         Args:
             features: of the source, warped, masked by the occlusion and attended.
-            picture: the warped source times the occlusion, ``multiple`` times the features' size.
+            image: the warped source times the occlusion, ``multiple`` times the features' size.
 
         Raises:
             ShapeError: the sizes are not so.
         """
-        self._check(features, picture)
-        guidance = F.interpolate(self.compress(features), size=picture.shape[2:], mode="nearest")
-        guidance = torch.cat([guidance, picture.to(guidance.dtype)], dim=1)
+        self._check(features, image)
+        guidance = F.interpolate(self.compress(features), size=image.shape[2:], mode="nearest")
+        guidance = torch.cat([guidance, image.to(guidance.dtype)], dim=1)
         hidden, level = self.fc(features), _reduced(guidance, features)
         for name in self._middle:
             hidden = self.get_submodule(name)(hidden, level)

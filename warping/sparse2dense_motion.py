@@ -182,11 +182,9 @@ class MotionNetwork(nn.Module):
         for parameter in self.head.parameters():
             nn.init.zeros_(parameter)
 
-    def encode(
-        self, picture: Float[Tensor, "B 3 H W"], own: Float[Tensor, "B N"]
-    ) -> Float[Tensor, "B C h w"]:
+    def encode(self, image: Float[Tensor, "B 3 H W"], own: Float[Tensor, "B N"]) -> Float[Tensor, "B C h w"]:
         """Hidden features, which depend on no driving frame."""
-        return _through(self.encoder, picture, own)
+        return _through(self.encoder, image, own)
 
     def decode(
         self,
@@ -234,14 +232,14 @@ class Patch:
         """Places of the frame in the patch's own units: -1 and 1 at its edges."""
         return (points - self.centre[:, None]) / points.new_tensor(self.half)
 
-    def cut(self, picture: Float[Tensor, "B C H W"], side: int) -> Float[Tensor, "B C S S"]:
+    def cut(self, image: Float[Tensor, "B C H W"], side: int) -> Float[Tensor, "B C S S"]:
         """The picture in the patch, ``side`` pixels a side; beyond the frame its edge goes on."""
-        height, width = picture.shape[2:]
-        inner = lattice((side, side), align_corners=False, device=picture.device, dtype=picture.dtype)
-        half = picture.new_tensor(self.half)[:, None, None]
+        height, width = image.shape[2:]
+        inner = lattice((side, side), align_corners=False, device=image.device, dtype=image.dtype)
+        half = image.new_tensor(self.half)[:, None, None]
         places = self.centre[:, :, None, None] + inner * half  # (B, 2, S, S), normalised
-        pixels = (places + 1) / 2 * picture.new_tensor([width, height])[:, None, None]
-        return sample(picture, pixels, padding_mode="border")
+        pixels = (places + 1) / 2 * image.new_tensor([width, height])[:, None, None]
+        return sample(image, pixels, padding_mode="border")
 
     def placed(
         self, maps: Float[Tensor, "B C s s"], size: tuple[int, int], *, feather: float

@@ -57,26 +57,26 @@ class AntiAliasedReduction(nn.Module):
         square = kernel[:, None] * kernel  # (taps, taps)
         self.register_buffer("weight", square.repeat(channels, 1, 1, 1))  # (C, 1, taps, taps)
 
-    def forward(self, picture: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C h w"]:
+    def forward(self, image: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C h w"]:
         """``(B, C, H, W)`` to ``(B, C, H / s, W / s)``.
 
         Raises:
             ShapeError: other channels, or sides that are no multiples of s.
         """
         channels, stride = len(self.weight), self.stride
-        if picture.ndim != 4 or picture.shape[1] != channels:
-            raise ShapeError(f"picture: expected (B, {channels}, H, W), got {tuple(picture.shape)}")
-        height, width = picture.shape[2:]
+        if image.ndim != 4 or image.shape[1] != channels:
+            raise ShapeError(f"image: expected (B, {channels}, H, W), got {tuple(image.shape)}")
+        height, width = image.shape[2:]
         if height % stride or width % stride:
             raise ShapeError(
-                f"picture: expected sides that are multiples of {stride}, got {height} x {width}; "
+                f"image: expected sides that are multiples of {stride}, got {height} x {width}; "
                 "pad or resize it"
             )
-        weight = self.weight.to(picture.dtype)
+        weight = self.weight.to(image.dtype)
         if not self.centred:
-            return F.conv2d(picture, weight, stride=stride, padding=weight.shape[2] // 2, groups=channels)
+            return F.conv2d(image, weight, stride=stride, padding=weight.shape[2] // 2, groups=channels)
         margin = (weight.shape[2] - stride) // 2
-        extended = F.pad(picture, [margin] * 4, mode="replicate")
+        extended = F.pad(image, [margin] * 4, mode="replicate")
         return F.conv2d(extended, weight, stride=stride, groups=channels)
 
 

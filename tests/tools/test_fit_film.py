@@ -38,9 +38,9 @@ def fit(head):
 
 @pytest.fixture(scope="module")
 def shown(fit, head):
-    screen = screen_of(fit, head, "a name " * 30)
+    screen = screen_of(head, fit, "a name " * 30)
     grey = np.full((*fit.size, 3), 90, np.uint8)
-    return screen, list(film_frames([grey] * 9, fit, head, screen))
+    return screen, list(film_frames([grey] * 9, head, fit, screen))
 
 
 def tile(screen, frame, column):
@@ -85,7 +85,7 @@ def test_points_far_from_the_mesh_are_red(shown, fit, head):
     assert has(tile(screen, frames[1], 1), BAD)
     near = dataclasses.replace(fit, residual=0.01 * fit.residual)
     grey = np.full((*fit.size, 3), 90, np.uint8)
-    frame = list(film_frames([grey] * 3, near, head, screen))[1]
+    frame = list(film_frames([grey] * 3, head, near, screen))[1]
     assert not has(tile(screen, frame, 1), BAD)
     assert FAR == 5.0
 
@@ -106,15 +106,15 @@ def test_the_curve_is_shaded_where_no_face_was_and_the_line_moves_on(shown):
 
 
 def test_times_are_the_files(fit, head):
-    assert screen_of(fit, head, "c").times.tolist() == [0.0, 0.08, 0.16]
+    assert screen_of(head, fit, "c").times.tolist() == [0.0, 0.08, 0.16]
     uneven = dataclasses.replace(fit, report={**fit.report, "times": [0.0, 0.1, 0.5]})
-    assert screen_of(uneven, head, "c").times.tolist() == [0.0, 0.1, 0.5]
-    assert screen_of(dataclasses.replace(fit, report={}), head, "c").times is None
+    assert screen_of(head, uneven, "c").times.tolist() == [0.0, 0.1, 0.5]
+    assert screen_of(head, dataclasses.replace(fit, report={}), "c").times is None
 
 
 def test_a_tiny_tall_and_a_large_clip_have_a_screen(fit, head):
     for size in ((40, 20), (2160, 3840), (1920, 1080)):
-        screen = screen_of(dataclasses.replace(fit, size=size), head, "c")
+        screen = screen_of(head, dataclasses.replace(fit, size=size), "c")
         assert 480 <= screen.size[1] <= 2 * LARGEST + _GAP
         assert screen.size[0] <= LARGEST + 150
 

@@ -146,6 +146,11 @@ def test_cells_are_single_edits_bit_for_bit(photo, head, singles, batch):
     assert np.array_equal(np.stack(list(made)), np.stack(singles))
 
 
+def test_a_device_that_is_not_there_is_told_before_the_photo_is_opened():
+    with pytest.raises(HeadwarpError, match="--device nowhere: not available here"):
+        edit_grid("no such photo", parse_grid(WORDS), device="nowhere")
+
+
 @needs_mediapipe
 def test_a_network_in_batches_is_within_one_level(photo, head):
     animator = prepare_animator_(load_animator("pwm", config=registration("pwm").config()))

@@ -103,13 +103,13 @@ def _per_frame(fit: HeadFit) -> list[Tensor]:
     return [value for name, value in vars(fit.params).items() if name != "shape"]
 
 
-def square_window(fit: HeadFit, frames: Sequence[int], head: HeadModel) -> Crop:
+def square_window(head: HeadModel, fit: HeadFit, frames: Sequence[int]) -> Crop:
     """The whole picture if it is square; else its largest square around the head, the same for all frames.
 
     Args:
+        head: the head of the fit.
         fit: of the clip.
         frames: those that are kept.
-        head: the head of the fit.
     """
     height, width = fit.size
     side = float(min(height, width))
@@ -151,7 +151,7 @@ def pack_clip(
     usable = usable_frames(fit, config)
     if len(usable.frames) < LEAST_FRAMES:
         raise NoFaceError(f"{label.clip}: {too_few(usable)}")
-    window = square_window(fit, usable.frames, head)
+    window = square_window(head, fit, usable.frames)
     kept = window_fit(fit.select(list(usable.frames)), window, config.size)
     index = PackIndex(
         model_id=fit.model_id,
