@@ -61,6 +61,27 @@ def test_linked_files_exist(page):
     assert not [link for link in links(page.read_text(encoding="utf-8")) if not (page.parent / link).exists()]
 
 
+def dead_anchors(text: str, page: Path) -> list[str]:
+    """Links to a heading, of the page itself or of another, that is not there."""
+    dead = []
+    for file, anchor in re.findall(r"\]\(([^)#\s:]*)#([^)\s]+)\)", text):
+        headings = re.findall(r"^#+ (.*)$", (page.parent / file if file else page).read_text(), re.MULTILINE)
+        slugs = {re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", title).strip().lower()) for title in headings}
+        dead += [f"{file}#{anchor}"] * (anchor not in slugs)
+    return dead
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_linked_headings_exist(page):
+    assert not dead_anchors(page.read_text(encoding="utf-8"), page)
+
+
+def test_a_warning_of_the_site_is_an_error():
+    (build,) = re.findall(r"mkdocs build.*", (ROOT / "Makefile").read_text())
+    assert "--strict" in build
+    assert "--quiet" not in build, "with it warnings are not counted"
+
+
 def missing_from_nav(pages: list[str]) -> list[str]:
     """Pages of docs/ that the site's nav does not name exactly once."""
     named = re.findall(r"^ +- (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE)
@@ -84,3 +105,7 @@ def test_a_wrong_page_is_seen():
     assert commands_named(page) == {"fti"}
     assert names_used(page) == {"fti"}
     assert links(page) == {"docs/none.md"}
+    assert dead_anchors("[x](#what-it-is) [y](README.md#none)", ROOT / "README.md") == [
+        "#what-it-is",
+        "README.md#none",
+    ]

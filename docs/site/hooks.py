@@ -41,7 +41,8 @@ def on_files(files: Files, config: Any) -> Files:
     pages = {**reference.reference_pages(ROOT), "reference/modules.md": reference.modules_page(ROOT)}
     pages |= {"reference/commands.md": commands.commands_page(), "examples.md": reference.examples_page(ROOT)}
     for name in ("CHANGELOG.md", "CONTRIBUTING.md"):
-        pages[name.lower()] = (ROOT / name).read_text(encoding="utf-8").replace("](docs/", "](")
+        text = (ROOT / name).read_text(encoding="utf-8").replace("](examples)", "](examples.md)")
+        pages[name.lower()] = text.replace("](docs/", "](")
     for path, content in pages.items():
         files.append(File.generated(config, path, content=content))
     return files
