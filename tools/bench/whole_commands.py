@@ -41,9 +41,11 @@ def _started(name: str, words: Sequence[str]) -> Record:
 
 def shipped(seconds: float) -> list[Record]:
     """What needs nothing but the package and the photograph of scikit-image; the demo's clip drives."""
+    from ..demo import NAMES
+
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        photo, clip = str(_photo(folder)), str(folder / "demo" / "clip.mp4")
+        photo, clip = str(_photo(folder)), str(folder / "demo" / NAMES["clip"])
         length = [] if seconds >= 1 else ["--seconds", "0.3", "--size", "64"]
         records = [_headwarp("demo", folder, ["demo", "--output", str(folder / "demo"), *length])]
         edit = ["edit", photo, "--yaw", "20", "--output", str(folder / "edited.png")]
@@ -69,7 +71,6 @@ def on_clips(seconds: float) -> list[Record]:
         lines = {
             "fit c21, 512 px": ["fit", c21, "--output", out, "--no-overlay"],
             "fit c20, 256 px": ["fit", c20, "--output", out, "--no-overlay"],
-            "fit of all clips, --workers 2": ["fit", str(data / "clips"), "--output", out, "--workers", "2"],
             "animate --full-frame, p05 by c10": _whole_frames(_only(data / "photos", "p05"), c10, out),
             "animate --full-frame, c11 by c10": _whole_frames(c11, c10, out),
             "swap, astronaut into c21": [
