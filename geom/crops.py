@@ -122,12 +122,9 @@ def crop_image(image: Float[Tensor, "B C H W"], crop: Crop, size: int) -> Float[
         >>> crop_image(image, Crop(1, 1, 2), 2).tolist()
         [[[[5.0, 6.0], [9.0, 10.0]]]]
     """
-    height, width = image.shape[2:]
     left, top = math.floor(crop.x), math.floor(crop.y)
     right, bottom = left + int(crop.side) + 3, top + int(crop.side) + 3
-    x = torch.arange(left, right).clamp(0, width - 1)
-    y = torch.arange(top, bottom).clamp(0, height - 1)
-    window = image[:, :, y][:, :, :, x]
+    window = _continued(image, (left, right), (top, bottom))
     ratio = size / crop.side
     if ratio < 1:  # shrink the padded window by area first, then place it exactly
         small = max(1, round((bottom - top) * ratio))
@@ -139,6 +136,23 @@ def crop_image(image: Float[Tensor, "B C H W"], crop: Crop, size: int) -> Float[
     u, v = (crop.x - left + step) * factor, (crop.y - top + step) * factor
     positions = torch.stack([u.expand(size, size), v[:, None].expand(size, size)])[None]  # (1, 2, S, S)
     return sample(window, positions)
+
+
+def _continued(
+    image: Float[Tensor, "B C H W"], columns: tuple[int, int], rows: tuple[int, int]
+) -> Float[Tensor, "B C h w"]:
+    """Pixels of a box that may reach over the picture's border, which repeats there; bounds as in `range`."""
+    (left, right), (top, bottom) = columns, rows
+    height, width = image.shape[2:]
+    inner = image[:, :, max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
+    beyond = (max(-left, 0), max(right - width, 0), max(-top, 0), max(bottom - height, 0))
+    if inner.numel() and not any(beyond):
+        return inner.contiguous()
+    if inner.numel():
+        return F.pad(inner, beyond, mode="replicate")
+    x = torch.arange(left, right).clamp(0, width - 1)  # wholly beside the picture
+    y = torch.arange(top, bottom).clamp(0, height - 1)
+    return image[:, :, y][:, :, :, x]
 
 
 def to_crop(points: Float[Tensor, "... 2"], crop: Crop, size: int) -> Float[Tensor, "... 2"]:

@@ -139,13 +139,56 @@ def paste_back(
         [0, 0, 255, 255, 255, 255, 0, 0]
     """
     _check(image, window, mask)
+    corner = _whole_pixels(window, crop)
+    if corner is None:
+        return _redrawn(image, window, crop, mask, feather)
+    alpha = _alpha(image, window, crop, mask, feather)
+    result = image.clone()
+    box = _wanted_box(alpha, corner, image)
+    if box is not None:
+        rows, columns = box
+        top, left = corner
+        within = (slice(None), slice(None), rows, columns)
+        inside = (
+            *within[:2],
+            slice(rows.start - top, rows.stop - top),
+            slice(columns.start - left, columns.stop - left),
+        )
+        result[within] = _blended(image[within], window[inside], alpha[inside])
+    return result
+
+
+def paste_back_ref(
+    image: Tensor,
+    window: Float[Tensor, "1 3 S S"],
+    crop: Crop,
+    *,
+    mask: Float[Tensor, "1 1 S S"] | None = None,
+    feather: float = FEATHER,
+) -> Tensor:
+    """`paste_back` with the window drawn on the picture's pixels wherever it lies, all of it."""
+    _check(image, window, mask)
+    return _redrawn(image, window, crop, mask, feather)
+
+
+def _redrawn(image: Tensor, window: Tensor, crop: Crop, mask: Tensor | None, feather: float) -> Tensor:
     result = image.clone()
     height, width = image.shape[2:]
     left, right = _covered(crop.x, crop.side, width)
     top, bottom = _covered(crop.y, crop.side, height)
     if right <= left or bottom <= top or crop.side < 1:
         return result
-    size = window.shape[-1]
+    layer = torch.cat([window, _alpha(image, window, crop, mask, feather)], dim=1)
+    region = (slice(None), slice(None), slice(top, bottom), slice(left, right))
+    drawn = _drawn_back(layer, crop, left=left, top=top, side=max(right - left, bottom - top))
+    drawn = drawn[:, :, : bottom - top, : right - left]
+    result[region] = _blended(image[region], drawn[:, :3], drawn[:, 3:])
+    return result
+
+
+def _alpha(image: Tensor, window: Tensor, crop: Crop, mask: Tensor | None, feather: float) -> Tensor:
+    """How much of each of the window's pixels is wanted, feathered where it has a neighbour."""
+    height, width = image.shape[2:]
     inner = {
         "t": crop.y > 0.5,
         "b": crop.y + crop.side < height - 0.5,
@@ -153,24 +196,36 @@ def paste_back(
         "r": crop.x + crop.side < width - 0.5,
     }
     sides = "".join(side for side, within in inner.items() if within)
-    alpha = window_feather(size, feather=feather, sides=sides).to(window)
-    layer = torch.cat([window, alpha if mask is None else alpha * mask.to(window)], dim=1)
-    region = (slice(None), slice(None), slice(top, bottom), slice(left, right))
-    drawn = _drawn_back(layer, crop, left=left, top=top, side=max(right - left, bottom - top))
-    drawn = drawn[:, :, : bottom - top, : right - left]
-    behind = image[region]
-    if image.dtype == torch.uint8:
-        blended = (
-            over(drawn[:, :3], behind.to(window) / 255, drawn[:, 3:])
-            .clamp(0, 1)
-            .mul(255)
-            .round()
-            .to(torch.uint8)
-        )
-    else:
-        blended = over(drawn[:, :3].to(image), behind, drawn[:, 3:].to(image))
-    result[region] = blended
-    return result
+    alpha = window_feather(window.shape[-1], feather=feather, sides=sides).to(window)
+    return alpha if mask is None else alpha * mask.to(window)
+
+
+def _blended(behind: Tensor, front: Tensor, alpha: Tensor) -> Tensor:
+    """One over the other, in the type of what is behind."""
+    if behind.dtype != torch.uint8:
+        return over(front.to(behind), behind, alpha.to(behind))
+    mixed = over(front, behind.to(front) / 255, alpha)
+    return mixed.clamp(0, 1).mul(255).round().to(torch.uint8)
+
+
+def _whole_pixels(window: Tensor, crop: Crop) -> tuple[int, int] | None:
+    """Top and left of a window whose pixels are the picture's own; None for others."""
+    whole = crop.side == window.shape[-1] and float(crop.x).is_integer() and float(crop.y).is_integer()
+    return (int(crop.y), int(crop.x)) if whole else None
+
+
+def _wanted_box(alpha: Tensor, corner: tuple[int, int], image: Tensor) -> tuple[slice, slice] | None:
+    """Rows and columns of the picture that hold all of the window that is wanted; None where nothing is."""
+    found = []
+    for axis, start in zip((0, 1), corner, strict=True):
+        used = (alpha[0, 0] > 0).any(1 - axis).nonzero()
+        if not len(used):
+            return None
+        first, last = max(0, start + int(used[0])), min(image.shape[2 + axis], start + int(used[-1]) + 1)
+        if last <= first:
+            return None
+        found.append(slice(first, last))
+    return found[0], found[1]
 
 
 def _covered(start: float, side: float, limit: int) -> tuple[int, int]:

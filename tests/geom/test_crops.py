@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from headwarp.geom import crops
 from headwarp.geom.crops import Crop, crop_image, head_crop, to_crop
 from headwarp.geom.errors import ShapeError
 from headwarp.geom.flow import pixel_grid
@@ -142,3 +143,13 @@ def test_landmarks_that_span_nothing_are_refused():
 def test_a_window_without_place_or_size_is_refused(values):
     with pytest.raises(ShapeError, match="Crop: expected a finite corner and a side above 0"):
         Crop(*map(float, values))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("columns", [(2, 9), (-4, 3), (7, 15), (-3, 16), (-9, -2), (13, 20)])
+def test_pixels_of_a_box_repeat_the_border_as_an_index_would(columns, dtype):
+    image = (torch.rand(2, 3, 8, 12, generator=torch.manual_seed(0)) * 255).to(dtype)
+    x, y = torch.arange(*columns).clamp(0, 11), torch.arange(-2, 5).clamp(0, 7)
+    expected = image[:, :, y][:, :, :, x]
+    for laid in (image, image.contiguous(memory_format=torch.channels_last)):
+        assert torch.equal(crops._continued(laid, columns, (-2, 5)), expected)

@@ -7,7 +7,7 @@ import torch
 
 from headwarp.geom.crops import Crop, crop_image
 from headwarp.geom.errors import ShapeError
-from headwarp.warping.composite import over, paste_back, window_feather
+from headwarp.warping.composite import over, paste_back, paste_back_ref, window_feather
 
 
 def photo(height=70, width=90, *, dtype=torch.uint8):
@@ -89,6 +89,30 @@ def test_whole_pixels_go_back_exactly():
     assert torch.equal(paste_back(image, window, crop), image)
     dark = paste_back(image, window * 0, crop, feather=0.0)
     assert (dark[..., 10:42, 20:52] == 0).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.float64])
+@pytest.mark.parametrize("corner", [(20, 10), (-7, 3), (61, 45), (-3, -40), (200, 0)])
+@pytest.mark.parametrize(
+    "masked", [(slice(None), slice(None)), (slice(4, 17), slice(9, 33)), (slice(0), slice(0))]
+)
+def test_a_window_of_the_pictures_own_pixels_is_not_drawn_again_and_keeps_every_bit(dtype, corner, masked):
+    random = torch.Generator().manual_seed(1)
+    image, window = photo(dtype=dtype), torch.rand(1, 3, 48, 48, generator=random)
+    mask = torch.zeros(1, 1, 48, 48)
+    mask[..., masked[0], masked[1]] = torch.rand(48, 48, generator=random)[masked]
+    for chosen, feather in ((mask, 0.08), (mask, 0.0), (None, 0.08)):
+        how = {"mask": chosen, "feather": feather}
+        crop = Crop(float(corner[0]), float(corner[1]), 48.0)
+        assert torch.equal(paste_back(image, window, crop, **how), paste_back_ref(image, window, crop, **how))
+
+
+@pytest.mark.parametrize("crop", [Crop(20.0, 10.0, 31.0), Crop(20.5, 10.0, 32.0), Crop(20.0, 10.25, 32.0)])
+def test_other_windows_are_drawn_again(crop):
+    image, window = photo(), torch.rand(1, 3, 32, 32, generator=torch.manual_seed(2))
+    made = paste_back(image, window, crop)
+    assert torch.equal(made, paste_back_ref(image, window, crop))
+    assert not torch.equal(made, paste_back(image, window, Crop(20.0, 10.0, 32.0)))
 
 
 @pytest.mark.parametrize("crop", [Crop(-200, 0, 50), Crop(0, 500, 50), Crop(89.9999, 0, 0.00001)])

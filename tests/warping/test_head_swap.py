@@ -11,7 +11,7 @@ from toy_scene import FACES, SIZE, VERTS, driving, person, source
 from headwarp.geom.errors import HeadwarpError
 from headwarp.geom.face_regions import FaceRegion
 from headwarp.geom.guidance import Driving
-from headwarp.warping import swap_engines
+from headwarp.warping import head_swap, swap_engines
 from headwarp.warping.head_swap import BODY_MARGIN, blurred, head_mask, skin_of, skin_weight, without_head
 from headwarp.warping.swap_engines import SwapSource, SwapTarget, engine_names, load_engine
 from headwarp.warping.swap_engines._scene import own_body
@@ -195,3 +195,19 @@ def test_engines_by_name():
         load_engine("geometry", config=object())
     with pytest.raises(HeadwarpError, match="at least one source"):
         load_engine("geometry").encode([])
+
+
+@pytest.mark.parametrize("size", [(24, 31), (4, 3), (1, 1)])
+@pytest.mark.parametrize("radius", [1, 2, 3])
+def test_means_along_an_axis_have_the_bits_of_pooling(size, radius):
+    values = torch.rand(1, 2, *size, generator=torch.manual_seed(0))
+    for axis, kernel, pad in ((3, (1, 2 * radius + 1), (0, radius)), (2, (2 * radius + 1, 1), (radius, 0))):
+        pooled = torch.nn.functional.avg_pool2d(values, kernel, 1, pad, count_include_pad=False)
+        assert torch.equal(head_swap._row_mean(values, radius, axis=axis), pooled)
+
+
+def test_one_channel_is_continued_as_each_of_three():
+    random = torch.Generator().manual_seed(0)
+    share, known = (torch.rand(2, 1, 40, 32, generator=random) > 0.5).float()[:, None]
+    three = head_swap._continued(share.expand(1, 3, -1, -1), known)
+    torch.testing.assert_close(head_swap._continued(share, known).expand_as(three), three, rtol=0, atol=1e-6)
