@@ -43,6 +43,9 @@ def corresponding_points(source: HeadModel, target: HeadModel) -> Correspondence
     landmarks that both have, and the middles of the face mesh's triangles between them, on the nearest skin;
     triangles at the inner lips are left out, where the nearest skin may be the other lip.
 
+    Args:
+        source, target: two heads.
+
     Raises:
         HeadwarpError: the meshes differ and a head has too few face-mesh landmarks.
     """
@@ -122,5 +125,9 @@ def _reduced(head: HeadModel, embedding: LandmarkEmbedding) -> LandmarkModel:
 
 
 def distances(first: Float[Tensor, "T N 3"], second: Float[Tensor, "T N 3"]) -> Float[Tensor, "T N"]:
-    """How far corresponding points lie apart."""
+    """How far corresponding points lie apart.
+
+    Args:
+        first, second: points of T frames, in one unit.
+    """
     return (first - second).square().sum(-1).sqrt()

@@ -131,6 +131,10 @@ class ExpressionRegions:
         """Coefficients with every region's part times its strength; all strengths 1 give them back exactly.
 
         Differentiable in both.
+
+        Args:
+            expression: coefficients.
+            strengths: of mouth, eyes, brows and rest.
         """
         change = torch.einsum("r,ref->ef", strengths - 1, self.parts.to(expression))
         return expression + expression @ change.mT

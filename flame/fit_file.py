@@ -65,6 +65,10 @@ def fit_arrays(fit: HeadFit) -> dict[str, np.ndarray]:
 def save_fit(fit: HeadFit, path: str | Path) -> Path:
     """Write a fit, whole or not at all. Equal fits give equal bytes.
 
+    Args:
+        fit: any.
+        path: of the ``.npz``.
+
     Raises:
         ModelFileError: the folder cannot be written, or the disk is full.
     """

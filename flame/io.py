@@ -94,6 +94,10 @@ def load_head(
 def save_head_npz(model: HeadModel, path: str | Path) -> Path:
     """Writes a head as our ``.npz``, atomically: float32 arrays, landmarks, regions, stored expressions, id.
 
+    Args:
+        model: any head.
+        path: ends in ``.npz``.
+
     Raises:
         ModelFileError: ``path`` does not end in ``.npz`` or cannot be written.
     """

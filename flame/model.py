@@ -185,6 +185,10 @@ class HeadModel(nn.Module):
 def with_landmarks(model: HeadModel, landmarks: Mapping[str, LandmarkEmbedding]) -> HeadModel:
     """The same head, arrays shared, with these landmark embeddings in place of its own.
 
+    Args:
+        model: any head.
+        landmarks: embeddings by family.
+
     Raises:
         ShapeError: an embedding points outside the mesh.
     """
@@ -346,6 +350,10 @@ def restrict(model: HeadModel, family: str) -> LandmarkModel:
     of a landmark's face share their skinning weights, or the joints move rigidly together; elsewhere weights
     and positions multiply, and the difference is of second order in the size of the triangle.
 
+    Args:
+        model: any head.
+        family: of its landmarks: ``"mediapipe"``, ``"ibug68"``.
+
     Raises:
         ShapeError: the model has no such landmarks.
     """
@@ -353,7 +361,12 @@ def restrict(model: HeadModel, family: str) -> LandmarkModel:
 
 
 def restrict_to(model: HeadModel, embedding: LandmarkEmbedding) -> LandmarkModel:
-    """The head at any points of its mesh, as :func:`restrict`."""
+    """The head at any points of its mesh, as :func:`restrict`.
+
+    Args:
+        model: any head.
+        embedding: points on its triangles.
+    """
     corners = model.faces[embedding.faces]  # (L, 3)
 
     def at_landmarks(values: Tensor) -> Tensor:

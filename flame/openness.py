@@ -69,6 +69,10 @@ _OPENINGS = {
 def openness(model: HeadModel, fit: HeadFit) -> Openness:
     """How far the eyes and lips of every frame are open. Differentiable.
 
+    Args:
+        model: the head of the fit.
+        fit: T frames.
+
     Raises:
         ModelFileError: the fit belongs to another head model.
         HeadwarpError: a head without the landmarks of eyes and lips.

@@ -33,7 +33,12 @@ Camera = WeakPerspective | Perspective
 
 
 def select_camera(camera: Camera, frames: slice | Tensor | list[int]) -> Camera:
-    """The camera at the given frames."""
+    """The camera at the given frames.
+
+    Args:
+        camera: T frames.
+        frames: a slice, indices or a mask; they keep the frame axis.
+    """
     return type(camera)(*(getattr(camera, f.name)[frames] for f in dataclasses.fields(camera)))
 
 

@@ -58,7 +58,12 @@ def cut_sides(fit: HeadFit) -> dict[str, float]:
 
 
 def narrowed(limits: PoseRange, fit: HeadFit) -> PoseRange:
-    """The range of a face that its picture's border cuts: a turn soon shows what was never in the picture."""
+    """The range of a face that its picture's border cuts: a turn soon shows what was never in the picture.
+
+    Args:
+        limits: of the animator.
+        fit: of the photo, one frame.
+    """
     cut = cut_sides(fit)
     yaw = CUT_DEG if {"left", "right"} & set(cut) else limits.yaw_deg
     pitch = CUT_DEG if {"top", "bottom"} & set(cut) else limits.pitch_deg

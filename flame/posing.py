@@ -31,14 +31,26 @@ def camera_rotation(params: HeadParams) -> Float[Tensor, "T 3 3"]:
 
 
 def head_pose(params: HeadParams) -> Float[Tensor, "T 3"]:
-    """Yaw, pitch, roll of the head (root and neck) in degrees, signs as in `Pose`."""
+    """Yaw, pitch, roll of the head (root and neck) in degrees, signs as in `Pose`.
+
+    Example:
+        >>> turned = HeadParams.neutral(0, 0, frames=1)
+        >>> turned = dataclasses.replace(turned, neck=torch.tensor([[0.0, -0.5, 0.0]]))
+        >>> [round(value, 2) + 0.0 for value in head_pose(turned)[0].tolist()]
+        [28.65, 0.0, 0.0]
+    """
     flip = _flip(params.rotation)
     turn = axis_angle_to_matrix(params.rotation) @ axis_angle_to_matrix(params.neck)
     return torch.rad2deg(torch.stack(matrix_to_euler(flip @ turn @ flip), dim=-1))
 
 
 def pixels_per_metre(params: HeadParams, camera: Camera) -> Float[Tensor, "T"]:
-    """Image scale at the head."""
+    """Image scale at the head.
+
+    Args:
+        params: T frames.
+        camera: T frames.
+    """
     if isinstance(camera, WeakPerspective):
         return camera.scale
     return camera.focal[:, 0] / (params.translation @ _flip(params.translation).T)[:, 2]
@@ -182,7 +194,12 @@ def _inverse_affine(matrix: Float[Tensor, "T 2 3"]) -> Float[Tensor, "T 2 3"]:
 
 
 def neck_point(model: HeadModel, params: HeadParams) -> Float[Tensor, "T 3"]:
-    """Where the neck joint is, model axes, metres."""
+    """Where the neck joint is, model axes, metres.
+
+    Args:
+        model: the head of the parameters.
+        params: T frames.
+    """
     joints = model.joint_template + model.joint_shape_basis @ params.shape
     arm = joints[model.joint_names.index("neck")] - joints[0]
     return axis_angle_to_matrix(params.rotation) @ arm + joints[0] + params.translation

@@ -53,6 +53,10 @@ def field_of(model: HeadModel, fit: HeadFit) -> ResidualField:
     """The map for the landmarks of a fit, told by its report; errors as :func:`residual_field`.
 
     The last few maps are kept by what they are made of: a head that is loaded anew has its map already.
+
+    Args:
+        model: the head of the fit.
+        fit: any frames.
     """
     family, moving = fit.report.get("family", "mediapipe"), tuple(fit.report.get("moving_landmarks", ()))
     embedding = model.landmarks.get(family)

@@ -131,6 +131,10 @@ def load_texture(
 def with_texture_coordinates(model: HeadModel, space: TextureSpace) -> HeadModel:
     """The head, arrays shared, with the texture's own coordinates; the head itself where the file has none.
 
+    Args:
+        model: any head.
+        space: of the texture file.
+
     Raises:
         ModelFileError: the texture is of another mesh, or neither has coordinates.
     """

@@ -245,6 +245,10 @@ def to_opengl(
 def perspective_from_opengl(matrix: Float[Tensor, "T 4 4"], size: tuple[int, int]) -> Perspective:
     """The pinhole camera of OpenGL projection matrices; inverse of :func:`to_opengl`.
 
+    Args:
+        matrix: on column vectors.
+        size: (H, W) of the frame.
+
     Raises:
         ShapeError: not (T, 4, 4), orthographic, or with skew.
     """
@@ -257,6 +261,10 @@ def perspective_from_opengl(matrix: Float[Tensor, "T 4 4"], size: tuple[int, int
 
 def weak_from_opengl(matrix: Float[Tensor, "T 4 4"], size: tuple[int, int]) -> WeakPerspective:
     """The weak camera of OpenGL orthographic matrices with square pixels; inverse of :func:`to_opengl`.
+
+    Args:
+        matrix: on column vectors.
+        size: (H, W) of the frame.
 
     Raises:
         ShapeError: not (T, 4, 4), perspective, with skew, or with pixels that are not square.
@@ -298,13 +306,22 @@ def to_pytorch3d(
 
 
 def perspective_from_pytorch3d(camera: PyTorch3DCamera, size: tuple[int, int]) -> Perspective:
-    """The pinhole of a ``PerspectiveCameras`` in NDC, without the extrinsics."""
+    """The pinhole of a ``PerspectiveCameras`` in NDC, without the extrinsics.
+
+    Args:
+        camera: with ``in_ndc=True``.
+        size: (H, W) of the frame.
+    """
     unit = min(size) / 2
     return Perspective(camera.focal_length * unit, _principal_from_pytorch3d(camera, size))
 
 
 def weak_from_pytorch3d(camera: PyTorch3DCamera, size: tuple[int, int]) -> WeakPerspective:
     """The weak camera of an ``OrthographicCameras`` in NDC, without the extrinsics.
+
+    Args:
+        camera: with ``in_ndc=True``.
+        size: (H, W) of the frame.
 
     Raises:
         ShapeError: the two focal lengths differ.

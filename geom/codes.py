@@ -76,7 +76,12 @@ def facing(verts: Float[Tensor, "B V 3"], faces: Int[Tensor, "F 3"]) -> Bool[Ten
 
 
 def keep_faces(fragments: Fragments, keep: Bool[Tensor, "#B F"]) -> Fragments:
-    """The same with the pixels of other triangles empty; what lies behind those is not looked for."""
+    """The same with the pixels of other triangles empty; what lies behind those is not looked for.
+
+    Args:
+        fragments: of a rasterised mesh.
+        keep: True for the triangles that stay; its batch may be 1.
+    """
     batch, index = len(fragments.face), fragments.face.clamp(min=0).long().flatten(1)  # (B, H W)
     if keep.shape[1] == 0:
         return fragments

@@ -168,6 +168,10 @@ def disparity_to_depth(
 def disparity_to_relief(disparity: Float[Tensor, "B 1 H W"], config: DepthConfig) -> Float[Tensor, "B 1 H W"]:
     """How far points lie behind the mean surface of the frame's middle, in frame widths there (mapping
     ``"relief"``).
+
+    Args:
+        disparity: what the network made, in (0, 1).
+        config: of the network.
     """
     mean = (disparity * middle_window(disparity)).sum((2, 3), keepdim=True)
     return config.relief * (mean - disparity)

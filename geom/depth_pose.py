@@ -104,6 +104,10 @@ class DepthPoseNetwork(nn.Module):
         previous frame is the inverse of what it says. Heads' poses share one focal length, the mean of the
         logarithms, over any odd number of frames.
 
+        Args:
+            frames: RGB in [0, 1], in the order of time; the middle one is the target.
+            other: number among the others of a frame whose disparity is told too; None: of none.
+
         Raises:
             ShapeError: another shape, or a number of frames that the pose network does not take.
         """

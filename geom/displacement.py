@@ -93,12 +93,30 @@ def source_visibility(
 
 
 def erode(mask: Float[Tensor, "B 1 H W"], radius: int = 1) -> Float[Tensor, "B 1 H W"]:
-    """Minimum over a square; outside the frame counts as inside."""
+    """Minimum over a square; outside the frame counts as inside.
+
+    Args:
+        mask: any values.
+        radius: pixels; the square has 2 radius + 1 a side.
+
+    Example:
+        >>> erode(torch.tensor([[[[1.0, 1.0, 1.0, 0.0, 1.0]]]]))[0, 0].tolist()
+        [[1.0, 1.0, 0.0, 0.0, 0.0]]
+    """
     return 1 - dilate(1 - mask, radius)
 
 
 def dilate(mask: Float[Tensor, "B 1 H W"], radius: int) -> Float[Tensor, "B 1 H W"]:
-    """Maximum over a (2 radius + 1) square, separable."""
+    """Maximum over a (2 radius + 1) square, separable.
+
+    Args:
+        mask: any values.
+        radius: pixels.
+
+    Example:
+        >>> dilate(torch.tensor([[[[1.0, 0.0, 0.0, 0.0, 0.0]]]]), 2)[0, 0].tolist()
+        [[1.0, 1.0, 1.0, 0.0, 0.0]]
+    """
     return mask if radius <= 0 else _running_maximum(_running_maximum(mask, radius, axis=2), radius, axis=3)
 
 
@@ -308,5 +326,10 @@ def geometric_displacement(
 
 
 def carried_mask(mask: Float[Tensor, "#B 1 H W"], flow: Float[Tensor, "B 2 H W"]) -> Float[Tensor, "B 1 H W"]:
-    """The source's person mask in the target frame."""
+    """The source's person mask in the target frame.
+
+    Args:
+        mask: person probability in the source; its batch may be 1.
+        flow: backward, target to source, in pixels.
+    """
     return warp(mask.expand(flow.shape[0], -1, -1, -1), flow)

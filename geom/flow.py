@@ -253,7 +253,14 @@ def warp_points(points: Float[Tensor, "#B N 2"], flow: Float[Tensor, "#B 2 H W"]
 
 
 def in_frame(flow: Float[Tensor, "B 2 H W"]) -> Float[Tensor, "B 1 H W"]:
-    """1 where a pixel's origin lies in the frame."""
+    """1 where a pixel's origin lies in the frame.
+
+    Example:
+        >>> flow = torch.zeros(1, 2, 1, 3)
+        >>> flow[:, 0] = 2.0
+        >>> in_frame(flow)[0, 0].tolist()
+        [[1.0, 0.0, 0.0]]
+    """
     height, width = flow.shape[2:]
     origin = flow + pixel_grid((height, width), device=flow.device, dtype=flow.dtype)
     x, y = origin[:, :1], origin[:, 1:]
@@ -287,8 +294,17 @@ def flow_to_grid(flow: Float[Tensor, "B 2 H W"], *, align_corners: bool = False)
 def grid_to_flow(grid: Float[Tensor, "B H W 2"], *, align_corners: bool = False) -> Float[Tensor, "B 2 H W"]:
     """Backward displacement in pixels of a ``grid_sample`` grid; inverse of :func:`flow_to_grid`.
 
+    Args:
+        grid: xy in [-1, 1].
+        align_corners: the flag that ``grid_sample`` was given.
+
     Raises:
         ShapeError: ``grid`` is not (B, H, W, 2), or is one pixel wide or high with ``align_corners=True``.
+
+    Example:
+        >>> flow = torch.full((1, 2, 4, 6), 1.5)
+        >>> bool(torch.allclose(grid_to_flow(flow_to_grid(flow)), flow, atol=1e-5))
+        True
     """
     if grid.ndim != 4 or grid.shape[-1] != 2:
         raise ShapeError(

@@ -156,10 +156,19 @@ class GeometrySource(Protocol):
     needs_driving: tuple[str, ...]
 
     def prepare(self, source: Source) -> Any:
-        """Compute everything that depends on the source alone."""
+        """Compute everything that depends on the source alone.
+
+        Args:
+            source: with the fields of ``needs_source``.
+        """
 
     def guide(self, state: Any, driving: Driving) -> Guidance:
-        """Guidance from the prepared source to this driving frame."""
+        """Guidance from the prepared source to this driving frame.
+
+        Args:
+            state: what `prepare` returned.
+            driving: a frame or a batch.
+        """
 
 
 Observation = TypeVar("Observation", bound=_Observation)

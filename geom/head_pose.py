@@ -168,6 +168,9 @@ def affine_of_keypoints(
 ) -> Float[Tensor, "B 2 2"]:
     """The linear part of the picture's motion from the source to the driving frame, by least squares over all
     keypoints; in pixels.
+
+    Args:
+        source, driving: the same keypoints, in pixels; the batch of the source may be 1.
     """
     one, two = (points - points.mean(1, keepdim=True) for points in (source, driving))
     return (torch.linalg.pinv(one, rtol=_FLAT) @ two).mT  # (B, 2, 2)

@@ -232,6 +232,9 @@ def jacobian_quotient(
     Returns:
         Differentiable in both.
 
+    Raises:
+        HeadwarpError: a guard below 1.
+
     Example:
         >>> turn = torch.tensor([[0.0, -1.0], [1.0, 0.0]])
         >>> jacobian_quotient(turn, 2 * torch.eye(2)).tolist()

@@ -71,7 +71,17 @@ def nearest_among(
 def barycentric(
     points: Float[np.ndarray, "N 3"], corners: Float[np.ndarray, "N 3 3"]
 ) -> Float[np.ndarray, "N 3"]:
-    """Barycentric coordinates of points on triangles: in [0, 1], rows sum to 1; no area: the first corner."""
+    """Barycentric coordinates of points on triangles: in [0, 1], rows sum to 1; no area: the first corner.
+
+    Args:
+        points: one for each triangle.
+        corners: of the triangles.
+
+    Example:
+        >>> corners = np.array([[[0.0, 0.0, 0.0], [4.0, 0.0, 0.0], [0.0, 4.0, 0.0]]])
+        >>> barycentric(np.array([[1.0, 2.0, 0.0]]), corners).tolist()
+        [[0.25, 0.25, 0.5]]
+    """
     first, second = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
     offset = points - corners[:, 0]
     dot = lambda x, y: np.einsum("nc,nc->n", x, y)  # noqa: E731

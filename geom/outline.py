@@ -97,7 +97,12 @@ def _angles(like: Tensor, count: int = BINS) -> Float[Tensor, "bins"]:
 
 
 def hairline(outline: Outline, mask: Float[Tensor, "1 1 H W"]) -> Hairline:
-    """How far the person mask reaches beyond a source's silhouette in every direction above the shoulders."""
+    """How far the person mask reaches beyond a source's silhouette in every direction above the shoulders.
+
+    Args:
+        outline: of the source.
+        mask: person probability in the source.
+    """
     steps = torch.linspace(0.8, MAX_REACH, 64, dtype=mask.dtype, device=mask.device)
     angle = _angles(mask)
     direction = _direction(angle)  # (bins, 2)
@@ -132,7 +137,15 @@ def _bridged(values: Float[Tensor, "bins"], known: Bool[Tensor, "bins"]) -> Floa
 def hairline_anchors(
     line: Hairline, driving: Outline
 ) -> tuple[Float[Tensor, "B K 2"], Float[Tensor, "B K 2"], Bool[Tensor, "B K"]]:
-    """Points of the hairline in the driving frame, where they come from, and which of them are known."""
+    """Points of the hairline in the driving frame, where they come from, and which of them are known.
+
+    Args:
+        line: of the source.
+        driving: outlines of B frames.
+
+    Returns:
+        Points in the driving frame, where they lie in the source, both in pixels, and which are known.
+    """
     like = driving.centre
     angle = _angles(like, SAMPLES).expand(len(like), -1)
     own = _wrap(angle - in_plane_turn(line.outline, driving)[:, None])  # the same direction in the source
@@ -146,7 +159,14 @@ def hairline_anchors(
 
 
 def in_plane_turn(source: Outline, driving: Outline) -> Float[Tensor, "B"]:
-    """Angle by which the skull turned in the image, least squares over its points."""
+    """Angle by which the skull turned in the image, least squares over its points.
+
+    Args:
+        source, driving: outlines of the same vertices.
+
+    Returns:
+        Radians, above 0 clockwise in the image.
+    """
     a = source.points - source.points.mean(1, keepdim=True)
     b = driving.points - driving.points.mean(1, keepdim=True)
     sine = (a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]).sum(1)

@@ -73,6 +73,10 @@ def limited_turn(turn: Float[Tensor, "T 3 3"], limits: PoseRange) -> LimitedTurn
     The angle of a turn's `swing` is left alone up to 0.8 of its limit and comes ever nearer to the limit from
     there on, with a continuous speed, so that a video is slowed and not stopped. The tilt stays. By
     quaternions: nothing flips before a swing of 180 degrees.
+
+    Args:
+        turn: of each frame against the photo, in camera axes.
+        limits: the range.
     """
     angle, across, along = swing(turn).unbind(-1)
     yaw, pitch = math.radians(limits.yaw_deg), math.radians(limits.pitch_deg)

@@ -181,7 +181,12 @@ def at_rest(perspective: Float[Tensor, " B"]) -> SurfaceMotion:
 
 
 def seen_at(relief: Float[Tensor, "B 1 H W"], motion: SurfaceMotion) -> Float[Tensor, "B 2 H W"]:
-    """Where the target's pixels lie in the source, in pixels; differentiable in everything."""
+    """Where the target's pixels lie in the source, in pixels; differentiable in everything.
+
+    Args:
+        relief: of the target's pixels.
+        motion: from the target to the source.
+    """
     height, width = int(relief.shape[2]), int(relief.shape[3])
     moved = _moved(relief.flatten(2)[:, 0], _middled(relief), motion)
     middle = relief.new_tensor([width / 2, height / 2])[:, None]
@@ -193,6 +198,10 @@ def relief_after(relief: Float[Tensor, "B 1 H W"], motion: SurfaceMotion) -> Flo
 
     It counts from where the target's mean surface has come, in widths there; from the source's own mean
     surface it differs by a constant, to first order.
+
+    Args:
+        relief: of the target's pixels.
+        motion: from the target to the source.
     """
     moved = _moved(relief.flatten(2)[:, 0], _middled(relief), motion)
     return (moved.turned[:, 2] / motion.distance.exp()[:, None]).view_as(relief)
@@ -202,6 +211,10 @@ def pose_of_surface(motion: SurfaceMotion, size: tuple[int, int]) -> RelativePos
     """The motion as a camera's, in the unit of the target's mean depth; K is for frames of (H, W).
 
     The perspective must be above zero: without any there is no camera.
+
+    Args:
+        motion: from the target to the source.
+        size: (H, W) of the frames.
     """
     p = motion.perspective
     axis = torch.stack([torch.zeros_like(p), torch.zeros_like(p), torch.ones_like(p)], dim=1)
@@ -237,7 +250,12 @@ def surface_of_pose(pose: RelativePose, width: int) -> SurfaceMotion:
 
 
 def normalised(image: Float[Tensor, "B 3 H W"], size: tuple[int, int]) -> Float[Tensor, "B 1 h w"]:
-    """Luminance of a smaller picture less its local mean, over its local deviation."""
+    """Luminance of a smaller picture less its local mean, over its local deviation.
+
+    Args:
+        image: RGB in [0, 1].
+        size: (H, W) of the result.
+    """
     grey = F.interpolate(image.mean(1, keepdim=True), size=size, mode="area")
     reach = max(1, size[1] // 16)
 

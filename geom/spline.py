@@ -221,7 +221,16 @@ def _on_grid(
 
 
 def border_points(size: tuple[int, int], count: int) -> Float[Tensor, "N 2"]:
-    """Evenly spaced points on the frame's border, corners included, ``count`` a side."""
+    """Evenly spaced points on the frame's border, corners included, ``count`` a side.
+
+    Args:
+        size: (H, W) of the frame.
+        count: along each side, corners included.
+
+    Example:
+        >>> border_points((8, 6), 2).tolist()
+        [[0.0, 0.0], [6.0, 0.0], [0.0, 8.0], [6.0, 8.0]]
+    """
     height, width = size
     along = torch.linspace(0, 1, count)
     horizontal = [torch.stack([along * width, torch.full_like(along, y)], 1) for y in (0.0, float(height))]

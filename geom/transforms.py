@@ -297,6 +297,9 @@ def rotation_angle(
 ) -> Float[Tensor, "*batch"]:
     """Angle between two rotations in radians, 0 .. pi; its gradient is zero where they are equal.
 
+    Args:
+        first, second: rotations; the order does not matter.
+
     Raises:
         ShapeError: the last axes are not (3, 3).
 
@@ -339,6 +342,12 @@ def rigid_inverse(
     rotation: Float[Tensor, "*batch 3 3"], translation: Float[Tensor, "*batch 3"]
 ) -> tuple[Float[Tensor, "*batch 3 3"], Float[Tensor, "*batch 3"]]:
     """Rotation and translation of the map back.
+
+    Args:
+        rotation, translation: the map from frame b to a.
+
+    Returns:
+        The map from a to b.
 
     Raises:
         ShapeError: ``rotation`` is not (..., 3, 3).

@@ -47,6 +47,10 @@ class RigidFlow:
 def intrinsics_matrix(focal: Float[Tensor, "B 2"], principal: Float[Tensor, "B 2"]) -> Float[Tensor, "B 3 3"]:
     """K of focal lengths and principal points in pixels, x then y.
 
+    Args:
+        focal: x, then y.
+        principal: x, then y.
+
     Example:
         >>> intrinsics_matrix(torch.tensor([[2.0, 3.0]]), torch.tensor([[4.0, 5.0]]))[0].tolist()
         [[2.0, 0.0, 4.0], [0.0, 3.0, 5.0], [0.0, 0.0, 1.0]]
@@ -74,6 +78,10 @@ def back_project(
 ) -> Float[Tensor, "B 3 H W"]:
     """Points in camera axes of the centres of all pixels: ``D(p) K^-1 p``.
 
+    Args:
+        depth: along the camera's axis, in any unit.
+        intrinsics: camera matrix in pixels.
+
     Raises:
         ShapeError: shapes disagree.
 
@@ -93,6 +101,10 @@ def project_points(
     points: Float[Tensor, "B 3 H W"], intrinsics: Float[Tensor, "B 3 3"]
 ) -> Float[Tensor, "B 2 H W"]:
     """Pixels, x then y, of points in camera axes; points at or behind the camera land far outside.
+
+    Args:
+        points: metres or any unit, camera axes.
+        intrinsics: camera matrix in pixels.
 
     Raises:
         ShapeError: shapes disagree.

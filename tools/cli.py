@@ -100,7 +100,11 @@ def _plain_lines(report: Mapping[str, Any]) -> str:
 
 
 def summary(name: str) -> str:
-    """The first sentence of a command's config docstring, read without importing the module."""
+    """The first sentence of a command's config docstring, read without importing the module.
+
+    Raises:
+        LookupError: the module has no such class.
+    """
     module_name, config_name = COMMANDS[name].split(":")
     folder = Path(__file__).parent / module_name
     path = folder / "__init__.py" if folder.is_dir() else folder.with_suffix(".py")

@@ -43,7 +43,14 @@ class FaceChoice:
 
 @contextlib.contextmanager
 def naming(source: Any) -> Iterator[None]:
-    """Whoever finds no face says in which file; pictures in memory have no name."""
+    """Whoever finds no face says in which file; pictures in memory have no name.
+
+    Args:
+        source: a file, or pictures.
+
+    Raises:
+        NoFaceError: what was raised within, the file named.
+    """
     try:
         yield
     except NoFaceError as error:

@@ -69,10 +69,20 @@ class Detector(Protocol):
     """What a registered detector can do."""
 
     def detect(self, image: UInt8[np.ndarray, "H W 3"], *, max_faces: int) -> list[Detection]:
-        """Find the faces of one picture."""
+        """Find the faces of one picture.
+
+        Args:
+            image: uint8 RGB.
+            max_faces: how many at most.
+        """
 
     def track(self, frames: Iterable[UInt8[np.ndarray, "H W 3"]], *, max_faces: int) -> list[Track]:
-        """Follow the faces of one clip."""
+        """Follow the faces of one clip.
+
+        Args:
+            frames: uint8 RGB, in order.
+            max_faces: in one frame at most.
+        """
 
 
 _DETECTORS: dict[str, Callable[[], Detector]] = {}

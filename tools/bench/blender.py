@@ -130,7 +130,14 @@ def matched_statistics(
     reference: Float[Tensor, "B 3 H W"],
     its_region: Bool[Tensor, "B 1 H W"],
 ) -> Float[Tensor, "B 3 H W"]:
-    """A picture whose region has mean and deviation of another's, by channel ([Reinhard 2001], in RGB)."""
+    """A picture whose region has mean and deviation of another's, by channel ([Reinhard 2001], in RGB).
+
+    Args:
+        image: RGB in [0, 1].
+        region: of it.
+        reference: RGB in [0, 1].
+        its_region: whose colours are wanted.
+    """
     mean, deviation = _moments(image, region)
     wanted, spread = _moments(reference, its_region)
     return ((image - mean) * (spread / deviation.clamp_min(1e-3)) + wanted).clamp(0, 1)
@@ -177,7 +184,13 @@ def _report(rows: Sequence[Mapping[str, Any]], config: BlenderBench) -> dict[str
 
 
 def drawn_rows(batch: BlendBatch, pictures: Mapping[str, Tensor], count: int) -> list[list[Any]]:
-    """Rows of a sheet, at most ``count``: truth, reference and the pictures, uint8 ``(H, W, 3)``."""
+    """Rows of a sheet, at most ``count``: truth, reference and the pictures, uint8 ``(H, W, 3)``.
+
+    Args:
+        batch: of heads.
+        pictures: by name, RGB in [0, 1].
+        count: of rows.
+    """
     columns = [batch.truth, batch.reference.image, *pictures.values()]
     whole = [
         (column.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()

@@ -126,7 +126,14 @@ def run(config: DepthBench) -> dict[str, Any]:
 def measured(
     observer: DepthObserver, clip: SyntheticClip, mean_map: Float[Tensor, "1 1 H W"], config: DepthBench
 ) -> Rows:
-    """One test clip; pictures are drawn anew, without a clip's compression."""
+    """One test clip; pictures are drawn anew, without a clip's compression.
+
+    Args:
+        observer: trained networks.
+        clip: a synthetic one.
+        mean_map: the training people's mean log depth map.
+        config: of the measurement.
+    """
     count = clip.recipe.frames
     chosen = torch.linspace(0, count - 1, min(config.frames, count)).round().long().unique().tolist()
     images = torch.cat([to_image(clip.picture(frame)) for frame in chosen])

@@ -311,6 +311,11 @@ def plain_ways(name: str) -> dict[str, Callable[[], Run]]:
 def measured(name: str, ways: Sequence[str], rounds: int) -> list[Record]:
     """The named ways of an animator; where none is named all of them, but those with weights that are not
     frozen, which only `heser` needs.
+
+    Args:
+        name: of the animator.
+        ways: names of ways; none: all.
+        rounds: of each.
     """
     from skimage.data import astronaut
 

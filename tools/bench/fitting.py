@@ -63,6 +63,12 @@ def fit_mflop(head: HeadModel, iterations: int, *, frames: int, landmarks: int =
     Per step the landmarks and the forces on them, the products of their channels, the frame's rows, its
     inverse, that times coupling and neighbours, and the shape's block; the energy after the last step and the
     covariances once.
+
+    Args:
+        head: that is fitted.
+        iterations: of the solver.
+        frames: of the clip.
+        landmarks: of a frame.
     """
     from ...flame.fitting._stiffness import FAST
 

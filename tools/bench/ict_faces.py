@@ -82,6 +82,11 @@ def embedded(
 
     A similarity on the inner landmarks, a spline through 42 of them, then ten rounds of moving smoothly
     towards the nearest surface, less and less stiffly.
+
+    Args:
+        template: the face mesh at rest.
+        vertices, faces: the other face.
+        landmarks: its 68 points.
     """
     from scipy.interpolate import RBFInterpolator
 
@@ -104,7 +109,14 @@ def embedded(
 def ict_posed_faces(
     faces: IctFaces, *, identities: int = IDENTITIES, poses: int = POSES, seed: int = 0
 ) -> PosedFaces:
-    """Random combinations of the identities, N(0, 1), each with sparse random expressions in every pose."""
+    """Random combinations of the identities, N(0, 1), each with sparse random expressions in every pose.
+
+    Args:
+        faces: the head's identities and expressions.
+        identities: how many persons.
+        poses: of each.
+        seed: of the draw.
+    """
     rng = np.random.default_rng(seed)
     shapes = np.empty((identities, poses, FACE_MESH_COUNT, 3))
     for person in shapes:

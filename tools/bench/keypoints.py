@@ -140,7 +140,14 @@ def held_of(batch: FrameBatch, config: SpreadConfig) -> Held:
 def trained(
     config: SpreadConfig, variant: str, supply: PackedFrames, held: Held
 ) -> tuple[KeypointNetwork, list[Row]]:
-    """A network trained one way, and what was measured on the way."""
+    """A network trained one way, and what was measured on the way.
+
+    Args:
+        config: of the measurement.
+        variant: a name among `CHANGES`.
+        supply: frames to train on.
+        held: frames to measure on.
+    """
     entry = recipe_entry(config.recipe)
     changed = with_changes(sized(entry.config, config.model_size), (*config.set, *CHANGES[variant]))
     recipe = entry.build(dataclasses.replace(changed, learning_rate=config.learning_rate))
@@ -172,6 +179,12 @@ def trained(
 def measured(network: KeypointNetwork, held: Held, variant: str, step: int) -> Row:
     """Keypoints of the held-out frames as the training sees them: norms take these frames' own statistics,
     for running ones mean nothing at the start. Nothing of the network is changed.
+
+    Args:
+        network: as it is trained.
+        held: frames to measure on.
+        variant: how it is trained.
+        step: of the training.
     """
     kept = [(buffer, buffer.clone()) for buffer in network.buffers()]
     network.train()

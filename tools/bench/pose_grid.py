@@ -28,7 +28,13 @@ WARMUP = 2
 def compare(
     portrait: Portrait, names: Sequence[str] = ("geometry", "pwm"), *, rounds: int = ROUNDS
 ) -> list[dict[str, object]]:
-    """A record for every animator and batch size: ``median_ms``, ``p10_ms``, ``p90_ms`` of one cell."""
+    """A record for every animator and batch size: ``median_ms``, ``p10_ms``, ``p90_ms`` of one cell.
+
+    Args:
+        portrait: of the source.
+        names: of the animators.
+        rounds: of each.
+    """
     from ...flame.params import Pose
     from ...flame.posing import apply_pose
 

@@ -91,7 +91,13 @@ class Footage:
 
 
 def synthetic(head: HeadModel, number: int, *, size: int = SIZE) -> Footage:
-    """A person who turns the neck to `YAWS` on both sides and to `PITCHES` up and down; frontal first."""
+    """A person who turns the neck to `YAWS` on both sides and to `PITCHES` up and down; frontal first.
+
+    Args:
+        head: the head model.
+        number: of the person.
+        size: side of the frames in pixels.
+    """
     from ...training.data.synthetic import Recipe, synthesise, true_fit
 
     clip = synthesise(head, Recipe(seed=SEED, number=number, frames=1, size=size, occluders=0.0))
@@ -136,6 +142,13 @@ def judged(
     """Every frame but the source as an animator makes it of the source, compared with what it is.
 
     ``within`` a range, only those beyond it, stopped there, each with the turn that was asked for.
+
+    Args:
+        footage: frames with their fits.
+        head: the head of the fits.
+        name: of the animator.
+        animator: any.
+        within: a range: only turns beyond it, stopped there; None: all.
     """
     others = [number for number in range(footage.fit.frames) if number != footage.source]
     own = footage.fit.select([footage.source])

@@ -206,7 +206,14 @@ def _floors(
 
 
 def fit_facts(model: HeadModel, source: HeadFit, target: HeadFit, points: np.ndarray) -> dict[str, float]:
-    """``shape_ratio``, ``pose_deg`` and ``expression_percent`` of `facts_of`, of detected ``(T, 478, 2)``."""
+    """``shape_ratio``, ``pose_deg`` and ``expression_percent`` of `facts_of`, of detected ``(T, 478, 2)``.
+
+    Args:
+        model: the head of the fits.
+        source: whose shape is wanted, one frame.
+        target: whose pose is wanted, T frames.
+        points: as they were detected in the result.
+    """
     from ...flame.fitting import FitConfig, fit_landmarks
     from ...flame.params import MISSING
     from ..swap_measures import swap_errors

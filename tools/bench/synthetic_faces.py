@@ -55,7 +55,13 @@ class PoseAccuracy:
 def posed_faces(
     shapes: Float[np.ndarray, "N T 468 3"], mean: Float[np.ndarray, "468 3"], *, seed: int
 ) -> PosedFaces:
-    """Faces turned by yaw +-40, pitch +-20, roll +-15 degrees, in weak perspective, with 0.3 px of noise."""
+    """Faces turned by yaw +-40, pitch +-20, roll +-15 degrees, in weak perspective, with 0.3 px of noise.
+
+    Args:
+        shapes: N persons in T expressions, metres.
+        mean: of all of them.
+        seed: of the draw.
+    """
     rng = np.random.default_rng(seed)
     angles = torch.from_numpy(np.radians(rng.uniform(-1, 1, (*shapes.shape[:2], 3)) * MOST_DEG))
     turn = euler_to_matrix(*angles.unbind(-1)) @ MODEL_TO_CAMERA.double()
@@ -77,6 +83,12 @@ def smooth_faces(
     1.5 %, as measured on people; Gaussian fields of 40, 30 and 20 mm, and details of 10 mm, three quarters of
     an identity symmetric; jaws opened by up to 20 degrees about an axis that is not the head's. What of a
     deformation is a similarity is taken out, so that the pose is defined.
+
+    Args:
+        head: whose mean face is deformed.
+        identities: how many persons.
+        poses: of each.
+        seed: of the draw.
     """
     rng = np.random.default_rng(seed)
     jaw = head.weights[:FACE_MESH_COUNT, head.joint_names.index("jaw")].double().numpy()
@@ -121,6 +133,11 @@ def pose_accuracy(head: HeadModel, faces: PosedFaces, *, config: FitConfig | Non
     """Fit every person as one clip, without smoothness in time, and compare the rotations.
 
     The one rotation between the frames of the two mean faces, a convention, is taken out.
+
+    Args:
+        head: that is fitted.
+        faces: with their true rotations.
+        config: of the fitter.
     """
     config = config or FitConfig(solver=SolverConfig(smooth=0.0))
     own = restrict(head, "mediapipe")
@@ -142,7 +159,13 @@ def _angle_deg(rotation: Float[Tensor, "T 3 3"]) -> Float[Tensor, " T"]:
 
 
 def head_track(head: HeadModel, frames: int, *, seed: int = 0) -> Float[np.ndarray, "T 478 2"]:
-    """Landmarks of the head itself, moving and talking, in a 256 px frame, with 0.3 px of noise."""
+    """Landmarks of the head itself, moving and talking, in a 256 px frame, with 0.3 px of noise.
+
+    Args:
+        head: that moves.
+        frames: how many.
+        seed: of the draw.
+    """
     rng = np.random.default_rng(seed)
     time = torch.arange(frames) / 25.0
     angles = torch.deg2rad(torch.stack([25 * (2 * time).sin(), 8 * (3 * time).cos(), 5 * time.sin()]))

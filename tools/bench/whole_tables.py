@@ -69,7 +69,13 @@ CASES = ("parts", "correspondence", "regions", "pairs", "networks", "keypoints")
 
 
 def records(report: Report, group: str, threads: int | None = None) -> Iterator[Record]:
-    """What the steps of a group found, those with so many threads alone where that is said."""
+    """What the steps of a group found, those with so many threads alone where that is said.
+
+    Args:
+        report: of a run.
+        group: of steps.
+        threads: None: any number.
+    """
     for step in report["steps"].values():
         if step["group"] == group and threads in (None, step["threads"]):
             yield from step.get("results", ())

@@ -20,7 +20,11 @@ AGAIN: tuple[str, ...] = ("again", "html")
 
 
 def check_unused(config: Evaluate) -> None:
-    """Refuse options that the protocol does not read, rather than drop them."""
+    """Refuse options that the protocol does not read, rather than drop them.
+
+    Raises:
+        HeadwarpError: one was given; the text names it.
+    """
     if config.pairs is None:
         unread, other = OF_PAIRS[: None if config.faces else -1], "--pairs"  # the size counts without faces
     else:
@@ -55,7 +59,11 @@ def sees_sources_alone(config: Evaluate) -> bool:
 
 
 def pair_options(config: Evaluate) -> PairOptions:
-    """Those of them that say how a list of pairs is measured."""
+    """Those of them that say how a list of pairs is measured.
+
+    Raises:
+        HeadwarpError: no list of pairs.
+    """
     if config.pairs is None:
         raise HeadwarpError("expected --pairs")
     shared = {f.name: getattr(config, f.name) for f in fields(PairOptions)}

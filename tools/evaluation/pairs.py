@@ -208,6 +208,9 @@ def measure_pairs(
 
     Returns:
         Outcomes, and the reasons of failures, by pair in the order of the list.
+
+    Raises:
+        HeadwarpError: no pair can be measured; the text gives the first reasons.
     """
     order = sorted(
         facts.pairs.items(), key=lambda item: (str(item[1].driving.path), item[1].driving.frame or 0)

@@ -91,7 +91,11 @@ class Results:
         self._lock = threading.Lock()
 
     def free(self, stem: str, *suffixes: str) -> list[Path]:
-        """``STEM_001.SUFFIX``, one for each suffix, with the first number of which none of them is there."""
+        """``STEM_001.SUFFIX``, one for each suffix, with the first number of which none of them is there.
+
+        Raises:
+            HeadwarpError: all numbers are taken.
+        """
         with self._lock:
             for number in range(1, 1_000_000):
                 paths = [self.folder / f"{stem}_{number:03d}{suffix}" for suffix in suffixes]

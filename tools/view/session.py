@@ -217,7 +217,11 @@ class Session:
         return self._device is not None
 
     def follow_camera(self, follow: bool) -> None:
-        """Let the head follow the camera, or no longer."""
+        """Let the head follow the camera, or no longer.
+
+        Raises:
+            HeadwarpError: no photo is open.
+        """
 
         def work(_: Told) -> None:
             if follow and self._camera is None and self._device is not None:
@@ -289,7 +293,11 @@ class Session:
     # saving
 
     def save_picture(self) -> None:
-        """The present picture into the output folder."""
+        """The present picture into the output folder.
+
+        Raises:
+            HeadwarpError: no photo is open.
+        """
         job = self._job()
 
         def work(_: Told) -> None:
@@ -311,7 +319,11 @@ class Session:
         self._tasks.do("Saving", "the track is written", work)
 
     def save_film(self) -> None:
-        """The film into the output folder."""
+        """The film into the output folder.
+
+        Raises:
+            HeadwarpError: no photo is open.
+        """
         self._stop_saving.clear()
 
         def work(told: Told) -> None:

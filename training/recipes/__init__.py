@@ -56,16 +56,31 @@ class Recipe(Protocol):
         """Fresh trainable networks by name, among them every name in ``turns``; seeded by the caller."""
 
     def optimizer(self, turn: str, network: nn.Module) -> Optimizer:
-        """The optimizer of one network; the engine multiplies its learning rates by the schedule."""
+        """The optimizer of one network; the engine multiplies its learning rates by the schedule.
+
+        Args:
+            turn: a name among ``turns``.
+            network: of this turn.
+        """
 
     def generate(self, networks: Mapping[str, nn.Module], batch: Any) -> Any:
-        """The forward pass, once a batch, with gradients of the first turn's network."""
+        """The forward pass, once a batch, with gradients of the first turn's network.
+
+        Args:
+            networks: all of them.
+            batch: on the device.
+        """
 
     def losses(
         self, turn: str, networks: Mapping[str, nn.Module], batch: Any, made: Any
     ) -> Mapping[str, Tensor]:
-        """Named, weighted, scalar terms of one turn, means over the batch; their sum is descended. Only the
-        turn's own network gets gradients; later turns detach ``made``.
+        """Named, weighted, scalar terms of one turn, means over the batch; their sum is descended.
+
+        Args:
+            turn: a name among ``turns``.
+            networks: all of them; only the turn's own gets gradients.
+            batch: on the device.
+            made: what `generate` returned; later turns detach it.
         """
 
     def pictures(self, networks: Mapping[str, nn.Module], batch: Any) -> Mapping[str, Tensor]:
@@ -73,6 +88,10 @@ class Recipe(Protocol):
         ``generated``, which held-out samples are measured on, against ``driving``, with ``source`` as the
         copy to be better than (the batch's, where the recipe shows none). Called in evaluation mode, without
         gradients, with the moving average where there is one.
+
+        Args:
+            networks: all of them, in evaluation mode.
+            batch: on the device.
         """
 
     def checkpoint(self, networks: Mapping[str, nn.Module]) -> tuple[str, Any, nn.Module]:

@@ -139,7 +139,15 @@ def frame_multiple(animator: Animator) -> int:
 
 
 def single(sources: Sequence[Source], *, by: str) -> Source:
-    """The only source, or an error: these animators take one."""
+    """The only source, or an error: these animators take one.
+
+    Args:
+        sources: what an animator was given.
+        by: its name, for the message.
+
+    Raises:
+        HeadwarpError: none, or several.
+    """
     if len(sources) != 1:
         raise HeadwarpError(
             f"{by}: expected one source picture, got {len(sources)}; this animator fuses none"

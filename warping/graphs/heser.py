@@ -13,7 +13,11 @@ from . import Graph, Port, picture
 
 
 def graphs(animator: Any, size: tuple[int, int]) -> tuple[Graph, ...]:
-    """See `graphs_of`."""
+    """See `graphs_of`.
+
+    Raises:
+        HeadwarpError: a size that the network does not make.
+    """
     network: Any = fold_norms_(animator.network)
     config = network.config
     side = config.generator.size

@@ -81,7 +81,11 @@ class GeometryEngine:
         self.animator = GeometryAnimator(config.animator)
 
     def encode(self, sources: Sequence[SwapSource]) -> tuple[EncodedHead, ...]:
-        """Layers, visibility and skin of every source."""
+        """Layers, visibility and skin of every source.
+
+        Raises:
+            HeadwarpError: no source.
+        """
         if not sources:
             raise HeadwarpError("swap: expected at least one source, got none")
         return tuple(self._encode(each) for each in sources)

@@ -47,7 +47,13 @@ def ring_fills(batch: BlendBatch, blend: Blend) -> dict[str, Float[Tensor, "B 3 
 def ring_rows(
     batch: BlendBatch, blend: Blend, fills: Mapping[str, Float[Tensor, "B 3 H W"]]
 ) -> list[dict[str, Any]]:
-    """``name``, ``pixels`` of the ring, and `MEASURES` by fill, of every picture that has a ring."""
+    """``name``, ``pixels`` of the ring, and `MEASURES` by fill, of every picture that has a ring.
+
+    Args:
+        batch: of heads.
+        blend: what the network made of it.
+        fills: pictures by the name of the fill.
+    """
     ring = blend.ring
     count = ring.sum((1, 2, 3))
     l1 = {

@@ -105,6 +105,12 @@ def run_shots(
 ) -> Study:
     """Measure aligners over the numbers of sources.
 
+    Args:
+        config: of the studies.
+        animators: trained aligners by checkpoint.
+        model: the head that is fitted.
+        networks: of the metrics.
+
     Returns:
         Its report: ``curves``: by checkpoint and metric, a row a number of shots with ``shots, mean,
         deviation, count``; ``copy``: by metric the same without shots; ``same_person_mm``,
@@ -182,6 +188,12 @@ def _check(config: HeserStudies) -> None:
 def read_clip(path: Path, config: HeserStudies, model: HeadModel, networks: Networks) -> ShotClip:
     """A clip's frames, evenly spaced in either part; of drivers those that show a face.
 
+    Args:
+        path: of the clip.
+        config: of the studies.
+        model: the head that is fitted.
+        networks: of the metrics.
+
     Raises:
         NoFaceError: no driver shows one.
         HeadwarpError: a part of the clip without frames.
@@ -233,7 +245,14 @@ def cache_of(animator: HeserAnimator, frames: Sequence[Frame]) -> HeserCache:
 def animated(
     animator: HeserAnimator, cache: HeserCache, chosen: Sequence[int] | np.ndarray, drivers: Sequence[Frame]
 ) -> Iterator[Frame]:
-    """The person of some of the sources as each driver holds the head."""
+    """The person of some of the sources as each driver holds the head.
+
+    Args:
+        animator: a trained aligner.
+        cache: of all sources.
+        chosen: numbers of the sources that count.
+        drivers: RGB.
+    """
     some = dataclasses.replace(cache, codes=cache.codes[torch.as_tensor(np.asarray(chosen))])
     for driver in drivers:
         image = to_image(driver).to(cache.codes.device)
@@ -241,7 +260,14 @@ def animated(
 
 
 def compared(pictures: Any, clip: ShotClip, model: HeadModel, networks: Networks) -> Values:
-    """Values of the pictures of a draw, one a driver: see `DEFINITIONS`."""
+    """Values of the pictures of a draw, one a driver: see `DEFINITIONS`.
+
+    Args:
+        pictures: one a driver.
+        clip: of the drivers.
+        model: the head that is fitted.
+        networks: of the metrics.
+    """
     values: Values = {"l1": []}
     sights = []
     for picture, driver, true in zip(pictures, clip.drivers, clip.seen, strict=True):
@@ -263,7 +289,12 @@ def compared(pictures: Any, clip: ShotClip, model: HeadModel, networks: Networks
 
 
 def shapes_apart(model: HeadModel, first: Float[Tensor, " S"], second: Float[Tensor, " S"]) -> float:
-    """Millimetres, root mean square over the landmarks at rest."""
+    """Millimetres, root mean square over the landmarks at rest.
+
+    Args:
+        model: the head.
+        first, second: coefficients.
+    """
     one, other = shape_points(model, [shape.double().cpu().numpy() for shape in (first, second)])
     return float(1000 * np.sqrt(np.square(one - other).sum(1).mean()))
 

@@ -43,7 +43,13 @@ def summary(values: Sequence[float]) -> dict[str, Any]:
 
 
 def write_study(folder: Path, name: str, study: Study) -> list[str]:
-    """``NAME.csv``, ``NAME.png`` and what else is drawn; returns their paths."""
+    """``NAME.csv``, ``NAME.png`` and what else is drawn; returns their paths.
+
+    Args:
+        folder: is made where it is not there.
+        name: of the study.
+        study: its table and figures.
+    """
     from ....training.data.media import write_image
 
     folder.mkdir(parents=True, exist_ok=True)

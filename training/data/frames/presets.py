@@ -66,7 +66,10 @@ PRESETS = {
 
 
 def frame_preset(name: str) -> FramePreset:
-    """A preset by name. Raises HeadwarpError for an unknown one.
+    """A preset by name.
+
+    Raises:
+        HeadwarpError: there is none of that name.
 
     Example:
         >>> frame_preset("bair").steps(clips=3600)
