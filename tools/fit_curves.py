@@ -7,42 +7,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ..flame.fitting.percent import residual_percent
 from ..flame.model import HeadModel
 from ..flame.params import DETECTED, HeadFit
 from ..flame.posing import head_pose
 from .curves import Frame, Panel, draw_curves
 
 WORST = 3  # frames that are marked
-
-
-def frame_percent(model: HeadModel, fit: HeadFit) -> NDArray[np.float64]:
-    """Mean residual of every frame in percent of the eye distance, NaN where no face was detected, ``(T,)``.
-
-    The eye distance is that of the 3D outer canthi of the person's head at rest, scaled by the camera; of
-    a head without these landmarks, of its eye joints times 1.5.
-    """
-    from ..flame.posing import pixels_per_metre
-
-    lengths = fit.residual.double().norm(dim=-1).mean(-1).numpy()  # (T,)
-    distance = eye_distance(model, fit) * pixels_per_metre(fit.params, fit.camera).double().numpy()
-    return np.where((fit.status == DETECTED).numpy(), 100 * lengths / distance, np.nan)
-
-
-def eye_distance(model: HeadModel, fit: HeadFit) -> float:
-    """Metres between the outer corners of the eyes at rest."""
-    shape = fit.params.shape
-    if "mediapipe" in model.landmarks:
-        embedding = model.landmarks["mediapipe"]
-        place = {int(index): row for row, index in enumerate(embedding.indices.tolist())}
-        if 33 in place and 263 in place:
-            rows = [place[33], place[263]]
-            corners = model.faces[embedding.faces[rows]]  # (2, 3)
-            rest = model.template[corners] + model.shape_basis[corners] @ shape  # (2, 3, 3)
-            points = (embedding.bary[rows][..., None] * rest).sum(1)
-            return float((points[0] - points[1]).norm())
-    names = model.joint_names
-    joints = model.joint_template + model.joint_shape_basis @ shape
-    return 1.5 * float((joints[names.index("left_eye")] - joints[names.index("right_eye")]).norm())
 
 
 def worst_frames(percent: NDArray[np.float64], count: int = WORST) -> list[int]:
@@ -61,7 +32,7 @@ def fit_series(model: HeadModel, fit: HeadFit) -> dict[str, NDArray[np.float64]]
     """Numbers of a clip frame by frame, ``(T,)`` each, NaN where they are not known.
 
     Returns:
-        ``residual`` of `frame_percent`; ``jitter``: mean length of the second difference in time of the
+        ``residual`` of `residual_percent`; ``jitter``: mean length of the second difference in time of the
         projected points, in pixels of a 256 px frame, at the middle of three detected frames; ``yaw``,
         ``pitch``, ``roll`` in degrees.
     """
@@ -74,7 +45,7 @@ def fit_series(model: HeadModel, fit: HeadFit) -> dict[str, NDArray[np.float64]]
     jitter[1:-1] = np.where(seen[2:] & seen[1:-1] & seen[:-2], bends, np.nan)
     angles = np.where(seen[:, None], head_pose(fit.params).double().numpy(), np.nan)
     shown = dict(zip(("yaw", "pitch", "roll"), angles.T, strict=True))
-    return {"residual": frame_percent(model, fit), "jitter": jitter, **shown}
+    return {"residual": residual_percent(model, fit), "jitter": jitter, **shown}
 
 
 def fit_curves(model: HeadModel, fit: HeadFit, title: str) -> Frame:
@@ -85,7 +56,7 @@ def fit_curves(model: HeadModel, fit: HeadFit, title: str) -> Frame:
         fit: T frames.
         title: above the curves.
     """
-    percent = frame_percent(model, fit)
+    percent = residual_percent(model, fit)
     angles = head_pose(fit.params).double().numpy()
     jaw = np.degrees(fit.params.jaw.double().numpy())
     lids = fit.params.eyelids.double().numpy()

@@ -13,15 +13,14 @@ from jaxtyping import Float
 from numpy import ndarray
 from torch import Tensor
 
+from ..flame.fitting.percent import eye_pixels, residual_percent
 from ..flame.model import HeadModel
 from ..flame.params import DETECTED, INTERPOLATED, MISSING, HeadFit
-from ..flame.posing import pixels_per_metre
 from ..training.data.lettering import Colour, write_words
 from ..training.data.portrait import Frame
 from .curves import runs
 from .drivers import DEFAULT_FPS
 from .film import BAD, DOUBTFUL, INK, LETTERS, PAPER, SOFT, curve_points, draw_axis, round_above
-from .fit_curves import eye_distance, frame_percent
 from .overlay import FOUND, meshed, scaled_fit, scaled_frame, shown_points
 
 if TYPE_CHECKING:
@@ -75,8 +74,9 @@ def screen_of(model: HeadModel, fit: HeadFit, title: str) -> Screen:
     longest = min(LARGEST, max(SMALLEST, *fit.size))
     scale = longest / max(fit.size)
     tile = (max(16, round(fit.size[0] * scale)), max(240, round(fit.size[1] * scale)))
-    eyes = eye_distance(model, fit) * pixels_per_metre(fit.params, fit.camera).double().numpy()
-    return Screen(title, tile, frame_percent(model, fit), FAR / 100 * eyes * scale, _times(fit))
+    return Screen(
+        title, tile, residual_percent(model, fit), FAR / 100 * eye_pixels(model, fit) * scale, _times(fit)
+    )
 
 
 def _times(fit: HeadFit) -> Float[ndarray, " T"] | None:

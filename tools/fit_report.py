@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from ..flame.detect import Track
 from ..flame.fitting import FitConfig
 from ..flame.fitting.acceptance import MAX_RESIDUAL_PERCENT
+from ..flame.fitting.percent import residual_percent
 from ..flame.landmarks import MEDIAPIPE_68
 from ..flame.model import HeadModel
 from ..flame.params import DETECTED, HeadFit
 from ..flame.posing import head_pose
 from .faces import FaceChoice
-from .fit_curves import frame_percent, worst_frames
+from .fit_curves import worst_frames
 from .fit_identity import halves_apart
 
 STAGES = ("decode", "detect", "fit")
@@ -33,8 +34,8 @@ DETECTOR_LICENCES = {
 JITTERS = ("detected", "fitted", "rotation_deg")
 DEFINITIONS = {
     "reprojection_percent_iod": "Mean distance of the projected mesh to the detected points it was fitted "
-    "to, before the 2D residual is added, in percent of the 3D outer-canthal distance scaled by the camera; "
-    "mean over clips.",
+    "to, before the 2D residual is added, in percent of the 3D outer-canthal distance of the head model's "
+    "mean face, scaled by the camera; mean over clips.",
     "jitter": "Mean length of the second temporal difference over runs of three detected frames, mean over "
     "clips: 'detected' and 'fitted' of the 68 points (of all points of a head that lacks them) as found and "
     "as projected by the mesh, in pixels of a 256 px frame; 'rotation_deg' of yaw, pitch, roll in degrees.",
@@ -180,7 +181,7 @@ def measures(model: HeadModel, fit: HeadFit, config: FitConfig) -> dict[str, Any
         fit: of the input.
         config: that it was fitted with.
     """
-    percent = frame_percent(model, fit)
+    percent = residual_percent(model, fit)
     worst = [{"frame": frame, "percent": float(percent[frame])} for frame in worst_frames(percent, 1)]
     return {
         "worst_frame": worst[0] if worst else None,

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..flame.fitting.percent import residual_percent
 from ..flame.model import HeadModel
 from ..flame.params import DETECTED, STATUS_NAMES, HeadFit
 from ..flame.posing import posed_vertices, window_fit
@@ -25,7 +26,7 @@ from ..training.data.inputs import Input, opened
 from ..training.data.lettering import write_words
 from ..training.data.portrait import Frame, to_frame, to_image
 from .draw import blend, shaded, view_of
-from .fit_curves import fit_series, frame_percent, worst_frames
+from .fit_curves import fit_series, worst_frames
 
 WORST, EVEN = 24, 8  # clips on a sheet
 FRAMES = 5  # of a clip: three evenly taken, and the two worst
@@ -103,7 +104,7 @@ def clip_row(path: Path, entry: Mapping[str, Any], model: HeadModel, *, start: i
         HeadwarpError: one of the files is gone or cannot be read.
     """
     fit = HeadFit.load(entry["output"])
-    percent = frame_percent(model, fit)
+    percent = residual_percent(model, fit)
     worst = worst_frames(percent, 2) if fit.frames > 1 else []
     seen = np.flatnonzero((fit.status == DETECTED).numpy())
     even = (

@@ -18,11 +18,14 @@ from toy_fit import toy_fit, varied
 from toy_head import toy_head
 
 from headwarp.flame.fitting import FitConfig
+from headwarp.flame.fitting.percent import eye_distance, eye_pixels, residual_percent
 from headwarp.flame.io import load_head
-from headwarp.flame.model import HeadModel
+from headwarp.flame.model import HeadModel, restrict
 from headwarp.flame.params import MISSING, HeadFit
+from headwarp.flame.posing import posed_points
+from headwarp.geom.cameras import MODEL_TO_CAMERA
 from headwarp.tools import fit_sheet
-from headwarp.tools.fit_curves import eye_distance, fit_curves, frame_percent, worst_frames
+from headwarp.tools.fit_curves import fit_curves, worst_frames
 from headwarp.tools.fit_identity import halves_apart, identity_spread, person_of
 from headwarp.tools.fit_report import LISTED, SHOWN, describe, licences, measures, summary
 from headwarp.tools.fit_sheet import (
@@ -71,16 +74,18 @@ def failed(name: str) -> dict:
 
 def test_the_percentage_is_that_of_the_eye_distance(head):
     """Every landmark off by 2 px where the eyes are 100 px apart."""
-    fit = toy_fit(head, 3, scale=100 / eye_distance(head, toy_fit(head)))
+    fit = toy_fit(head, 3, scale=100 / eye_distance(head))
     fit = dataclasses.replace(fit, residual=torch.tensor([0.0, 2.0]).expand(*fit.residual.shape))
     fit.status[1] = MISSING
-    np.testing.assert_allclose(frame_percent(head, fit), [2, np.nan, 2], rtol=1e-4)
+    np.testing.assert_allclose(residual_percent(head, fit), [2, np.nan, 2], rtol=1e-4)
 
 
-def test_a_perspective_fit_is_scaled_at_its_depth(head):
+def test_a_perspective_fit_is_scaled_at_the_depth_of_its_face(head):
     fit = toy_fit(head, 2, perspective=True, residual=1.0)
-    weak = toy_fit(head, 2, residual=1.0)
-    np.testing.assert_allclose(frame_percent(head, fit), frame_percent(head, weak), rtol=1e-3)
+    face = posed_points(restrict(head, "mediapipe"), fit.params)[:, :468] @ MODEL_TO_CAMERA.T
+    depth = face[..., 2].mean(1).double().numpy()
+    pixels = eye_distance(head) * fit.camera.focal[:, 0].double().numpy() / depth
+    np.testing.assert_allclose(eye_pixels(head, fit), pixels, rtol=1e-3)
 
 
 def test_worst_frames_lie_apart_and_absent_ones_are_none():
@@ -236,7 +241,7 @@ def test_the_sheet_marks_bad_fits(head, tmp_path):
     entries, inputs = [], []
     for name, frames, off in (("good", 8, 0.0), ("bad", 8, 0.05), ("photo", 1, 0.0)):
         fit = posed_fit(head, np.linspace(0, 20, frames).tolist())
-        distance = eye_distance(head, fit) * float(fit.camera.scale[0])
+        distance = eye_distance(head) * float(fit.camera.scale[0])
         fit = dataclasses.replace(fit, residual=torch.full_like(fit.residual, off * distance / 2**0.5))
         clip = write_clip(tmp_path / f"{name}.mp4", moving_frames(max(frames, 2), *fit.size))
         entries.append(
@@ -276,6 +281,5 @@ def test_photos_share_rows():
 
 def test_a_head_without_face_mesh_landmarks_has_an_eye_distance():
     toy = toy_head()
-    fit = toy_fit(toy, 1)
     toy.landmarks = {}
-    assert eye_distance(toy, fit) == pytest.approx(1.5 * 0.06, rel=1e-3)
+    assert eye_distance(toy) == pytest.approx(1.5 * 0.06, rel=1e-3)

@@ -69,7 +69,8 @@ DEFINITIONS: dict[str, str] = {
     "visibility_iou": "Intersection over union of the person's pixels that the source hides, by the "
     "animator's map and in truth, where its mesh covers the person; synthetic clips; higher is better.",
     "reprojection_percent_iod": "Mean distance of the projected mesh to 468 detected points, before the 2D "
-    "residual is added, in percent of the 3D outer-canthal distance scaled by the camera; lower is better.",
+    "residual is added, in percent of the 3D outer-canthal distance of the head model's mean face, scaled by "
+    "the camera; lower is better.",
 }
 """Metric id, as in a report's ``metrics``, to its definition in one sentence."""
 
