@@ -284,9 +284,10 @@ def _run(command: Command, words: Sequence[str]) -> int:
     config, json_path = parse(command, words)
     if json_path is not None:
         _prepare_folder(json_path)
-    from .inputs import check_apart
+    from .inputs import check_apart, check_places
 
     check_apart(config, json_path)
+    check_places(config)
     if command.name not in ALL_THREADS:
         _keep_to_one_thread()
     report = command.run(config)

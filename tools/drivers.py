@@ -85,8 +85,11 @@ def open_driver(
     return Driver(fit, None, frames, fps or DEFAULT_FPS)
 
 
-def open_clip(driving: Any, *, fps: float | None = None) -> Driver:
+def open_clip(driving: Any, *, fps: float | None = None, name: str = "driving") -> Driver:
     """A driver of which the pictures alone are looked at: a clip, a photo, a folder, or pictures.
+
+    Args:
+        name: of what it is, for the error.
 
     Raises:
         HeadwarpError: a fit or a pose track, which has none, or a file that cannot be read.
@@ -96,7 +99,7 @@ def open_clip(driving: Any, *, fps: float | None = None) -> Driver:
     posed = isinstance(driving, Sequence) and driving and all(isinstance(item, Pose) for item in driving)
     if written or posed or isinstance(driving, HeadFit):
         what = f"{driving}, a fit or pose track" if named else "a fit or poses"
-        raise HeadwarpError(f"driving: expected pictures (a clip, photo or folder), got {what}")
+        raise HeadwarpError(f"{name}: expected pictures (a clip, photo or folder), got {what}")
     if not named:
         frames = list(driving) if isinstance(driving, Iterator) else driving
         return Driver(None, None, frames, fps or DEFAULT_FPS)
@@ -126,7 +129,7 @@ def open_faces(
     """
     from ..training.data.media import probe
 
-    clip = open_clip(pictures)
+    clip = open_clip(pictures, name="target")
     count = probe(clip.pictures).frames if isinstance(clip.pictures, Path) else None
     with naming(clip.pictures):
         tracks = find_faces(progress(as_frames(clip.pictures), count, "fit target"), landmarks=landmarks)

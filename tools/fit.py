@@ -24,7 +24,7 @@ from ..training.data.provenance import sha256_of
 from .faces import find_face, find_faces, fit_face, fit_faces, naming
 from .fit_clip import ClipOptions
 from .fit_identity import identity_spread
-from .fit_jobs import Entries, FitWork, fit_jobs, manifest_remarks
+from .fit_jobs import MANIFEST, Entries, FitWork, fit_jobs, manifest_remarks, without_own
 from .fit_page import write_fit_page
 from .fit_report import describe, licences, summary
 from .fit_sheet import open_rows, write_sheet
@@ -221,7 +221,7 @@ def run(config: Fit) -> dict[str, Any]:
     listing = list_inputs(
         config.input, recursive=config.recursive, sequence=config.sequence, exclude=config.output
     )
-    inputs = list(listing)
+    inputs = without_own(list(listing), output)
     _check(config, inputs)
     jobs = JobConfig(config.workers, config.engine, config.address, config.retry_failed)
     check_folder(output)
@@ -231,7 +231,7 @@ def run(config: Fit) -> dict[str, Any]:
         options = _of_one_person(inputs, options, model)
     fingerprint = _fingerprint(config, model) | _identity(options)
     with open_manifest(
-        output / "manifest.jsonl", kind="fit", fingerprint=fingerprint, restart=config.restart
+        output / MANIFEST, kind="fit", fingerprint=fingerprint, restart=config.restart
     ) as manifest:
         names = output_names(inputs, base=output, known=manifest.keys_by_source())
         done = run_jobs(

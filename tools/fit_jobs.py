@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,10 @@ from ..geom.errors import HeadwarpError, ModelFileError
 from ..training.data.inputs import Input, opened
 from ..training.data.jobs import Job, Manifest, Record, Summary
 from .fit_clip import ClipOptions, fit_to_files
+
+MANIFEST = "manifest.jsonl"
+OWN = ("sheet.png", "overlays", "curves")
+"""Pictures of a run, in its output."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,29 @@ class FitWork:
             raise HeadwarpError(f"{target}: is no fit of this version and stays; {remedy}") from error
         if there != self.model.model_id and not self.replace:
             raise HeadwarpError(f"{target}: is a fit of head {there} and stays; {remedy}, or add --restart")
+
+
+def without_own(inputs: Sequence[Input], output: Path) -> list[Input]:
+    """The inputs without the pictures of earlier runs, where a folder is both read and written to.
+
+    Raises:
+        HeadwarpError: such a picture was named itself, or is of no earlier run: it would be written over.
+    """
+    if not output.is_dir():
+        return list(inputs)
+    own = {os.path.join(os.path.realpath(output), name) for name in OWN}
+    real: dict[str, str] = {}  # of folders: many inputs lie in one
+    kept = []
+    for found in inputs:
+        folder, name = os.path.split(os.path.abspath(found.path))
+        path = os.path.join(real.setdefault(folder, os.path.realpath(folder)), name)
+        if found.member is not None or not any(path == o or path.startswith(o + os.sep) for o in own):
+            kept.append(found)
+        elif not found.root or not (output / MANIFEST).is_file():
+            raise HeadwarpError(
+                f"{found.path}: would be written over by the pictures of this run; name another --output"
+            )
+    return kept
 
 
 def start_detector(landmarks: str) -> None:

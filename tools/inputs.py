@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..geom.errors import HeadwarpError
-from ..training.data.inputs import list_inputs
+from ..training.data.inputs import PHOTOS, list_inputs
 
 
 def expand(inputs: Iterable[Path]) -> list[Path]:
@@ -23,6 +23,10 @@ WRITTEN = ("output", "html", "sheet", "picture", "json")
 """Options that name a file to be written, in every command that has them."""
 
 
+SHOWN = ("source", "driving", "target", "input", "photo")
+"""Options of pictures, where a folder stands for the photos in it."""
+
+
 def check_apart(config: Any, json_path: Path | None = None) -> None:
     """Refuse to write over a file that is read, or two things into one file, before the work is done.
 
@@ -31,17 +35,34 @@ def check_apart(config: Any, json_path: Path | None = None) -> None:
         json_path: the file of ``--json``.
 
     Raises:
-        HeadwarpError: by whatever name or link they go.
+        HeadwarpError: by whatever name or link they go, in a folder that is read, too.
     """
     written = {name: getattr(config, name, None) for name in WRITTEN} | {"json": json_path}
     targets = {f"--{name}": Path(path) for name, path in written.items() if isinstance(path, (str, Path))}
     read = [path for path in _named(config) if os.path.isfile(path)]
+    folders = [each for name in SHOWN for each in _named(getattr(config, name, ())) if os.path.isdir(each)]
     seen: dict[str, str] = {}
     for option, path in targets.items():
-        if os.path.isfile(path) and any(os.path.samefile(path, other) for other in read):
+        named = os.path.isfile(path) and any(os.path.samefile(path, other) for other in read)
+        held = os.path.isfile(path) and path.suffix.lower() in PHOTOS
+        if named or (held and any(os.path.samefile(path.parent, folder) for folder in folders)):
             raise HeadwarpError(f"{option}: {path} is one of the inputs; give another name")
         if not path.is_dir() and (first := seen.setdefault(os.path.realpath(path), option)) != option:
             raise HeadwarpError(f"{option}: {path} is what {first} writes; give another name")
+
+
+def check_places(config: Any) -> None:
+    """Say before the work that a file cannot be written where it is wanted, as far as that can be known.
+
+    Raises:
+        HeadwarpError: a file on the way to it, or no permission.
+    """
+    for name in WRITTEN:
+        if isinstance(path := getattr(config, name, None), Path):
+            there = next(above for above in path.absolute().parents if os.path.lexists(above))
+            if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+                reason = f"{there} cannot be written to" if there.is_dir() else f"{there} is a file"
+                raise HeadwarpError(f"--{name}: cannot write {path} ({reason}); name another one")
 
 
 def _named(value: Any) -> Iterator[str | Path]:

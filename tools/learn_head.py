@@ -131,8 +131,7 @@ def _check_counts(
     reasons = "".join(f"; {reason}" for reason in list(failed.values())[:3])
     if len(tracks) < LEAST_PERSONS:
         raise HeadwarpError(
-            f"learn-head: expected at least {LEAST_PERSONS} usable clips, one person each, "
-            f"got {len(tracks)}{reasons}"
+            f"expected at least {LEAST_PERSONS} usable clips, one person each, got {len(tracks)}{reasons}"
         )
     if not 1 <= shape_count <= 2 * len(tracks):
         raise HeadwarpError(

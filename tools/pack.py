@@ -199,6 +199,8 @@ def plan_packs(asked: DataConfig, head: HeadModel) -> PackPlan:
         ModelFileError: a fit belongs to another head.
         MissingDependencyError: what makes masks of the person is not installed, and a clip needs it.
     """
+    if asked.fits is not None and not asked.fits.is_dir():
+        raise HeadwarpError(f"--fits {asked.fits}: expected a folder of fits, found none; see `headwarp fit`")
     clips, left_out = with_listed_persons(find_clips(asked.data), asked.persons, asked.exclude)
     packed: list[Pack] = []
     to_pack: list[tuple[FoundClip, Path | None]] = []
@@ -299,7 +301,8 @@ def _fit_file(clip: FoundClip, asked: DataConfig, head: HeadModel) -> Path | Non
         try:
             check_model(HeadFit.load(found), head.model_id)
         except ModelFileError as error:
-            raise ModelFileError(f"{found}: {str(error).removeprefix('fit: ')}") from error
+            reason = str(error).removeprefix("fit: ").removeprefix(f"{found}: ")
+            raise ModelFileError(f"{found}: {reason}") from error
         return found
     own = _own_fit(clip, asked)
     if not own.is_file():

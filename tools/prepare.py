@@ -113,6 +113,10 @@ def run(config: Prepare) -> dict[str, Any]:
     inputs, photos = _videos(config)
     jobs = JobConfig(config.workers, config.engine, config.address, config.retry_failed)
     check_folder(config.output)
+    if any(path.is_dir() and path.resolve() == config.output.resolve() for path in config.input):
+        raise HeadwarpError(
+            f"--output: {config.output} is one of the inputs, where crops would be cut again; name another"
+        )
     fingerprint = {"format": _FORMAT, "id": config.id, **dataclasses.asdict(options)}
     manifest_path = config.output / MANIFEST
     with open_manifest(

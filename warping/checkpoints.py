@@ -157,6 +157,8 @@ def load_checkpoint(path: str | Path, name: str | None = None, *, kind: str | No
             (a higher first or second number of the version).
     """
     path = Path(path)
+    if path.is_dir():
+        raise ModelFileError(f"{path}: expected a checkpoint (.safetensors), got a folder; name its file")
     if not path.is_file():
         raise ModelFileError(f"{path}: no such checkpoint; sought in {path.absolute().parent}")
     header, tensors = _read(path)

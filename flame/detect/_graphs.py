@@ -109,6 +109,7 @@ _OPTION_MODULES = (  # protobuf drops options whose module was never imported, w
 )
 _NATIVE_NOISE = re.compile(
     rb"XNNPACK delegate|absl::InitializeLog|inference_feedback_manager|gl_context|face_landmarks_connections"
+    rb"|mkdir -p failed for path|Matplotlib created a temporary"  # it needs no cache: nothing is plotted
 )
 
 

@@ -390,7 +390,7 @@ def test_an_output_folder_that_is_a_file(here, capsys):
     )
     assert Path("out").read_text() == "a file of mine"
     assert main(["fit", PHOTO, "--output", "out/deeper"]) == 1
-    assert "cannot make the folder" in capsys.readouterr().err
+    assert "cannot write out/deeper" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")

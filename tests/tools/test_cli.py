@@ -17,6 +17,7 @@ from tyro.conf import Positional
 from headwarp import __version__
 from headwarp.geom.errors import HeadwarpError
 from headwarp.tools import cli
+from headwarp.tools.inputs import check_apart
 
 
 @dataclass(frozen=True)
@@ -230,6 +231,30 @@ def test_what_is_read_is_not_written_over(toy, tmp_path, capsys, monkeypatch, op
                 capsys.readouterr().err
                 == f"headwarp toy: {option}: {Path(name)} is one of the inputs; give another name\n"
             )
+
+
+@dataclass(frozen=True)
+class Shown:
+    source: tuple[Path, ...]
+    output: Path
+
+
+def test_photos_of_a_folder_that_is_read_are_not_written_over(tmp_path):
+    (tmp_path / "photos").mkdir()
+    mine = tmp_path / "photos" / "mine.jpg"
+    mine.write_text("mine")
+    with pytest.raises(HeadwarpError, match=r"--output: .*mine\.jpg is one of the inputs"):
+        check_apart(Shown((tmp_path / "photos",), mine))
+    check_apart(Shown((tmp_path / "photos",), tmp_path / "photos" / "new.jpg"))
+    check_apart(Shown((mine,), tmp_path / "other.jpg"))
+
+
+def test_an_output_below_a_file_stops_before_the_work(toy, tmp_path, capsys):
+    toy.run = raising(AssertionError("the work was begun"))
+    (tmp_path / "file").write_text("")
+    for place in ("o.png", "a/o.png"):
+        assert cli.main(["toy", "a", "--output", str(tmp_path / "file" / place)]) == 1
+        assert f"({tmp_path / 'file'} is a file); name another one" in capsys.readouterr().err
 
 
 def test_two_things_are_not_written_into_one_file(toy, tmp_path, capsys, monkeypatch):

@@ -148,6 +148,8 @@ def test_bad_files_are_refused_in_one_sentence(tmp_path, capsys, kind):
     assert text in said.err
     assert said.err.count("\n") == 1
     assert "ran" not in said.out
+    assert "weights_only" not in said.err  # torch's advice to read it all the same
+    assert "add_safe_globals" not in said.err
     assert not (tmp_path / "out.safetensors").exists()
 
 

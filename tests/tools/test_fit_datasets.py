@@ -72,6 +72,26 @@ def test_a_changed_input_is_fitted_again(tmp_path, one, posed):
     assert times_in(out) != before
 
 
+def test_pictures_of_an_earlier_run_are_no_inputs(tmp_path, one, capsys):
+    folder = tmp_path / "both"
+    folder.mkdir()
+    os.rename(one[1], folder / "c.mp4")
+    one[1] = str(folder)
+    write_photo(folder / "sheet.png", np.zeros((64, 64, 3), np.uint8))
+    assert main([*one, str(folder)]) == 1
+    assert "sheet.png: would be written over by the pictures of this run" in capsys.readouterr().err
+    (folder / "sheet.png").unlink()
+    assert main([*one, str(folder)]) == 0
+    write_photo(folder / "sheet.png", np.zeros((64, 64, 3), np.uint8))
+    (folder / "overlays").mkdir()
+    write_photo(folder / "overlays" / "c.png", np.zeros((64, 64, 3), np.uint8))
+    assert main([*one, str(folder), "--recursive"]) == 0
+    assert report_of(folder)["frames"] == 4
+    one[1] = str(folder / "overlays" / "c.png")
+    assert main([*one, str(folder)]) == 1
+    assert "c.png: would be written over" in capsys.readouterr().err
+
+
 def test_another_input_of_the_same_name_gets_another_name(tmp_path, one):
     out = tmp_path / "out"
     assert main([*one, str(out)]) == 0

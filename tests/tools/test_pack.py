@@ -168,6 +168,12 @@ def test_a_full_disk_is_told_before_any_work(footage, head, tmp_path, monkeypatc
         prepared(footage, tmp_path, head)
 
 
+def test_a_folder_of_fits_that_is_none_is_told(footage, head, tmp_path):
+    for fits in (tmp_path / "nothing", footage / "fits" / "run.npz"):
+        with pytest.raises(HeadwarpError, match=r"--fits .*: expected a folder of fits, found none"):
+            prepared(footage, tmp_path / "cache", head, fits=fits)
+
+
 def test_a_plan_reads_headers_and_fits_alone(footage, head, tmp_path, monkeypatch):
     monkeypatch.setattr(tool, "as_frames", lambda _: pytest.fail("read"))
     asked = DataConfig(footage / "clips", tmp_path / "cache", fits=footage / "fits", packing=SMALL)

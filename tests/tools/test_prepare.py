@@ -46,6 +46,11 @@ def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_crops_are_not_put_among_the_footage(footage: Path, capsys: pytest.CaptureFixture) -> None:
+    assert main(["prepare", str(footage), "--output", f"{footage}/anna/.."]) == 1
+    assert "is one of the inputs, where crops would be cut again" in capsys.readouterr().err
+
+
 @needs_mediapipe
 def test_a_dataset(footage: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     output = tmp_path / "vox"

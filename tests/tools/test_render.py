@@ -407,7 +407,7 @@ def test_region_names_stand_in_the_npz(builtin, tmp_path):
         (["--output", "o.mp4", "--source", "p.png"], "expected a fit (.npz)"),
         (["--output", "o.mp4", "--head", "none.pkl"], "none.pkl"),
         (["--output", "o.mp4", "--over", "short.mp4"], "--over: expected 3 frames, as the fit has, got 2"),
-        (["--output", "p.png/o.mp4"], "cannot be written there"),
+        (["--output", "p.png/o.mp4"], "cannot write p.png/o.mp4"),
     ],
 )
 def test_a_refusal_is_one_sentence_and_leaves_nothing(saved, tmp_path, words, text, capsys, monkeypatch):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import re
 import struct
 import zipfile
 from collections.abc import Callable, Mapping
@@ -52,7 +53,7 @@ def read_torch_file(path: str | Path) -> dict[str, Any]:
     try:
         content = _loaded(path)
     except pickle.UnpicklingError as error:
-        reason = str(error).split("\n", maxsplit=1)[0]
+        reason = _refusal(str(error))
         raise ModelFileError(
             f"{path}: expected tensors, numbers and texts alone, saved by torch.save; the file asks to run "
             f"code or is none of torch's ({reason})"
@@ -66,6 +67,12 @@ def read_torch_file(path: str | Path) -> dict[str, Any]:
     if not isinstance(content, Mapping) or not all(isinstance(key, str) for key in content):
         raise ModelFileError(f"{path}: expected a mapping with names as keys, got {type(content).__name__}")
     return dict(content)
+
+
+def _refusal(said: str) -> str:
+    """What torch's reader refused, without its advice to read the file all the same."""
+    found = re.search(r"WeightsUnpickler error: (.+)", said)
+    return re.split(r"\. (?:In PyTorch|Please)", found[1] if found else said)[0].split("\n")[0].strip()
 
 
 def _loaded(path: Path) -> Any:
