@@ -227,14 +227,28 @@ class HeadFit:
         )
 
     def save(self, path: str | Path) -> Path:
-        """Write one ``.npz`` (no pickles inside); returns its path."""
+        """Write one ``.npz`` (no pickles inside); returns its path.
+
+        Args:
+            path: of the file.
+
+        Raises:
+            ModelFileError: the folder cannot be written, or the disk is full.
+        """
         from .fit_file import save_fit
 
         return save_fit(self, path)
 
     @staticmethod
     def load(path: str | Path) -> HeadFit:
-        """Read what `save` wrote. Raises ModelFileError for anything else."""
+        """Read what `save` wrote.
+
+        Args:
+            path: of the file.
+
+        Raises:
+            ModelFileError: anything else, damage too.
+        """
         from .fit_file import load_fit
 
         return load_fit(path)

@@ -129,7 +129,11 @@ class Driving(_Observation):
         return next((len(value) for value in values if isinstance(value, Tensor)), 1)
 
     def frame(self, index: int) -> Driving:
-        """One frame of a batch, as a batch of 1 that shares its memory."""
+        """One frame of a batch, as a batch of 1 that shares its memory.
+
+        Args:
+            index: number of the frame in the batch.
+        """
         return _rows(self, slice(index, index + 1))
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import doctest
 import importlib.util
+import inspect
 import io
 import re
+from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -111,6 +113,24 @@ def test_examples_of_the_hooks():
     pytest.importorskip("mkdocs", reason="the extra docs is not installed")
     assert doctest.testmod(loaded("hooks")) == (0, 1)
     assert doctest.testmod(loaded("commands")) == (0, 1)
+
+
+def test_docstrings_are_read_as_they_are_meant():
+    griffe = pytest.importorskip("griffe", reason="the extra docs is not installed")
+    extension = loaded("docstrings")
+    assert doctest.testmod(extension) == (0, 3)
+    text = extension.readable(inspect.getdoc(headwarp.HeadFit) + "\n")
+    attributes, examples = griffe.Docstring(text).parse("google")[-2:]
+    assert [each.name for each in attributes.value] == [each.name for each in fields(headwarp.HeadFit)]
+    assert examples.kind.value == "examples"
+    shared = griffe.Docstring(extension.readable(inspect.getdoc(headwarp.HeadParams) + "\n")).parse("google")[
+        -1
+    ]
+    assert [each.name for each in shared.value] == [each.name for each in fields(headwarp.HeadParams)]
+    (handler,) = (
+        each["mkdocstrings"]["handlers"]["python"] for each in CONFIG["plugins"] if "mkdocstrings" in each
+    )
+    assert handler["options"]["extensions"] == ["docs/site/docstrings.py"]
 
 
 def test_help_of_a_command_is_all_there_and_nothing_else():
