@@ -154,8 +154,11 @@ def test_narrow_screens_get_cells_and_drawings_of_their_own():
     hooks = loaded("hooks")
     cells = f"<td>0.5</td><td>{'<em>a word</em> ' * 9}</td><td><code>{'x' * 49}</code></td>"
     assert re.findall(r"<td( class=\"long\")?>", hooks.on_page_content(cells)) == ["", *2 * [' class="long"']]
-    code = "<p><code>evaluate --still-camera no-op</code></p><pre><code><span>--json</span></code></pre>"
-    assert re.findall(r'<span class="option">(.*?)</span>', hooks.on_page_content(code)) == ["--still-camera"]
+    block = '<div class="{}highlight"><pre><code><span id="a--b">headwarp fit {}</span></code></pre></div>'
+    code = "<p><code>evaluate --still-camera no-op</code></p>" + block.format("language-text ", "--json a-b")
+    shown = hooks.on_page_content(code + block.format("language-python ", "--size"))
+    assert re.findall(r'<span class="option">(.*?)</span>', shown) == ["--still-camera", "--json"]
+    assert shown.count('id="a--b"') == 2
     for drawing in (DOCS / "images").glob("*-tall.svg"):
         wide = drawing.with_stem(drawing.stem.removesuffix("-tall"))
         said = [set(re.findall(r'class="[ts]">([^<]*)<', path.read_text())) for path in (wide, drawing)]

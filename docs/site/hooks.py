@@ -62,6 +62,7 @@ def _generated(found: re.Match[str]) -> str:
 def on_page_content(html: str, **_: Any) -> str:
     """Mark what narrow screens must not squeeze (style.css): cells that hold sentences, options in code."""
     html = re.sub(r"<td>(.*?)</td>", _cell, html, flags=re.DOTALL)
+    html = re.sub(r'<div class="language-text highlight"><pre>.*?</pre>', _code, html, flags=re.DOTALL)
     return re.sub(r"<code>[^<]*</code>", _code, html)
 
 
@@ -72,8 +73,8 @@ def _cell(found: re.Match[str]) -> str:
 
 
 def _code(found: re.Match[str]) -> str:
-    """Code within a sentence, whose options do not break after their hyphens."""
-    return re.sub(r"(?<![\w-])--?[a-z][\w-]*", r'<span class="option">\g<0></span>', found[0])
+    """Commands, whose options do not break after their hyphens; tags are left as they are."""
+    return re.sub(r"(?<![\w-])--?[a-z][\w-]*(?![^<]*>)", r'<span class="option">\g<0></span>', found[0])
 
 
 def on_post_build(config: Any) -> None:

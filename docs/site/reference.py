@@ -107,7 +107,7 @@ def examples_page(root: Path) -> str:
         text = path.read_text(encoding="utf-8")
         code = text.split('"""', 2)[2].strip()
         said = [inspect.cleandoc(part) for part in _docstring(path).split("\n\n")]
-        title = path.stem.partition("_")[2].replace("_", " ").capitalize()
+        title = path.stem.partition("_")[2].replace("_", " ").capitalize().replace("flame", "FLAME")
         parts += [f"## {title}", *said[:-1], f"```\n{said[-1]}\n```"]
         parts += [f'```python title="examples/{path.name}"\n{code}\n```']
     return "\n\n".join(parts) + "\n"
