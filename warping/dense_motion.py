@@ -210,7 +210,12 @@ class DenseMotion(nn.Module):
         return self.estimate(self.reduce(source), keypoints_source, keypoints_driving)
 
     def heat(self, keypoints: Keypoints, size: tuple[int, int]) -> Float[Tensor, "B K h w"]:
-        """`keypoint_heat` as the hourglass sees it."""
+        """`keypoint_heat` as the hourglass sees it.
+
+        Args:
+            keypoints: normalised.
+            size: (H, W) of the maps.
+        """
         config = self.config
         return keypoint_heat(keypoints, size, variance=config.variance, align_corners=config.align_corners)
 

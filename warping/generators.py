@@ -194,7 +194,12 @@ class Generator(nn.Module):
         return EncodedSource(source, features, self.AttnModule.queries(depth))
 
     def decode(self, source: EncodedSource, motion: DenseFlow) -> GeneratorOutput:
-        """The picture in one driving pose, or a batch of them; a source of batch 1 serves all."""
+        """The picture in one driving pose, or a batch of them; a source of batch 1 serves all.
+
+        Args:
+            source: what `encode` returned.
+            motion: dense motion of B frames.
+        """
         warped, occlusion = self.warped(source, motion), motion.occlusion
         deformed = warp_displaced(source.image, motion.displacement, motion.convention)
         attended = warped
@@ -208,7 +213,12 @@ class Generator(nn.Module):
         return GeneratorOutput(image, deformed, warped)
 
     def warped(self, source: EncodedSource, motion: DenseFlow) -> Float[Tensor, "B C h w"]:
-        """Features of the source moved, and faded where it does not show them: F_w of [DaGAN] Eq. 8."""
+        """Features of the source moved, and faded where it does not show them: F_w of [DaGAN] Eq. 8.
+
+        Args:
+            source: what `encode` returned.
+            motion: dense motion of B frames.
+        """
         moved = warp_displaced(source.features, motion.displacement, motion.convention)
         if motion.occlusion is None:
             return moved
@@ -222,7 +232,12 @@ class Generator(nn.Module):
 
 
 def resized_to(maps: Float[Tensor, "B C h w"], like: Tensor) -> Float[Tensor, "B C H W"]:
-    """Maps brought to another's size, bilinear by half-pixel centres."""
+    """Maps brought to another's size, bilinear by half-pixel centres.
+
+    Args:
+        maps: any.
+        like: a tensor ``(B, C, H, W)`` of that size.
+    """
     if maps.shape[2:] == like.shape[2:]:
         return maps
     return F.interpolate(maps, size=like.shape[2:], mode="bilinear", align_corners=False)

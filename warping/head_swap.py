@@ -127,7 +127,12 @@ def head_mask(
 
 
 def blurred(mask: Float[Tensor, "B C H W"], radius: int) -> Float[Tensor, "B C H W"]:
-    """A box mean over (2 radius + 1) squared pixels, twice; wide ones at half resolution."""
+    """A box mean over (2 radius + 1) squared pixels, twice; wide ones at half resolution.
+
+    Args:
+        mask: any values.
+        radius: pixels.
+    """
     if radius < 1:
         return mask
     if radius >= 4 and min(mask.shape[2:]) >= 8:

@@ -200,6 +200,10 @@ def fused(
 ) -> Float[Tensor, "B D"]:
     """Codes of K sources as one: their mean, or weighted.
 
+    Args:
+        codes: of K sources.
+        weights: of each, summing to 1; None: all alike.
+
     Example:
         >>> codes = torch.tensor([[[0.0], [4.0]]])
         >>> fused(codes).item(), fused(codes, torch.tensor([[0.75, 0.25]])).item()
@@ -214,6 +218,10 @@ def arcface_code(network: nn.Module, image: Float[Tensor, "B 3 H W"]) -> Float[T
     """Identity of whole pictures, of unit length: their middle, by areas at 112 px, as the public code does.
 
     No five points are sought; `training.metrics.identity` does that for measuring.
+
+    Args:
+        network: of face recognition.
+        image: RGB in [0, 1].
     """
     return network(resized(middle(image), SIDE))
 
@@ -227,7 +235,12 @@ def middle(image: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 h w"]:
 
 
 def resized(image: Float[Tensor, "B 3 H W"], side: int) -> Float[Tensor, "B 3 S S"]:
-    """Pictures of another size: means over areas where they shrink, bilinear where they grow."""
+    """Pictures of another size: means over areas where they shrink, bilinear where they grow.
+
+    Args:
+        image: any values.
+        side: of the result in pixels.
+    """
     if image.shape[2] == image.shape[3] == side:
         return image
     if min(image.shape[2:]) >= side:

@@ -18,6 +18,10 @@ BLENDER, KIND = "heser_blender", "blender"
 def load_heser_blender(path: str | Path, *, device: str | torch.device = "cpu") -> HeserBlender:
     """The blender of a checkpoint, in evaluation mode, without gradients; all its weights are in the file.
 
+    Args:
+        path: of the checkpoint.
+        device: where it works.
+
     Raises:
         ModelFileError: not a blender's checkpoint, or one that does not fit its config.
     """

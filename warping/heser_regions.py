@@ -101,7 +101,12 @@ def composed_labels(
 
 
 def subsampled(labels: Int[Tensor, "B H W"], stride: int) -> Int[Tensor, "B h w"]:
-    """Labels of every cell's middle pixel: those of a cell are never blended."""
+    """Labels of every cell's middle pixel: those of a cell are never blended.
+
+    Args:
+        labels: of pixels.
+        stride: pixels a cell.
+    """
     return labels[:, stride // 2 :: stride, stride // 2 :: stride]
 
 

@@ -116,6 +116,10 @@ def preparable(animator: object) -> bool:
 def prepare_network_(network: Network, config: InferenceConfig) -> CompiledDecoder | CompiledResidual | None:
     """A network of `PwmNetwork` made ready in place, see `prepare_animator_`.
 
+    Args:
+        network: changed in place.
+        config: how it is prepared.
+
     Returns:
         What decodes in its place; None: itself.
     """
@@ -229,7 +233,12 @@ class CompiledDecoder(Compiled):
             return self.function(features, guidance, flow)
 
     def warm(self, size: tuple[int, int], *, batch: int = 1) -> CompiledDecoder:
-        """Compile for frames of a size (H, W) and so many frames a call; returns itself."""
+        """Compile for frames of a size (H, W) and so many frames a call; returns itself.
+
+        Args:
+            size: (H, W) of the frames.
+            batch: frames a call.
+        """
         config = self.network.config
         like = next(self.network.parameters())
         source = like.new_zeros(1, config.source_channels, *size)

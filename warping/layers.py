@@ -95,6 +95,10 @@ def inside_frame(
     pixel.
 
     Hair that the frame cuts off does not go on for ever; clothes at the sides and the bottom may.
+
+    Args:
+        flow: backward, in pixels.
+        torso_line: row of the source below which all is torso; inf where unknown.
     """
     height, width = flow.shape[2:]
     origin = flow + pixel_grid((height, width), device=flow.device, dtype=flow.dtype)
@@ -104,7 +108,12 @@ def inside_frame(
 
 
 def below(flow: Float[Tensor, "B 2 H W"], line: float) -> Bool[Tensor, "B 1 H W"]:
-    """True where a flow points below a line of the source picture."""
+    """True where a flow points below a line of the source picture.
+
+    Args:
+        flow: backward, in pixels.
+        line: row of the source, from its upper edge.
+    """
     rows = torch.arange(flow.shape[2], dtype=flow.dtype, device=flow.device)[:, None] + 0.5
     return (flow[:, 1:] + rows) > line
 

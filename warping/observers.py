@@ -300,6 +300,10 @@ class KeypointsObserver(nn.Module):
 def load_keypoints_observer(path: Any, *, side: int | None = 256) -> KeypointsObserver:
     """The network of an animator's checkpoint (`fomm`, `dagan`).
 
+    Args:
+        path: a checkpoint of `fomm` or `dagan`.
+        side: see `seen_picture`.
+
     Raises:
         ModelFileError: no such file, or none of ours.
         HeadwarpError: an animator without keypoints.

@@ -276,7 +276,12 @@ class ResidualWarping(nn.Module):
 
 
 def base_flow(layers: PosedLayers, base: str) -> Float[Tensor, "B 2 H W"]:
-    """The flow that the network adds to; see `ResidualConfig.base`."""
+    """The flow that the network adds to; see `ResidualConfig.base`.
+
+    Args:
+        layers: of the pairs.
+        base: its name.
+    """
     if base == "gated":
         return layers.flow
     return layers.displacement if base == "rendered" else torch.zeros_like(layers.flow)

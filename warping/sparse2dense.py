@@ -352,7 +352,12 @@ class Sparse2DenseNetwork(nn.Module):
     def spline(
         self, source: SourceParts, landmarks: Float[Tensor, "B L 2"]
     ) -> Float[Tensor, "B 2 H W"] | None:
-        """Backward flow in pixels through the landmarks, which motion begins with; None: it begins at 0."""
+        """Backward flow in pixels through the landmarks, which motion begins with; None: it begins at 0.
+
+        Args:
+            source: what `encode` returned.
+            landmarks: the driver's, normalised.
+        """
         if self.config.initial_flow == "zero":
             return None
         size = (source.encoded.image.shape[2], source.encoded.image.shape[3])

@@ -183,7 +183,12 @@ class MotionNetwork(nn.Module):
             nn.init.zeros_(parameter)
 
     def encode(self, image: Float[Tensor, "B 3 H W"], own: Float[Tensor, "B N"]) -> Float[Tensor, "B C h w"]:
-        """Hidden features, which depend on no driving frame."""
+        """Hidden features, which depend on no driving frame.
+
+        Args:
+            image: the source, RGB in [0, 1].
+            own: the source's landmarks, x and y of each after the other.
+        """
         return _through(self.encoder, image, own)
 
     def decode(

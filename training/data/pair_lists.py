@@ -140,6 +140,10 @@ def _reference(given: str | None, place: str) -> int | str | None:
 def find_pairs(listed: list[ListedPair], root: str | os.PathLike[str]) -> tuple[list[Pair], list[str]]:
     """The pairs whose files are under a folder, and the entries that are not, each once.
 
+    Args:
+        listed: entries of a list.
+        root: folder in which they are sought.
+
     Raises:
         HeadwarpError: no such folder.
     """

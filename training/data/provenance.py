@@ -130,6 +130,11 @@ def sidecar_path(path: str | os.PathLike[str]) -> Path:
 def write_sidecar(path: str | os.PathLike[str], provenance: Provenance, **facts: object) -> None:
     """Write the JSON file beside ``path``, which must exist: the record, the file's SHA-256 and ``facts``.
 
+    Args:
+        path: of the file that the record is about.
+        provenance: the record.
+        **facts: further fields.
+
     Raises:
         HeadwarpError: the file cannot be written.
     """

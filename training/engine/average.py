@@ -16,6 +16,10 @@ def average_of(network: nn.Module) -> nn.Module:
 def decay_at(decay: float, updates: int) -> float:
     """The decay of update number ``updates``, which starts at 0.1 and grows to ``decay``.
 
+    Args:
+        decay: that is reached.
+        updates: how many were made.
+
     Example:
         >>> decay_at(0.999, 0), decay_at(0.5, 1000)
         (0.1, 0.5)

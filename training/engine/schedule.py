@@ -47,6 +47,11 @@ def rate_factor(config: EngineConfig, step: int, done: float) -> float:
 
 
 def set_rates(groups: Iterable[dict[str, Any]], factor: float) -> None:
-    """Set every group's learning rate to its first one times a factor."""
+    """Set every group's learning rate to its first one times a factor.
+
+    Args:
+        groups: of an optimizer.
+        factor: of the first learning rate.
+    """
     for group in groups:
         group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor

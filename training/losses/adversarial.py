@@ -84,6 +84,10 @@ def hinge_generator(
 ) -> Float[Tensor, ""]:
     """``-D(fake)``, [PWM] Eq. 2; unbounded below, its gradient is the same everywhere.
 
+    Args:
+        fake: logits of the made pictures, one tensor a scale.
+        reduction: ``"mean"`` or ``"sum"`` over each scale.
+
     Example:
         >>> import torch
         >>> float(hinge_generator([torch.full((1, 1, 2, 2), 3.0)]))
@@ -120,6 +124,10 @@ def least_squares_generator(
     fake: Sequence[Float[Tensor, "B 1 _ _"]], *, reduction: Reduction = "mean"
 ) -> Float[Tensor, ""]:
     """``(1 - D(fake))^2``, [LSGAN] with labels 0 and 1, without its factor 1/2, as in the public code.
+
+    Args:
+        fake: logits of the made pictures, one tensor a scale.
+        reduction: ``"mean"`` or ``"sum"`` over each scale.
 
     Example:
         >>> import torch

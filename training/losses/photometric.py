@@ -95,6 +95,9 @@ def photometric_error(
 def local_ssim(x: Float[Tensor, "B C H W"], y: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
     """Structural similarity [Wang 2004] with flat 3 x 3 windows, mirrored at the border; 1 where equal.
 
+    Args:
+        x, y: in [0, 1]; the order does not matter.
+
     Raises:
         ShapeError: a side is below 2 px.
 
@@ -168,8 +171,18 @@ def weighted_mean(
 ) -> Float[Tensor, ""]:
     """The mean over the batch's pixels, weighted; 0, without a gradient, where all weights are.
 
+    Args:
+        values: any.
+        weight: not negative; its batch may be 1. None: all pixels alike.
+
     Raises:
         ShapeError: the weight has another size.
+
+    Example:
+        >>> import torch
+        >>> weight = torch.tensor([[[[1.0, 3.0]]]])
+        >>> float(weighted_mean(torch.tensor([[[[2.0, 6.0]]]]), weight))
+        5.0
     """
     if weight is None:
         return values.mean()

@@ -127,6 +127,10 @@ def mean_depth_map(
 def log_ratio(value: Float[Tensor, " N"], truth: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
     """``|log(value / truth)|``: 0.405 for half as much again, and for a third less.
 
+    Args:
+        value: above 0.
+        truth: above 0.
+
     Example:
         >>> round(log_ratio(torch.tensor([1.5]), torch.tensor([1.0])).item(), 3)
         0.405
@@ -148,6 +152,10 @@ def rotation_error_deg(
     rotation: Float[Tensor, "B 3 3"], truth: Float[Tensor, "B 3 3"]
 ) -> Float[Tensor, " B"]:
     """Angle of the turn that is left between two rotations, in degrees.
+
+    Args:
+        rotation: to score.
+        truth: the true ones.
 
     Example:
         >>> quarter = torch.tensor([[[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]])

@@ -50,6 +50,10 @@ def prmse(generated: Float[Tensor, "T 3"], reference: Float[Tensor, "T 3"]) -> F
     [DaGAN] averages these roots over frames, and so does a report; the root of the mean over all frames would
     be larger.
 
+    Args:
+        generated: yaw, pitch, roll in degrees, such as `flame.posing.head_pose` gives.
+        reference: of the true or of the driving frame.
+
     Raises:
         ShapeError: shapes differ, or a value is not finite.
 
@@ -64,6 +68,10 @@ def aed_exp_l1(generated: Float[Tensor, "T E"], reference: Float[Tensor, "T E"])
     """Average expression distance: mean absolute difference of expression coefficients [PWM, section 3].
 
     Coefficients of different heads do not compare, nor do different numbers of them.
+
+    Args:
+        generated: expression coefficients of the generated frames.
+        reference: of the true or of the driving frames, of the same head.
 
     Raises:
         ShapeError: shapes differ, or a value is not finite.
@@ -125,6 +133,10 @@ def aucon(
     published ones. Most units are off most of the time, so that a still face has a high share: see
     `aucon_active`.
 
+    Args:
+        generated: strength of every unit in T frames, see `unit_activations`.
+        reference: of the true or of the driving frames.
+
     Raises:
         ShapeError: other units, or other numbers of frames.
 
@@ -142,6 +154,9 @@ def aucon_active(
     generated: Mapping[str, Float[Tensor, " T"]], reference: Mapping[str, Float[Tensor, " T"]]
 ) -> Float[Tensor, " T"]:
     """As `aucon`, over the units that are on in at least one of the two; NaN for a frame with none.
+
+    Args:
+        generated, reference: as for `aucon`.
 
     Example:
         >>> on, off = torch.ones(1), torch.zeros(1)

@@ -56,6 +56,10 @@ def aed_id(generated: Float[Tensor, "T D"], reference: Float[Tensor, "T D"]) -> 
 
     The length of the embeddings is the network's: OpenFace's is 1.
 
+    Args:
+        generated: embeddings of the generated faces.
+        reference: of the true frames.
+
     Raises:
         ShapeError: shapes differ, or a value is not finite.
 
@@ -69,6 +73,10 @@ def aed_id(generated: Float[Tensor, "T D"], reference: Float[Tensor, "T D"]) -> 
 
 def aed_id_sq(generated: Float[Tensor, "T D"], reference: Float[Tensor, "T D"]) -> Float[Tensor, " T"]:
     """Sum of squared differences of embeddings: what the published script of [FOMM] computes as AED.
+
+    Args:
+        generated: embeddings of the generated faces.
+        reference: of the true frames.
 
     Raises:
         ShapeError: shapes differ, or a value is not finite.

@@ -191,6 +191,10 @@ def temporal_jitter(points: Float[ndarray, "T L 2"], found: Bool[ndarray, " T"] 
 def to_256(points: Float[ndarray, "... 2"], size: tuple[float, float]) -> Float[ndarray, "... 2"]:
     """Points of a frame of ``size`` (height, width) in pixels of a 256 px one: the longer side becomes 256.
 
+    Args:
+        points: x, y in pixels.
+        size: (H, W) of the frame.
+
     Example:
         >>> to_256(np.array([512.0, 256.0]), (512, 512)).tolist()
         [256.0, 128.0]

@@ -42,6 +42,10 @@ def amplitude_kept(signal: Float[ndarray, " T"], changed: Float[ndarray, " T"]) 
     the mean of the lowest points within 12 frames before and after. In the changed signal it may lie a frame
     aside.
 
+    Args:
+        signal: any unit, one value a frame.
+        changed: the same signal, smoothed for example.
+
     Returns:
         1 where nothing was lost; NaN for a signal without peaks.
 

@@ -124,13 +124,23 @@ class GeometryAnimator:
         return encode_guided(single(sources, by="geometry"), self.config)
 
     def layers(self, cache: GeometryCache | GuidedCache, driving: Driving) -> PosedLayers:
-        """What geometry knows of the source in the driving pose; `compose` makes the picture of it."""
+        """What geometry knows of the source in the driving pose; `compose` makes the picture of it.
+
+        Args:
+            cache: what `encode` returned.
+            driving: posed vertices, or guidance.
+        """
         if isinstance(cache, GuidedCache):
             return guided_layers(cache, driving)
         return self.layers_of(cache, driving, self.raw(cache, driving))
 
     def raw(self, cache: GeometryCache, driving: Driving) -> MeshFlow:
-        """The driving mesh rasterised, with its own displacement."""
+        """The driving mesh rasterised, with its own displacement.
+
+        Args:
+            cache: what `encode` returned.
+            driving: with posed vertices.
+        """
         require(driving, self.needs_driving, by="geometry")
         return self.source.flow(cache.mesh, driving)
 
@@ -209,7 +219,12 @@ def shown_of(
 def motion_flow(
     motion: Float[Tensor, "#B 2 3"] | None, image: Float[Tensor, "1 3 H W"]
 ) -> Float[Tensor, "#B 2 H W"] | None:
-    """Backward flow of a camera or body motion over the image's frame; None for none."""
+    """Backward flow of a camera or body motion over the image's frame; None for none.
+
+    Args:
+        motion: affine map of output pixels to source pixels; None: rest.
+        image: whose size the flow has.
+    """
     return None if motion is None else affine_flow(motion.to(image.dtype), (image.shape[2], image.shape[3]))
 
 

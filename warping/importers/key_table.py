@@ -231,6 +231,10 @@ def match_keys(
 def renamed(key: str, renames: Iterable[Rename]) -> str:
     """A key after every rename, in their order.
 
+    Args:
+        key: of the file.
+        renames: in the order in which they are applied.
+
     Example:
         >>> renamed("a.conv.weight_u", SPECTRAL_NORM)
         'a.conv.parametrizations.weight.0._u'

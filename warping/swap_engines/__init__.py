@@ -115,10 +115,19 @@ class SwapEngine(Protocol):
     def window_multiple(self) -> int: ...
 
     def encode(self, sources: Sequence[SwapSource]) -> Any:
-        """Everything that depends on the sources alone; called once. The first source is the main one."""
+        """Everything that depends on the sources alone; called once. The first source is the main one.
+
+        Args:
+            sources: of one person.
+        """
 
     def swap(self, cache: Any, target: SwapTarget) -> Swapped:
-        """The source's head in place of the target's."""
+        """The source's head in place of the target's.
+
+        Args:
+            cache: what `encode` returned.
+            target: one frame.
+        """
 
 
 _REGISTRY: Registry[SwapEngine] = Registry(__name__)

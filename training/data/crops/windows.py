@@ -106,6 +106,10 @@ def face_box(landmarks: Float[np.ndarray, "L D"]) -> Box:
 def reached(faces: Float[np.ndarray, "N 4"], window: Window) -> Float[np.ndarray, "N 4"]:
     """The boxes that a window makes of faces' boxes: ``window.reach`` around their centres; NaN stays NaN.
 
+    Args:
+        faces: left, top, right, bottom of each.
+        window: whose reach counts.
+
     Example:
         >>> reached(np.array([[0.0, 10, 20, 30]]), WINDOWS["heser"]).tolist()
         [[-8.0, 2.0, 28.0, 38.0]]
@@ -122,6 +126,9 @@ def reached(faces: Float[np.ndarray, "N 4"], window: Window) -> Float[np.ndarray
 
 def iou(first: Box, second: Box) -> float:
     """Intersection over union of two boxes; 0 where both are empty.
+
+    Args:
+        first, second: left, top, right, bottom.
 
     Example:
         >>> iou(np.array([0.0, 0, 2, 2]), np.array([1.0, 0, 3, 2]))
@@ -155,6 +162,10 @@ def squared(box: Box, increase: float) -> Square:
     """The box with ``increase`` of its sides added all round, its shorter side made as long as the longer.
 
     Both about the centre, as [FOMM]'s preprocessing does it; rounded outwards.
+
+    Args:
+        box: left, top, right, bottom.
+        increase: share of each side.
 
     Example:
         >>> squared(np.array([100.0, 100.0, 200.0, 300.0]), 0.1)

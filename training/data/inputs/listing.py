@@ -160,7 +160,12 @@ def natural_order(path: str | os.PathLike[str]) -> list[tuple[int, str]]:
 
 
 def is_numbered(folder: str | os.PathLike[str], *, least: int = 8) -> bool:
-    """Whether a folder looks like the frames of a clip: several photos whose names differ in numbers only."""
+    """Whether a folder looks like the frames of a clip: several photos whose names differ in numbers only.
+
+    Args:
+        folder: of pictures.
+        least: how many make a clip.
+    """
     if not os.path.isdir(folder):
         return False
     names = [name for name in os.listdir(folder) if _suffix(name) in PHOTOS and not name.startswith(".")]

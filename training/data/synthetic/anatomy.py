@@ -89,7 +89,12 @@ def anatomy_of(head: HeadModel) -> Anatomy:
 
 
 def face_mesh_points(head: HeadModel, verts: Float[Tensor, "B V 3"]) -> Float[Tensor, "B 478 3"]:
-    """The face-mesh points on posed vertices in the detector's order; NaN where the head has none."""
+    """The face-mesh points on posed vertices in the detector's order; NaN where the head has none.
+
+    Args:
+        head: whose landmarks they are.
+        verts: posed vertices of the whole mesh.
+    """
     found = landmark_points(head, verts, "mediapipe")
     points = found.new_full((len(verts), MEDIAPIPE_COUNT, 3), float("nan"))
     points[:, head.landmarks["mediapipe"].indices.to(verts.device)] = found
@@ -151,7 +156,12 @@ def _to_segments(points: np.ndarray, start: np.ndarray, end: np.ndarray) -> np.n
 
 
 def in_polygon(points: np.ndarray, outline: np.ndarray) -> np.ndarray:
-    """Even-odd rule."""
+    """Even-odd rule.
+
+    Args:
+        points: x, y, N of them.
+        outline: its corners, in order.
+    """
     x, y = points[:, :1], points[:, 1:]
     (ax, ay), (bx, by) = outline.T, np.roll(outline, -1, axis=0).T
     crosses = (ay > y) != (by > y)

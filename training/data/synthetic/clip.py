@@ -146,6 +146,10 @@ class SyntheticClip:
 def synthesise(head: HeadModel, recipe: Recipe) -> SyntheticClip:
     """The clip of a recipe on a head model.
 
+    Args:
+        head: the head model.
+        recipe: what is drawn by lot and what is not.
+
     Raises:
         ModelFileError: the head's landmarks hold too little of the face.
     """

@@ -122,6 +122,10 @@ def truth_arrays(clip: SyntheticClip) -> dict[str, np.ndarray]:
 def load_truth(path: str | Path, head: HeadModel) -> TruthFile:
     """Read a truth file.
 
+    Args:
+        path: of the truth file.
+        head: the head model that it was made with.
+
     Raises:
         ModelFileError: no such file, not one of these, of another head model or another version.
     """
@@ -176,6 +180,10 @@ def person_masks(path: Path) -> Float[np.ndarray, "T H W"] | None:
 
 def load_clip(path: str | Path, head: HeadModel) -> SyntheticClip:
     """The clip of a truth file made anew: its pictures, posed meshes and the flow between any two frames.
+
+    Args:
+        path: of the truth file.
+        head: the head model that it was made with.
 
     Raises:
         ModelFileError: see `load_truth`.

@@ -17,12 +17,22 @@ LEAST_NEIGHBOURS = 12
 
 
 def true_pose(clip: SyntheticClip, frame: int) -> Float[Tensor, "1 3"]:
-    """Yaw, pitch, roll of the head in degrees."""
+    """Yaw, pitch, roll of the head in degrees.
+
+    Args:
+        clip: the synthetic clip.
+        frame: its number.
+    """
     return head_pose(clip.motion.params.select([frame]))
 
 
 def true_intrinsics(clip: SyntheticClip, frame: int) -> Float[Tensor, "1 3 3"]:
-    """Of the camera of a frame, in pixels."""
+    """Of the camera of a frame, in pixels.
+
+    Args:
+        clip: the synthetic clip.
+        frame: its number.
+    """
     camera = clip.motion.camera
     return intrinsics_matrix(camera.focal[[frame]], camera.principal[[frame]])
 

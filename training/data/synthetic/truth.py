@@ -82,7 +82,12 @@ def truth_of(view: View) -> Truth:
 
 
 def visible_vertices(view: View, count: int | None = None) -> Bool[Tensor, " V"]:
-    """Which of the first ``count`` vertices (all) the frame shows: in it and hidden by no triangle."""
+    """Which of the first ``count`` vertices (all) the frame shows: in it and hidden by no triangle.
+
+    Args:
+        view: of a frame.
+        count: of the vertices that are asked about; None: all.
+    """
     points = view.verts[:, :count]
     hidden = occluded_points(points, view.verts, view.faces, tolerance=TOLERANCE)[0]
     return ~hidden & _in_frame(points[0], view.size)
@@ -93,6 +98,9 @@ def true_flow(source: View, target: View) -> TrueFlow:
 
     A pixel's centre in the target is a point of a triangle (or of the background, infinitely far): the flow
     leads to where that point lies in the source. Nothing is estimated or filled.
+
+    Args:
+        source, target: views of two frames of one clip.
 
     Raises:
         ShapeError: the views are not of one mesh.
