@@ -89,6 +89,8 @@ def open_clip(driving: Any, *, fps: float | None = None, name: str = "driving") 
     """A driver of which the pictures alone are looked at: a clip, a photo, a folder, or pictures.
 
     Args:
+        driving: a clip, photo or folder (paths), or pictures.
+        fps: of the result; None: the driver's own.
         name: of what it is, for the error.
 
     Raises:
