@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -191,15 +191,36 @@ class HeadFit:
             **{name: getattr(self, name)[frames] for name in per_frame},
         )
 
-    def followed_by(self, other: HeadFit) -> HeadFit:
-        """The frames of this fit and then those of another of the same person; the report is this one's.
+    def followed_by(self, *others: HeadFit) -> HeadFit:
+        """The frames of this fit and then those of others of the same person; the report is this one's.
 
         Args:
-            other: the frames that come after.
+            others: the frames that come after, in this order.
 
         Raises:
             HeadwarpError: another head, shape, size, kind of camera or other landmarks.
         """
+        every = (self, *others)
+        for other in others:
+            self._check_same(other)
+
+        def cat(parts: Sequence[Any], name: str) -> Any:
+            return torch.cat([getattr(part, name) for part in parts])
+
+        moving = [each.name for each in dataclasses.fields(HeadParams) if each.name != "shape"]
+        lens = [each.name for each in dataclasses.fields(self.camera)]
+        params, cameras = [each.params for each in every], [each.camera for each in every]
+        known = all(each.deviation is not None for each in every)
+        per_frame = ("landmarks", "residual", "status", "confidence", "covariance")
+        return dataclasses.replace(
+            self,
+            params=dataclasses.replace(self.params, **{name: cat(params, name) for name in moving}),
+            camera=type(self.camera)(*(cat(cameras, name) for name in lens)),
+            deviation=cat(every, "deviation") if known else None,
+            **{name: cat(every, name) for name in per_frame},
+        )
+
+    def _check_same(self, other: HeadFit) -> None:
         for name in ("model_id", "size"):
             if getattr(self, name) != getattr(other, name):
                 raise HeadwarpError(
@@ -208,23 +229,6 @@ class HeadFit:
         same = (self.params.shape, self.landmark_indices), (other.params.shape, other.landmark_indices)
         if type(self.camera) is not type(other.camera) or not all(map(torch.equal, *same)):
             raise HeadwarpError("followed_by: expected fits of one shape, landmarks and kind of camera")
-
-        def cat(a: Any, b: Any, name: str) -> Any:
-            return torch.cat([getattr(a, name), getattr(b, name)])
-
-        moving = [each.name for each in dataclasses.fields(HeadParams) if each.name != "shape"]
-        lens = [each.name for each in dataclasses.fields(self.camera)]
-        known = self.deviation is not None and other.deviation is not None
-        per_frame = ("landmarks", "residual", "status", "confidence", "covariance")
-        return dataclasses.replace(
-            self,
-            params=dataclasses.replace(
-                self.params, **{name: cat(self.params, other.params, name) for name in moving}
-            ),
-            camera=type(self.camera)(*(cat(self.camera, other.camera, name) for name in lens)),
-            deviation=cat(self, other, "deviation") if known else None,
-            **{name: cat(self, other, name) for name in per_frame},
-        )
 
     def save(self, path: str | Path) -> Path:
         """Write one ``.npz`` (no pickles inside); returns its path.

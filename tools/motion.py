@@ -148,11 +148,8 @@ class Motion:
             driver: whose openness is followed, T frames; None for poses that a person says.
         """
         made = self.moved(model, source, driven, driver)
-        for side, share in cut_sides(source).items():
-            warn(
-                f"the {side} border of the picture cuts the face ({100 * share:.0f} % of it lies beyond): a "
-                "head that turns shows there what is not in the picture; take one of the whole face"
-            )
+        for words in cut_notes(source):
+            warn(words)
         self.tell(made.beyond)
         return made.fit
 
@@ -204,3 +201,16 @@ def _number(wanted: float | str | None, driven: HeadFit) -> Tensor | None:
     if wanted is None or isinstance(wanted, str):
         return None
     return torch.full((driven.frames,), float(wanted))
+
+
+def cut_notes(source: HeadFit) -> list[str]:
+    """A sentence for each border of the picture that cuts the face.
+
+    Args:
+        source: one frame, see `flame.pose_limit.cut_sides`.
+    """
+    return [
+        f"the {side} border of the picture cuts the face ({100 * share:.0f} % of it lies beyond): a "
+        "head that turns shows there what is not in the picture; take one of the whole face"
+        for side, share in cut_sides(source).items()
+    ]

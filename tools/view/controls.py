@@ -17,6 +17,7 @@ from ...training.data.portrait import Frame
 from ...warping.animators import animator_names
 from .document import REACH, channel_of
 from .files import DRIVERS, PORTRAITS
+from .filming import LONGEST_TAKE
 from .page import extras
 from .screen import State
 from .session import Session
@@ -41,7 +42,13 @@ REGION_LABELS = {
     "face": ("Its face", "Brows, cheeks and all the rest: 0 as in the photo, 1 as driven"),
 }
 FOLLOW = "The head follows the person in a video."
+FILMED = f"The last {LONGEST_TAKE:.0f} s are kept for *Save mp4* and *Save track*."
+TAKEN = (
+    "**{:.0f} s** of the camera are kept for *Save mp4* and *Save track*, until a driver is opened or a key "
+    "frame is set."
+)
 FOLLOWING = "Following **{}**. How much of its motion is taken over is set above; all sliders come on top."
+BEYOND = "{} \u26a0 holds to {:.0f}\u00b0"
 STEPS = {"jaw": 0.01, "blink": 0.01}
 EXPRESSION_REACH = (-0.5, 1.5)
 COEFFICIENTS = 8  # of shape and of expression that have a slider
@@ -251,11 +258,20 @@ class Controls:
             slider.value = state.document.strengths.get(region, 1.0)
         _changed(self._film_live, label="Stop the camera" if state.filming else "Follow the camera")
         name = "the camera" if state.filming else driver and Path(driver.name).name
-        _changed(self._driver, content=FOLLOWING.format(name) if name else FOLLOW)
+        words = [FOLLOWING.format(name) if name else FOLLOW]
+        if state.filming:
+            words.append(FILMED)
+        elif state.taken:
+            words.append(TAKEN.format(state.taken))
+        _changed(self._driver, content="\n\n".join(words))
         _changed(self._strip, content=_strip(state))
 
     def status(self, state: State) -> None:
-        """The line that makes the picture."""
+        """The line that makes the picture, and at a slider that turns the head too far how far it holds."""
+        for channel in ("yaw", "pitch"):
+            label, limit = LABELS[channel][0], state.beyond.get(channel)
+            shown = label if limit is None else BEYOND.format(label, limit)
+            _changed(self._sliders[channel], label=shown)
         _changed(self._command, content=_copied(state.command))
 
     def _remake(self, **changes: Any) -> None:

@@ -19,7 +19,6 @@ from ...flame.driving import Transfer, transfer_motion
 from ...flame.expression_regions import ExpressionRegions, expression_regions
 from ...flame.model import HeadModel
 from ...flame.params import HeadFit, Pose
-from ...flame.pose_limit import limited_pose, narrowed
 from ...flame.posing import apply_pose, posed_points, reshaped
 from ...geom.errors import HeadwarpError
 from ...geom.guidance import Driving
@@ -256,19 +255,6 @@ def frames(subject: Subject, fit: HeadFit, *, full_frame: bool) -> Iterator[Fram
     return (
         full_frames(subject.opened.photo, subject.portrait, animations) if full_frame else windows(animations)
     )
-
-
-def range_note(subject: Subject, fit: HeadFit) -> str:
-    """What is to be said of a head that is turned farther from the photo than the animator holds; else ""."""
-    limits = getattr(subject.animator, "holds", None)
-    if limits is None:
-        return ""
-    head, limits = subject.portrait.head, narrowed(limits, subject.opened.fit)
-    beyond = limited_pose(head, subject.portrait.fit, fit, limits).beyond
-    if not beyond.frames:
-        return ""
-    name = subject.maker.animator
-    return f"Turned farther than the {beyond.limit_deg:.0f} degrees from the photo at which {name} holds."
 
 
 @torch.no_grad()

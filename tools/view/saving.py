@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from ...geom.errors import HeadwarpError
 from ...training.data.media import VideoWriter, write_image
 from ...training.data.provenance import Provenance
 from ...training.data.visible_mark import marked_frames
+from ..drivers import Driver
 from ..performance import provenance_of
 from .document import Document, film
 from .engine import Subject, frames
@@ -73,6 +75,25 @@ def save_track(results: Results, document: Document, fps: float) -> Path:
     poses = film(document, fps)
     (path,) = results.free(stem_of(document), ".csv")
     return write_pose_track(path, poses, fps)
+
+
+def save_motion(results: Results, document: Document, driver: Driver) -> Path:
+    """Write what a driver does: a fit (.npz) or, of poses, a track; `headwarp animate --driving` reads both.
+
+    Args:
+        results: where files go.
+        document: what is seen.
+        driver: what the head follows.
+
+    Raises:
+        HeadwarpError: it cannot be written.
+    """
+    if driver.fit is not None:
+        (path,) = results.free(stem_of(document), ".npz")
+        fit = dataclasses.replace(driver.fit, report={**driver.fit.report, "fps": str(driver.fps)})
+        return fit.save(path)
+    (path,) = results.free(stem_of(document), ".csv")
+    return write_pose_track(path, list(driver.poses or ()), float(driver.fps))
 
 
 def save_film(

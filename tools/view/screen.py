@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -57,6 +57,8 @@ class State:
         sight: name of what is shown.
         command: the line that makes the picture.
         filming: whether the head follows the camera.
+        taken: seconds of it that can be saved.
+        beyond: channels that turn the head farther than the animator holds -> degrees to which it does.
     """
 
     document: Document
@@ -68,3 +70,5 @@ class State:
     sight: str = "picture"
     command: str = ""
     filming: bool = False
+    taken: float = 0.0
+    beyond: Mapping[str, float] = field(default_factory=dict)

@@ -8,27 +8,19 @@ from __future__ import annotations
 
 import logging
 import math
-import threading
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from fractions import Fraction
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ...flame.params import HeadFit, Pose
+from ...flame.params import HeadFit
 from ...geom.errors import HeadwarpError
 from ..drivers import Driver
-from .camera import Camera
 from .document import (
     Document,
     History,
     Source,
-    as_command,
-    as_driven_command,
-    as_film_command,
     at_rest,
-    film,
     turned,
     with_channel,
     with_key,
@@ -36,41 +28,26 @@ from .document import (
     with_strength,
     without_key,
 )
-from .engine import Engine, Subject, check_driven, mesh, posed, range_note, shown
+from .engine import Engine, Subject, check_driven, mesh, shown
 from .files import Results, Uploads, source_of
 from .film import Film
+from .filming import Filming
+from .gestures import Gestures
+from .jobs import Job, pose_at
+from .keeping import Keeping
+from .notes import channels_beyond, notes
 from .player import Player
-from .saving import Signature, Stopped, save_film, save_picture, save_track
+from .saving import Signature, Stopped
 from .screen import Screen, State
 from .sights import caption, sight
 from .standing import Stage, Step
 from .tasks import Tasks, Told
 from .worker import Count, LatestWins
 
-FPS = Fraction(25)
-GESTURE_PAUSE = 0.8  # seconds without a change: the next one is a step of its own
 REST = (
     0.3  # seconds without a change: the head in 3D and the command line follow, which would delay a picture
 )
 _LOG = logging.getLogger("headwarp")
-
-
-@dataclass(frozen=True)
-class _Job:
-    """A picture: of a pose or, with a film, of a moment of it."""
-
-    subject: Subject
-    document: Document
-    sight: str
-    pose: Pose
-    film: Film | None
-    time: float
-
-    @property
-    def fit(self) -> HeadFit:
-        if self.film is None:
-            return posed(self.subject, [self.pose], self.document.shape)
-        return self.film.fit(self.document, self.film.frame_at(self.time))
 
 
 class Session:
@@ -87,21 +64,19 @@ class Session:
         most_bytes: int = 200_000_000,
         camera: str | None = None,
     ) -> None:
-        self._engine, self._screen, self._results = engine, screen, results
-        self._signature = signature or Signature()
+        self._engine, self._screen = engine, screen
         self._stage = Stage(engine, document or Document())
         self._sight, self._time = "picture", 0.0
-        self._last_gesture, self._last_moment = "", 0.0
-        self._stop_saving = threading.Event()
+        self._gestures = Gestures()
         self._closed = False
-        self._device = camera
-        self._camera: Camera | None = None
-        self._live: Driver | None = None  # what the camera saw
+        self._filming = Filming(camera, engine.head, moved=self._ask, failed=self._camera_failed)
         self._uploads = Uploads(most_bytes)
         self._unseen: tuple[Subject, HeadFit] | None = None
         self._tasks = Tasks(screen.busy, failed=self._fail)
+        marks, head = signature or Signature(), engine.options.head
+        self._keeping = Keeping(screen, results, self._tasks, signature=marks, head=head)
         self._player = Player(self._moved, ended=self._film_ended)
-        self._worker: LatestWins[_Job] = LatestWins(
+        self._worker: LatestWins[Job] = LatestWins(
             self._draw, failed=self._fail, rested=self._rest, pause=REST
         )
 
@@ -205,7 +180,8 @@ class Session:
         self._guarded(keep)
 
     def follow(self, path: Path | None, name: str | None = None) -> None:
-        """A driver for the head, or None: the sliders alone again."""
+        """A driver for the head, or None: the sliders alone again; what a camera saw is forgotten."""
+        self._forget_take()
         source = None if path is None else Source(path, name or str(path))
         self._propose(
             lambda document: replace(document, driver=source), "Driver", "every frame of the clip is fitted"
@@ -214,7 +190,7 @@ class Session:
     @property
     def has_camera(self) -> bool:
         """Whether there is one to follow."""
-        return self._device is not None
+        return self._filming.there
 
     def follow_camera(self, follow: bool) -> None:
         """Let the head follow the camera, or no longer.
@@ -224,34 +200,25 @@ class Session:
         """
 
         def work(_: Told) -> None:
-            if follow and self._camera is None and self._device is not None:
+            if follow and not self._filming.on and self._filming.there:
                 subject = self._stage.now.ready
                 if subject is None:
                     raise HeadwarpError("there is nobody who could follow the camera: open a photo first")
                 check_driven(subject)
-                self._camera = Camera(
-                    self._device, self._engine.head, seen=self._see, failed=self._camera_failed
-                )
+                self._filming.begin()
             if not follow or self._closed:
-                self._end_camera()
+                self._filming.end()
             self._follow_up()
 
         self._tasks.do("Camera", "look straight into it, with the mouth shut", work)
-
-    def _see(self, driver: Driver) -> None:
-        if self._camera is not None:
-            self._live = driver
-            self._ask()
 
     def _camera_failed(self, error: Exception) -> None:
         self._fail(error)
         self.follow_camera(False)
 
-    def _end_camera(self) -> None:
-        camera, self._camera = self._camera, None
-        if camera is not None:
-            camera.close()
-        self._live = None
+    def _forget_take(self) -> None:
+        if not self._filming.on:
+            self._filming.forget()
 
     # the film
 
@@ -260,13 +227,14 @@ class Session:
         self._time = moment
         now = self._stage.now
         if now.film is None and now.document.keys and not self._player.playing:
-            self._say(lambda document: replace(document, pose=_pose_at(document, moment)), "time")
+            self._say(lambda document: replace(document, pose=pose_at(document, moment)), "time")
             self._screen.controls(self.state())
         else:
             self._ask()
 
     def set_key(self) -> None:
-        """The present pose as a key frame at the present time."""
+        """The present pose as a key frame at the present time; what a camera saw is forgotten."""
+        self._forget_take()
         self._guarded(lambda: self._say(lambda document: with_key(document, self._time)))
         self._screen.controls(self.state())
 
@@ -293,73 +261,44 @@ class Session:
     # saving
 
     def save_picture(self) -> None:
-        """The present picture into the output folder.
-
-        Raises:
-            HeadwarpError: no photo is open.
-        """
-        job = self._job()
-
-        def work(_: Told) -> None:
-            if job is None:
-                raise HeadwarpError("there is no picture yet: open a photo first")
-            path = save_picture(self._results, job.subject, job.document, job.fit, signature=self._signature)
-            self._screen.saved(path, "" if job.film else self._command(job.document, path.name))
-
-        self._tasks.do("Saving", "the picture is written", work)
+        """The present picture into the output folder; without a photo that is told."""
+        self._keeping.picture(self._job(), live=self._filming.on)
 
     def save_track(self) -> None:
-        """The key frames into the output folder, one row a frame."""
-
-        def work(_: Told) -> None:
-            document = self.document
-            path = save_track(self._results, document, float(FPS))
-            self._screen.saved(path, self._track_command(document, path))
-
-        self._tasks.do("Saving", "the track is written", work)
+        """What moves the head into the output folder: what the camera saw, the driver, or the key frames."""
+        self._keeping.track(lambda: self.document, self._followed)
 
     def save_film(self) -> None:
-        """The film into the output folder.
-
-        Raises:
-            HeadwarpError: no photo is open.
-        """
-        self._stop_saving.clear()
-
-        def work(told: Told) -> None:
-            job = self._job(live=False)
-            if job is None:
-                raise HeadwarpError("there is no film yet: open a photo first")
-            document, driving = job.document, job.film
-            path = save_film(
-                self._results,
-                job.subject,
-                document,
-                driving.fit(document)
-                if driving
-                else posed(job.subject, film(document, float(FPS)), document.shape),
-                fps=driving.driver.fps if driving else FPS,
-                signature=self._signature,
-                stop=self._stop_saving,
-                told=lambda done, count: told(f"frame {done} of {count}"),
-                audio_from=driving.driver.audio_from if driving else None,
-            )
-            self._screen.saved(path, self._command(document, path.name) if driving else "")
-
-        self._tasks.do("Saving the film", "frame by frame", work)
+        """The film into the output folder: what the camera saw, the driver's, or that of the key frames."""
+        self._keeping.film(self._film_job)
 
     def stop_saving(self) -> None:
         """Give a film up that is being saved."""
-        self._stop_saving.set()
+        self._keeping.stop()
+
+    def _followed(self) -> Driver | None:
+        """What the head follows or, of a camera, followed."""
+        taken, film = self._filming.take.driver(), self._stage.now.film
+        return taken or (None if film is None else film.driver)
+
+    def _film_job(self) -> Job | None:
+        job, taken = self._job(live=False), self._filming.take.driver()
+        if job is None or taken is None:
+            return job
+        return replace(job, film=self._camera_film(job.subject, taken))
+
+    def _camera_film(self, subject: Subject, driver: Driver) -> Film:
+        return Film(subject, Source(Path("camera"), "camera"), driver, self._engine.regions)
 
     def close(self) -> None:
         """Stop everything and let go of all memory and uploads."""
         self._closed = True
         self._stage.close()
         self._player.stop()
-        self._stop_saving.set()
+        self._keeping.stop()
         self._tasks.close()
-        self._end_camera()
+        self._filming.end()
+        self._filming.forget()
         self._worker.close()
         self._unseen = None
         self._uploads.close()
@@ -382,39 +321,16 @@ class Session:
             now.length,
             self._player.playing,
             self._sight,
-            self._command(now.document),
-            self._camera is not None,
+            self._keeping.command(now.document, live=self._filming.on),
+            self._filming.on,
+            self._filming.take.seconds,
+            channels_beyond(now.ready, now.document.pose),
         )
-
-    def _command(self, document: Document, output: str = "") -> str:
-        head = self._engine.options.head
-        if self._camera is not None:
-            return "what a camera sees has no command line"
-        try:
-            if document.driver is not None:
-                return as_driven_command(document, output=output or "driven.mp4", head=head)
-        except HeadwarpError as error:
-            return str(error)
-        return as_command(document, output=output or "edited.png", head=head)
-
-    def _track_command(self, document: Document, track: Path) -> str:
-        output, head = track.with_suffix(".mp4").name, self._engine.options.head
-        return as_film_command(document, str(track), fps=float(FPS), output=output, head=head)
 
     def _say(self, change: Callable[[Document], Document], gesture: str = "") -> None:
         """A change that needs no new subject: the picture follows."""
-        self._stage.take(_saying(change, self._gesture(gesture)))
+        self._stage.take(_saying(change, self._gestures.named(gesture)))
         self._ask()
-
-    def _gesture(self, name: str) -> str:
-        """The name of a gesture, another one after a pause."""
-        now = time.monotonic()
-        if name and (
-            not self._last_gesture.startswith(f"{name}@") or now - self._last_moment > GESTURE_PAUSE
-        ):
-            self._last_gesture = f"{name}@{now}"
-        self._last_moment = now
-        return self._last_gesture if name else ""
 
     def _propose(self, change: Callable[[Document], Document], title: str, text: str) -> None:
         """A change that may need another subject or film."""
@@ -435,29 +351,29 @@ class Session:
         self._screen.controls(self.state())
         self._ask()
 
-    def _job(self, *, live: bool = True) -> _Job | None:
+    def _job(self, *, live: bool = True) -> Job | None:
         """What the picture is to show now; None before there is a photo, or while another is made ready."""
         now, moment = self._stage.now, self._time
         subject, document = now.ready, now.document
         if subject is None:
             return None
         playing = self._player.playing and now.film is None and document.keys
-        pose = _pose_at(document, moment) if playing else document.pose
-        seen, film = self._live if live else None, now.film
+        pose = pose_at(document, moment) if playing else document.pose
+        seen, film = self._filming.live if live else None, now.film
         if seen is not None:
-            film = Film(subject, Source(Path("camera"), "camera"), seen, self._engine.regions)
-        return _Job(subject, document, self._sight, pose, film, math.inf if seen else moment)
+            film = self._camera_film(subject, seen)
+        return Job(subject, document, self._sight, pose, film, math.inf if seen else moment)
 
     def _ask(self) -> None:
         if (job := self._job()) is not None:
             self._worker.ask(job)
 
-    def _draw(self, job: _Job) -> None:
+    def _draw(self, job: Job) -> None:
         made = next(shown(job.subject, job.fit))
-        words = "\n\n".join(filter(None, (range_note(job.subject, made.fit), caption(job.sight))))
+        words = "\n\n".join(filter(None, (*notes(job.subject, made.fit), caption(job.sight))))
         self._screen.picture(sight(job.subject, made, job.sight), words)
         self._unseen = job.subject, made.fit
-        if self._last_gesture.startswith("drag@") or self._player.playing:
+        if self._gestures.was("drag") or self._player.playing:
             self._show_mesh()
 
     def _rest(self) -> None:
@@ -502,9 +418,3 @@ class Session:
 
 def _saying(change: Callable[[Document], Document], gesture: str = "") -> Step:
     return lambda history: history.said(change(history.present), gesture)
-
-
-def _pose_at(document: Document, moment: float) -> Pose:
-    """Of the key frames' film."""
-    poses = film(document, float(FPS))
-    return poses[min(max(round(moment * float(FPS)), 0), len(poses) - 1)]

@@ -129,6 +129,9 @@ def test_upload_slide_look_save(editor, browser, tmp_path):
     turned = session.document.pose.yaw
     press(page.get_by_text("Undo", exact=True).first)
     assert until(lambda: session.document.pose.yaw > turned)
+
+    session.move("yaw", 58.0)
+    page.get_by_text("Turn \u26a0 holds to").wait_for()  # at the slider
     assert not wrong
     page.close()
     assert until(lambda: not editor.sessions)

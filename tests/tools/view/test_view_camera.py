@@ -96,7 +96,7 @@ def test_a_session_follows_the_camera_and_goes_back_to_the_sliders(engine, clip,
     session.follow_camera(True)
     assert screen.new.wait(90)
     assert session.state().filming
-    while session._live is None:
+    while session._filming.live is None:
         assert screen.new.wait(90)
         screen.new.clear()
     fit = session._job().fit
@@ -104,7 +104,7 @@ def test_a_session_follows_the_camera_and_goes_back_to_the_sliders(engine, clip,
     assert lids.min() > 0.2  # the slider is on top
     session.follow_camera(False)
     session.wait()
-    assert (session.state().filming, session._live) == (False, None)
+    assert (session.state().filming, session._filming.live) == (False, None)
     session.undo()
     session.wait()
     assert session.document.pose == Pose()
@@ -112,7 +112,7 @@ def test_a_session_follows_the_camera_and_goes_back_to_the_sliders(engine, clip,
     session.follow_camera(True)
     session.close()
     session._tasks._pool.shutdown(wait=True)
-    assert session._camera is None
+    assert not session._filming.on
 
 
 @pytest.mark.parametrize(

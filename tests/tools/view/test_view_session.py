@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ from face_pictures import blank, frames_of, needs_mediapipe, portrait, read_phot
 from media_files import write_photo
 
 from headwarp.flame.params import Pose
+from headwarp.flame.pose_limit import CUT_DEG
+from headwarp.flame.posing import apply_pose
 from headwarp.tools import cli
 from headwarp.tools.view.document import Document, History, Maker
 from headwarp.tools.view.engine import Engine, posed
@@ -232,6 +235,56 @@ def test_a_turn_at_which_the_animator_does_not_hold_is_said(session):
         session.move("yaw", yaw)
         session.wait()
         assert (f"the {limit:g} degrees" in session.screen.words) == said
+        assert session.state().beyond == ({"yaw": limit} if said else {})
+    session.move("pitch", 20.0)  # both together
+    assert set(session.state().beyond) == {"yaw", "pitch"}
+
+
+def test_a_face_that_the_border_cuts_is_said(session):
+    now = session._stage.now
+    opened = now.subject.opened
+    cut = replace(opened.fit, landmarks=opened.fit.landmarks - torch.tensor([opened.photo.shape[1] / 2, 0.0]))
+    session._stage._now = replace(now, subject=replace(now.subject, opened=replace(opened, fit=cut)))
+    session.move("yaw", CUT_DEG + 1)
+    session.wait()
+    assert "The left border of the picture cuts the face (" in session.screen.words
+    assert session.state().beyond == {"yaw": CUT_DEG}
+
+
+def filmed(session, count=6):
+    """As if a camera had seen the photo's own person turn away, a head every tenth of a second."""
+    fit = session._stage.now.subject.portrait.fit
+    for number in range(count):
+        turned = apply_pose(session._engine.head, fit, Pose(yaw=3.0 * number, jaw=0.1 * number))
+        session._filming.take.add(fit.followed_by(turned), 5.0 + number / 10)
+
+
+def test_what_a_camera_saw_is_saved_as_film_and_as_track(session, tmp_path, monkeypatch):
+    filmed(session)
+    assert session.state().taken == pytest.approx(0.5)
+    session.move("yaw", 5.0)
+    session.save_film()
+    session.wait()
+    on_top = frames_of(session.screen.files[-1][0])
+    session.reset()
+    session.save_film()
+    session.save_track()
+    session.wait()
+    (film, said), (track, command) = session.screen.files[-2:]
+    assert (film.suffix, said, track.suffix) == (".mp4", "", ".npz")
+    frames = frames_of(film)
+    assert len(frames) == len(on_top) == 7  # the person at first, then what was seen
+    assert not np.array_equal(frames[6], on_top[6])
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(shlex.split(command)[1:]) == 0
+    again = frames_of(tmp_path / track.with_suffix(".mp4").name)
+    assert all(np.array_equal(a, b) for a, b in zip(frames, again, strict=True))
+    session.move("jaw", 0.3)
+    session.set_key()  # what comes after is a film of its own
+    assert session.state().taken == 0
+    session.save_track()
+    session.wait()
+    assert session.screen.files[-1][0].suffix == ".csv"
 
 
 def test_a_closed_session_does_nothing_and_keeps_nothing(session):
