@@ -29,16 +29,19 @@ class Amendment:
         turn: axis-angle in the head's own axes.
         expression: added to the coefficients.
         jaw: added, axis-angle.
+        shape: added to the source's coefficients, so that an amended expression is not read as another shape.
     """
 
     turn: Float[Tensor, "3"]
     expression: Float[Tensor, "E"]
     jaw: Float[Tensor, "3"]
+    shape: Float[Tensor, "S"]
 
     @staticmethod
-    def none(expressions: int) -> Amendment:
-        """Nothing is held otherwise."""
-        return Amendment(torch.zeros(3), torch.zeros(expressions), torch.zeros(3))
+    def none(params: HeadParams) -> Amendment:
+        """Nothing is held otherwise, of as many coefficients as these parameters have."""
+        shape, expression = torch.zeros_like(params.shape), torch.zeros_like(params.expression[0])
+        return Amendment(torch.zeros(3), expression, torch.zeros(3), shape)
 
     def of(self, params: HeadParams) -> HeadParams:
         """Parameters of T frames, amended."""
@@ -48,6 +51,7 @@ class Amendment:
             rotation=matrix_to_axis_angle(turned),
             expression=params.expression + self.expression.to(params.expression),
             jaw=params.jaw + self.jaw.to(params.jaw),
+            shape=params.shape + self.shape.to(params.shape),
         )
 
 
@@ -56,10 +60,11 @@ def replaced_head(
 ) -> HeadFit:
     """The source's head where the target's is, in every frame of the target.
 
-    Shape is the source's; rotation, neck, jaw, expression, gaze and lids are the target's. The scale is the
-    one at which the face landmarks of both shapes at rest lie nearest to each other, one for the whole clip;
-    in every frame the landmarks' centre is where the target's own is. What the source's shape leaves of its
-    landmarks (its residual) is taken for a part of the person: it turns with the head.
+    Shape is the source's; rotation, neck, jaw, expression, gaze and lids are the target's, all but for what
+    is amended. The scale is the one at which the face landmarks of both shapes at rest lie nearest to each
+    other, one for the whole clip; in every frame the landmarks' centre is where the target's own is. What the
+    source's shape leaves of its landmarks (its residual) is taken for a part of the person: it turns with the
+    head.
 
     Args:
         model: the head of both.

@@ -1,9 +1,14 @@
-"""A swapped head as its picture shows it: made, fitted anew, and held otherwise by what is missing."""
+"""A swapped head as its picture shows it: made, fitted anew, and held otherwise by what is missing.
+
+A detector follows what is drawn by 5 to 70 percent, by the motion. So the motions that move landmarks most
+are tried one by one and their pictures fitted, and the head is held by the combination that should then be
+seen as the target's pose and expression and the source's shape: Gauss-Newton with measured slopes, which
+every further picture mends (Broyden's rank-one update).
+"""
 
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,253 +17,297 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor
 
-from ..flame.detect import detect_faces
-from ..flame.fitting import FitConfig, fit_views
 from ..flame.model import HeadModel, restrict
-from ..flame.params import DETECTED, HeadFit, HeadParams
-from ..flame.posing import project_head, window_fit
+from ..flame.params import HeadFit
+from ..flame.posing import project_head
 from ..flame.replacement import Amendment, replaced_head
-from ..geom.crops import Crop
-from ..geom.transforms import axis_angle_to_matrix, matrix_to_axis_angle
-from ..training.data.portrait import Frame, to_frame
-from ..warping.swap_engines import SwapTarget
-from .performance import on_device
-from .portrait import as_frames
-from .swap_measures import GOALS, SwapErrors, apart_mm, expression_mm, swap_errors
-from .swap_windows import target_windows
+from .swap_looks import Look, Sample, family_of, looked, target_samples, targets_of
+from .swap_measures import GOALS, Deviation, SwapErrors, apart_mm, expression_mm
 
 if TYPE_CHECKING:
     from .swap_scene import Scene
 
-ROUNDS = 4
+ROUNDS = 5
 FRAMES = 5  # of a clip that are looked at
-GAIN = 1.4  # a detector follows what is drawn by about two thirds
+MOTIONS = 37  # of the face; the turns come on top
+COEFFICIENTS = 40  # the leading ones of shape and expression each
+
+TRIED = 0.4  # percent of the face's height by which a motion is tried
+MOST = (
+    1.5  # percent by which landmarks are moved at most, root mean square: faces begin to look drawn above it
+)
+STEP_TURN = math.radians(1.0)
 MOST_TURN = math.radians(8.0)
-CONTOUR = 17  # leading points of the 68, which lie where the outline is seen and not on the mesh
+JAW_RADIANS = 0.1  # as likely as one coefficient
 
 SAME_MM = 1.2  # shapes nearer to each other than this: which of them a picture shows is chance
 SLIGHT_MM = 0.5  # a target's expression below this: amending it would follow the error of a reading
+EASE = 0.01  # of a coefficient, and of a percent moved, in the square sum that is made least
+WEIGHTS = SwapErrors(shape_ratio=3.0, pose_deg=2.0, expression_percent=1.0)  # of errors in their goals
+SLACK = 1.1  # of the bound of a shape, which a reading tells no better
+WELL = SwapErrors(shape_ratio=0.9, pose_deg=0.5, expression_percent=0.8)  # of a goal: as good as none
 
-Points = Float[np.ndarray, "L 2"]
-
-
-@dataclass(frozen=True)
-class Look:
-    """How an amendment turned out, and the one to try next."""
-
-    errors: SwapErrors
-    following: Amendment
-
-
-@dataclass(frozen=True)
-class _Sample:
-    """One frame of the target: its fit in the frame's pixels, its window and what is seen in that.
-
-    Attributes:
-        fit: of the frame, as the swap takes it.
-        target: what the engine takes.
-        crop: the window.
-        seen: the window's own picture, fitted, in window pixels.
-        wanted: landmarks that the swapped head should show, in window pixels.
-    """
-
-    fit: HeadFit
-    target: SwapTarget
-    crop: Crop
-    seen: HeadFit
-    wanted: Points
+Steps = Float[np.ndarray, "K"]
 
 
 @torch.no_grad()
 def seen_amendment(scene: Scene, *, landmarks: str, rounds: int = ROUNDS) -> Amendment | None:
     """How the head is held so that the fit of its picture has the target's pose and expression.
 
-    Frames of the target, spread over it, are made and read. What their landmarks lack of those of the
-    source's shape in the target's pose and expression is added to the landmarks that were drawn, and the
-    source's shape fitted to these: the median of what that holds otherwise than the target is the next
-    amendment.
+    Of a clip, frames spread over it are looked at; the motions are tried on the one with most expression, and
+    one amendment is found for all.
 
     Args:
         scene: a mesh-driven engine's.
         landmarks: the detector's name.
-        rounds: how often it is mended; one more picture tells whether the last one helped.
+        rounds: how often it is mended after the motions were tried; 0: not at all.
 
     Returns:
-        The best by `best_amendment`, turned by at most 8 degrees; None where no face is found in the target's
-        windows.
+        The best by `best_steps`; None where no face is found in the target's windows or in what is made of
+        them.
     """
-    samples = _samples(scene, landmarks)
+    samples = target_samples(scene, landmarks, FRAMES)
     if not samples:
         return None
-    start = Amendment.none(scene.fit.params.expression.shape[1])
-    return best_amendment(lambda tried: _look(scene, samples, tried, landmarks), start, rounds)
+    model, source = scene.sources.heads[0].stencil.model, scene.sources.heads[0].seen.fit
+    sizes = Sizes.of(model, samples, source)
+    loudest = max(samples, key=lambda sample: expression_mm(model, sample.seen.params))
+    motions = face_motions(model, source, loudest)
+    if not sizes.expression:
+        motions = motions.turns_only()
+    if rounds < 1:
+        return motions.amendment(np.zeros(motions.count))
 
+    def look(steps: Steps) -> Look | None:
+        return looked(scene, samples, motions.amendment(steps), landmarks)
 
-def best_amendment(look: Callable[[Amendment], Look | None], start: Amendment, rounds: int) -> Amendment:
-    """The best of those that are tried in turn.
-
-    The sum of the three errors, each in its goal, decides. Those that miss the goal of pose by more than the
-    first one did are out, and those that miss that of shape so, unless the first one missed the pose.
-
-    Args:
-        look: what an amendment does; None: nothing is seen of it.
-        start: the first one.
-        rounds: how many follow.
-    """
-    current, best, least = start, start, math.inf
-    first: SwapErrors | None = None
-    for _ in range(rounds + 1):
-        seen = look(current)
-        if seen is None:
-            break
-        first = first or seen.errors
-        cost = _cost(seen.errors, first)
-        if cost < least:
-            best, least = current, cost
-        current = seen.following
-    return best
-
-
-def _cost(errors: SwapErrors, first: SwapErrors) -> float:
-    """The sum of the errors, each in its goal; infinite where one is out of bounds."""
-    turned = first.pose_deg > GOALS.pose_deg  # a pose that was missed is worth some shape
-    if not turned and errors.shape_ratio > max(GOALS.shape_ratio, first.shape_ratio):
-        return math.inf
-    if errors.pose_deg > max(GOALS.pose_deg, first.pose_deg):
-        return math.inf
-    pairs = zip(dataclasses.astuple(errors), dataclasses.astuple(GOALS), strict=True)
-    return float(sum(error / goal for error, goal in pairs))
-
-
-def _samples(scene: Scene, landmarks: str) -> list[_Sample]:
-    seen = np.flatnonzero((scene.fit.status == DETECTED).numpy())
-    chosen = sorted({int(n) for n in seen[np.linspace(0, len(seen) - 1, FRAMES).round().astype(int)]})
-    head, found = scene.sources.heads[0], []
-    for number, frame in enumerate(itertools.islice(as_frames(scene.target.pictures), chosen[-1] + 1)):
-        if number not in chosen:
-            continue
-        one = scene.fit.select([number])
-        for _, pictured, target in target_windows([frame], one, head, scene.given):
-            points = None if target is None else _read(target.image, landmarks)
-            if pictured is not None and target is not None and points is not None:
-                found.append((one, target, pictured.crop, points))
-    fits = _fitted(scene, [points for *_, points in found])
-    model, source = head.stencil.model, head.seen.fit
-    return [
-        _Sample(one, target, crop, fit, _drawn(model, replaced_head(model, source, fit), len(points)))
-        for (one, target, crop, points), fit in zip(found, fits, strict=True)
+    tries = [
+        looked(scene, [loudest], motions.amendment(steps), landmarks, passes=1)
+        for steps in [np.zeros(motions.count), *np.diag(motions.tried)]
     ]
-
-
-def _look(scene: Scene, samples: Sequence[_Sample], tried: Amendment, landmarks: str) -> Look | None:
-    """The samples made with an amendment, and read."""
-    head = scene.sources.heads[0]
-    model, side, source = head.stencil.model, head.stencil.size, head.seen.fit
-    kept, read, lacking = [], [], []
-    for sample in samples:
-        posed = replaced_head(model, source, sample.fit, amended=tried)
-        posed = window_fit(posed, sample.crop, side)
-        points = _read(_made(scene, sample, posed), landmarks)
-        if points is None:
-            continue
-        kept.append(sample)
-        read.append(points)
-        lacking.append(_drawn(model, posed, len(points)) + GAIN * (sample.wanted - points))
-    if not kept:
+    first = look(np.zeros(motions.count))
+    seen = [each for each in tries if each is not None]
+    if first is None or len(seen) < len(tries):
         return None
-    shape = source.params.shape
-    free, known, next_ = _fitted(scene, read), _fitted(scene, read, shape), _fitted(scene, lacking, shape)
-    wanted = _joined([sample.seen for sample in kept])
-    errors = swap_errors(model, _joined(free), _joined(known), wanted, shape)
-    if apart_mm(model, shape, wanted.shape) < SAME_MM:
-        errors = dataclasses.replace(errors, shape_ratio=0.0)
-    following = _amendment([sample.fit for sample in kept], next_)
-    if expression_mm(model, wanted) < SLIGHT_MM:
-        errors = dataclasses.replace(errors, expression_percent=0.0)
-        following = dataclasses.replace(Amendment.none(len(following.expression)), turn=following.turn)
-    return Look(errors, following)
+    slopes = _slopes([each.lacking for each in seen], motions.tried, sizes, len(samples))
+    return motions.amendment(best_steps(look, first, slopes, motions, sizes, rounds))
 
 
-def _made(scene: Scene, sample: _Sample, posed: HeadFit) -> Float[Tensor, "1 3 S S"]:
-    given = sample.target.driving
-    driving = scene.sources.heads[0].posed(posed)
-    driving = dataclasses.replace(driving, image=given.image, region_map=given.region_map)
-    target = on_device(dataclasses.replace(sample.target, driving=driving), scene.device)
-    return scene.engine.swap(scene.cache, target).image.cpu()
+@dataclass(frozen=True)
+class Sizes:
+    """What errors are counted in; 0 where one does not count.
+
+    Attributes:
+        shape: millimetres between the persons' shapes, 0 below `SAME_MM`.
+        expression: millimetres of the target's, 0 below `SLIGHT_MM`.
+    """
+
+    shape: float
+    expression: float
+
+    @staticmethod
+    def of(model: HeadModel, samples: Sequence[Sample], source: HeadFit) -> Sizes:
+        """Of a target's samples and a source."""
+        target = targets_of(samples)
+        apart, size = apart_mm(model, source.params.shape, target.shape), expression_mm(model, target)
+        return Sizes(apart if apart >= SAME_MM else 0.0, size if size >= SLIGHT_MM else 0.0)
+
+    def counted(self, errors: SwapErrors) -> SwapErrors:
+        """Errors without those that do not count."""
+        return SwapErrors(
+            shape_ratio=errors.shape_ratio if self.shape else 0.0,
+            pose_deg=errors.pose_deg,
+            expression_percent=errors.expression_percent if self.expression else 0.0,
+        )
+
+    def numbers(self, lacking: Deviation, frames: int) -> Float[np.ndarray, "N"]:
+        """A deviation in its goals, weighted, so that its square sum is what should be small.
+
+        Args:
+            lacking: of as many frames, or of one that stands for them all.
+            frames: T.
+        """
+        shape = lacking.shape * _over(WEIGHTS.shape_ratio, GOALS.shape_ratio * self.shape)
+        of_size = GOALS.expression_percent / 100 * self.expression
+        expression = lacking.expression * _over(WEIGHTS.expression_percent, of_size)
+        turn = lacking.turn * _over(WEIGHTS.pose_deg, GOALS.pose_deg)
+        moved = np.concatenate([expression, turn], axis=1)
+        moved = np.broadcast_to(moved, (frames, moved.shape[1])) / frames**0.5
+        return np.concatenate([shape, moved.ravel()])
 
 
-def _read(image: Float[Tensor, "1 3 S S"], landmarks: str) -> Points | None:
-    """Landmarks of the face nearest to the window's middle, as steady as the detector allows."""
-    frame = to_frame(image)
-    found = detect_faces(frame, detector=landmarks)
-    if not found:
-        return None
-    middle = np.full(2, frame.shape[0] / 2)
-    nearest = min(found, key=lambda face: _distance(face.landmarks, middle))
-    return steadied(frame, nearest.landmarks, landmarks)
+def _over(weight: float, goal: float) -> float:
+    return weight / goal if goal > 0 else 0.0
 
 
-def steadied(frame: Frame, points: np.ndarray, landmarks: str) -> Points:
-    """Detected landmarks, read many times over where the detector can; x and y.
+@dataclass(frozen=True)
+class Motions:
+    """Directions in which a head is held otherwise.
+
+    Attributes:
+        expression, jaw, shape, turn: of `Amendment`, for a step of 1 in each direction.
+        moved: percent of the face's height by which landmarks move in the picture, over the root of their
+            number, so that norms are root mean squares; nothing for turns.
+        tried: the step with which each is tried.
+    """
+
+    expression: Float[np.ndarray, "E K"]
+    jaw: Float[np.ndarray, "3 K"]
+    shape: Float[np.ndarray, "S K"]
+    turn: Float[np.ndarray, "3 K"]
+    moved: Float[np.ndarray, "N K"]
+    tried: Float[np.ndarray, "K"]
+
+    @property
+    def count(self) -> int:
+        """K."""
+        return len(self.tried)
+
+    def amendment(self, steps: Steps) -> Amendment:
+        """The sum of the motions, turned by at most 8 degrees."""
+        turn = self.turn @ steps
+        turn *= min(1.0, MOST_TURN / max(float(np.linalg.norm(turn)), 1e-9))
+        parts = {
+            "turn": turn,
+            **{name: getattr(self, name) @ steps for name in ("expression", "jaw", "shape")},
+        }
+        return Amendment(**{name: torch.from_numpy(part).float() for name, part in parts.items()})
+
+    def turns_only(self) -> Motions:
+        """Those that turn the head and leave the face."""
+        kept = np.linalg.norm(self.turn, axis=0) > 0
+        parts = {field.name: getattr(self, field.name)[..., kept] for field in dataclasses.fields(self)}
+        return Motions(**parts)
+
+    def step(self, slopes: Float[np.ndarray, "M K"], missing: Float[np.ndarray, "M"], at: Steps) -> Steps:
+        """Where the missing should be least by the slopes, the face moved by at most `MOST`.
+
+        Args:
+            slopes: of what is missing by the steps.
+            missing: at the steps ``at``.
+            at: where it was seen.
+        """
+        whole = np.concatenate([self.expression, self.jaw / JAW_RADIANS, self.shape, self.turn / JAW_RADIANS])
+        stiff = EASE * (whole.T @ whole + self.moved.T @ self.moved)
+        ease, steps = 1.0, at
+        for _ in range(40):
+            pull = slopes.T @ missing + ease * (stiff @ at)
+            steps = at - np.linalg.solve(slopes.T @ slopes + ease * stiff, pull)
+            if np.linalg.norm(self.moved @ steps) <= MOST:
+                break
+            ease *= 1.5
+        return steps
+
+
+def face_motions(model: HeadModel, source: HeadFit, sample: Sample) -> Motions:
+    """The combinations of expression, jaw and shape that move landmarks most, and the turns.
+
+    Principal directions of the landmarks in the picture, where a coefficient of 1 and a jaw of 0.1 radian
+    are equally likely.
 
     Args:
-        frame: RGB.
-        points: as they were detected, in pixels.
-        landmarks: the detector's name.
+        model: the head.
+        source: whose head is put in, one frame.
+        sample: in whose pose.
     """
-    from ..flame.detect.steady import steady_landmarks
+    start = Amendment.none(source.params)
+    counts = [min(COEFFICIENTS, len(start.expression)), 3, min(COEFFICIENTS, len(start.shape))]
+    rows = np.eye(sum(counts))
+    unit = Motions(
+        expression=_padded(rows[: counts[0]], len(start.expression)),
+        jaw=JAW_RADIANS * rows[counts[0] : counts[0] + 3],
+        shape=_padded(rows[counts[0] + 3 :], len(start.shape)),
+        turn=np.zeros((3, len(rows))),
+        moved=np.zeros((1, len(rows))),
+        tried=np.ones(len(rows)),
+    )
+    face = restrict(model, family_of(model, sample.seen))
 
-    if landmarks != "mediapipe" or not np.isfinite(points[:, :2]).all():
-        return points[:, :2]
-    return steady_landmarks(frame, points)
+    def drawn(amended: Amendment) -> Float[np.ndarray, "L 2"]:
+        fit = replaced_head(model, source, sample.seen, amended=amended)
+        return project_head(face, fit.params, fit.camera)[0, :, :2].double().numpy()
 
-
-def _distance(points: np.ndarray, middle: np.ndarray) -> float:
-    return float(np.linalg.norm(np.nanmean(points[:, :2], axis=0) - middle))
-
-
-def _drawn(model: HeadModel, fit: HeadFit, count: int) -> Points:
-    """Landmarks of one frame's mesh, its residual left out; NaN where there is none, and of outlines."""
-    face = restrict(model, _family(model, fit))
-    points = np.full((count, 2), np.nan)
-    points[face.indices.numpy()] = project_head(face, fit.params, fit.camera)[0, :, :2].double().numpy()
-    if count == 68:
-        points[:CONTOUR] = np.nan
-    return points
-
-
-def _fitted(scene: Scene, points: Sequence[Points], shape: Tensor | None = None) -> list[HeadFit]:
-    """Landmarks in windows fitted with one shape, the one that is given where it is known."""
-    if not points:
-        return []
-    stencil = scene.sources.heads[0].stencil
-    config = FitConfig(shape=None if shape is None else tuple(shape.tolist()))
-    sizes = [(stencil.size, stencil.size)] * len(points)
-    family = _family(stencil.model, scene.fit)
-    return fit_views(stencil.model, points, sizes, family=family, config=config)
-
-
-def _joined(fits: Sequence[HeadFit]) -> HeadParams:
-    """The parameters of fits of one frame that share their shape."""
-    names = [field.name for field in dataclasses.fields(HeadParams) if field.name != "shape"]
-    joined = {name: torch.cat([getattr(fit.params, name) for fit in fits]) for name in names}
-    return HeadParams(shape=fits[0].params.shape, **joined)
-
-
-def _amendment(fits: Sequence[HeadFit], held: Sequence[HeadFit]) -> Amendment:
-    """By what the second fits are held otherwise than the first, the median of them."""
-    own, other = _joined(fits), _joined(held)
-    turns = axis_angle_to_matrix(own.rotation).mT @ axis_angle_to_matrix(other.rotation)
-    turn = matrix_to_axis_angle(turns).median(0).values
-    return Amendment(
-        turn=turn * min(1.0, MOST_TURN / max(float(turn.norm()), 1e-9)),
-        expression=(other.expression - own.expression).median(0).values,
-        jaw=(other.jaw - own.jaw).median(0).values,
+    rest, small = drawn(start), 0.1
+    moved = (
+        np.stack([drawn(unit.amendment(small * row)) - rest for row in rows], axis=-1) / small
+    )  # (L, 2, K)
+    moved *= 100 / np.ptp(rest[:, 1]) / len(rest) ** 0.5
+    moved = moved.reshape(-1, len(rows))
+    _, _, directions = np.linalg.svd(moved, full_matrices=False)
+    chosen = directions[:MOTIONS].T
+    tried = TRIED / np.maximum(np.linalg.norm(moved @ chosen, axis=0), 1e-3 * TRIED)
+    turns = np.zeros((3, chosen.shape[1] + 3))
+    turns[:, -3:] = np.eye(3)
+    return Motions(
+        *(np.pad(part @ chosen, ((0, 0), (0, 3))) for part in (unit.expression, unit.jaw, unit.shape)),
+        turn=turns,
+        moved=np.pad(moved @ chosen, ((0, 0), (0, 3))),
+        tried=np.append(tried, [STEP_TURN] * 3),
     )
 
 
-def _family(model: HeadModel, fit: HeadFit) -> str:
-    family = str(fit.report.get("family", "mediapipe"))
-    return family if family in model.landmarks else next(iter(model.landmarks))
+def _padded(rows: Float[np.ndarray, "N K"], count: int) -> Float[np.ndarray, "C K"]:
+    return np.pad(rows, ((0, count - len(rows)), (0, 0)))
+
+
+def _slopes(tries: Sequence[Deviation], steps: Steps, sizes: Sizes, frames: int) -> Float[np.ndarray, "M K"]:
+    """What one more step of each motion adds to what is missing in every frame; the first try is none."""
+    rest, *others = (sizes.numbers(each, frames) for each in tries)
+    return np.stack([(other - rest) / step for other, step in zip(others, steps, strict=True)], axis=1)
+
+
+def best_steps(
+    look: Callable[[Steps], Look | None],
+    first: Look,
+    slopes: Float[np.ndarray, "M K"],
+    motions: Motions,
+    sizes: Sizes,
+    rounds: int,
+) -> Steps:
+    """The best of the steps that are tried in turn.
+
+    Each starts from the best one before it. The square sum of the errors, each in its goal, decides. Those
+    that miss the goal of pose by more than the first one did are out, and those that miss that of shape by a
+    tenth more, unless the first one missed the pose.
+
+    Args:
+        look: what steps do; None: nothing is seen of them, and they end it.
+        first: what no step does.
+        slopes: `Motions.step`.
+        motions: what the steps are of.
+        sizes: what errors are counted in.
+        rounds: how many follow.
+    """
+    frames = len(first.lacking.turn)
+    tried, seen = [np.zeros(motions.count)], [sizes.numbers(first.lacking, frames)]
+    bounds = sizes.counted(first.errors)
+    best, least = 0, _cost(bounds, bounds)
+    for number in range(1, rounds + 1):
+        steps = motions.step(slopes, seen[best], tried[best])
+        found = look(steps)
+        if found is None:
+            break
+        tried.append(steps)
+        seen.append(sizes.numbers(found.lacking, frames))
+        slopes = _rank_one(slopes, tried[-1] - tried[-2], seen[-1] - seen[-2])
+        cost = _cost(sizes.counted(found.errors), bounds)
+        if cost < least:
+            best, least = number, cost
+    return tried[best]
+
+
+def _rank_one(slopes: np.ndarray, moved: Steps, gained: Float[np.ndarray, "M"]) -> Float[np.ndarray, "M K"]:
+    """Broyden's: the slopes that say of the last motion what was seen, otherwise as before."""
+    return slopes + np.outer(gained - slopes @ moved, moved) / max(float(moved @ moved), 1e-12)
+
+
+def _cost(errors: SwapErrors, first: SwapErrors) -> float:
+    """The square sum of the errors, each in its goal; infinite where one is out of bounds."""
+    turned = first.pose_deg > GOALS.pose_deg  # a pose that was missed is worth some shape
+    if not turned and errors.shape_ratio > SLACK * max(GOALS.shape_ratio, first.shape_ratio):
+        return math.inf
+    if errors.pose_deg > max(GOALS.pose_deg, first.pose_deg):
+        return math.inf
+    each = zip(*(dataclasses.astuple(part) for part in (errors, GOALS, WELL)), strict=True)
+    return float(sum(max(error / goal, well) ** 2 for error, goal, well in each))

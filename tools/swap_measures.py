@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..flame.model import HeadModel, pose_vertices
 from ..flame.params import HeadParams
-from ..geom.transforms import axis_angle_to_matrix
+from ..geom.transforms import axis_angle_to_matrix, matrix_to_axis_angle
 from .fit_identity import shape_points
 
 
@@ -35,6 +35,22 @@ class SwapErrors:
 GOALS = SwapErrors(shape_ratio=0.5, pose_deg=3.0, expression_percent=10.0)
 
 
+@dataclass(frozen=True)
+class Deviation:
+    """What a swapped head's fits lack of what they should be, number by number.
+
+    Attributes:
+        shape: from the source's shape, millimetres over the root of the landmarks' number: its norm is a root
+            mean square distance, ``(3 L,)``.
+        expression: from the target's, likewise over the vertices, ``(T, 3 V)``.
+        turn: axis-angle from the target's rotation, degrees, ``(T, 3)``.
+    """
+
+    shape: Float[np.ndarray, "N"]
+    expression: Float[np.ndarray, "T M"]
+    turn: Float[np.ndarray, "T 3"]
+
+
 def swap_errors(
     model: HeadModel,
     free: HeadParams,
@@ -42,7 +58,25 @@ def swap_errors(
     target: HeadParams,
     source_shape: Float[Tensor, "S"],
 ) -> SwapErrors:
-    """Errors of T frames.
+    """Errors of T frames; arguments as in `deviation`."""
+    lacking = deviation(model, free, known, target, source_shape)
+    to_target, size = apart_mm(model, free.shape, target.shape), expression_mm(model, target)
+    error = float(np.square(lacking.expression).sum(1).mean() ** 0.5)
+    return SwapErrors(
+        shape_ratio=float(np.linalg.norm(lacking.shape)) / to_target if to_target > 0 else math.inf,
+        pose_deg=float(np.linalg.norm(lacking.turn, axis=1).mean()),
+        expression_percent=100 * error / size if size > 0 else math.inf,
+    )
+
+
+def deviation(
+    model: HeadModel,
+    free: HeadParams,
+    known: HeadParams,
+    target: HeadParams,
+    source_shape: Float[Tensor, "S"],
+) -> Deviation:
+    """What T frames lack.
 
     Args:
         model: the head.
@@ -52,16 +86,14 @@ def swap_errors(
         target: of the target.
         source_shape: of the source.
     """
-    to_source, to_target = (apart_mm(model, free.shape, other) for other in (source_shape, target.shape))
-    turn = axis_angle_to_matrix(free.rotation).mT @ axis_angle_to_matrix(target.rotation)
-    cosine = (turn.diagonal(dim1=-2, dim2=-1).sum(-1) - 1) / 2
+    ends = shape_points(model, [shape.double().numpy() for shape in (source_shape, free.shape)])
     found, wanted = (expression_vertices(model, params) for params in (known, target))
-    error = 1000 * float((found - wanted).square().sum(-1).mean().sqrt())
-    size = expression_mm(model, target)
-    return SwapErrors(
-        shape_ratio=to_source / to_target if to_target > 0 else math.inf,
-        pose_deg=float(torch.rad2deg(cosine.clamp(-1, 1).acos()).mean()),
-        expression_percent=100 * error / size if size > 0 else math.inf,
+    turn = axis_angle_to_matrix(target.rotation).mT @ axis_angle_to_matrix(free.rotation)
+    moved = (found - wanted).double().numpy()
+    return Deviation(
+        shape=1000 * (ends[1] - ends[0]).ravel() / len(ends[0]) ** 0.5,
+        expression=1000 * moved.reshape(len(moved), -1) / moved.shape[1] ** 0.5,
+        turn=torch.rad2deg(matrix_to_axis_angle(turn)).double().numpy(),
     )
 
 

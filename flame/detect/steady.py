@@ -13,11 +13,11 @@ from .mediapipe import roi_from_landmarks
 _STEPS = (-0.05, 0.0, 0.05)  # of the region's side
 _MOVED = tuple((x, y, 1.0, 0.0) for x, y in itertools.product(_STEPS, _STEPS))
 _HELD = ((0.0, 0.0, 1.07, 0.0), (0.0, 0.0, 1 / 1.07, 0.0), (0.0, 0.0, 1.0, 0.1), (0.0, 0.0, 1.0, -0.1))
-_PASSES = 2
+PASSES = 2
 
 
 def steady_landmarks(
-    image: UInt8[np.ndarray, "H W 3"], landmarks: Float[np.ndarray, "478 _"]
+    image: UInt8[np.ndarray, "H W 3"], landmarks: Float[np.ndarray, "478 _"], *, passes: int = PASSES
 ) -> Float[np.ndarray, "478 2"]:
     """The mean of 13 readings of mediapipe's mesh, the region shifted, scaled and turned a little; twice.
 
@@ -28,12 +28,13 @@ def steady_landmarks(
     Args:
         image: RGB.
         landmarks: of one reading, in pixels, such as `detect_faces` gives; columns beyond x, y are left out.
+        passes: how often the 13 readings are taken, each time where the last mean says that the face is.
 
     Returns:
         Pixels.
     """
     points = np.asarray(landmarks, np.float64)[:, :2]
-    for _ in range(_PASSES):
+    for _ in range(passes):
         region = roi_from_landmarks(points)
         readings = [engine().mesh(image, _disturbed(region, *by))[0] for by in (*_MOVED, *_HELD)]
         points = np.mean(readings, axis=0, dtype=np.float64)[:, :2]

@@ -53,12 +53,13 @@ def test_the_head_is_as_large_and_where_the_target_is():
 def test_an_amended_face_moves_and_the_head_stays():
     count = TARGET.params.expression.shape[1]
     amended = dataclasses.replace(
-        Amendment.none(count),
+        Amendment.none(TARGET.params),
         expression=torch.full((count,), 0.3),
         jaw=torch.tensor([0.1, 0.0, 0.0]),
     )
     plain, none, put = (
-        replaced_head(HEAD, SOURCE, TARGET, amended=each) for each in (None, Amendment.none(count), amended)
+        replaced_head(HEAD, SOURCE, TARGET, amended=each)
+        for each in (None, Amendment.none(TARGET.params), amended)
     )
     assert torch.allclose(points(plain), points(none), atol=1e-3)
     for name in ("expression", "jaw"):
@@ -70,7 +71,7 @@ def test_an_amended_face_moves_and_the_head_stays():
 
 def test_a_turn_is_in_the_heads_own_axes_about_where_it_is():
     turn = torch.tensor([0.0, 0.2, 0.0])
-    amended = dataclasses.replace(Amendment.none(TARGET.params.expression.shape[1]), turn=turn)
+    amended = dataclasses.replace(Amendment.none(TARGET.params), turn=turn)
     put, turned = (replaced_head(HEAD, SOURCE, TARGET, amended=each) for each in (None, amended))
     made = axis_angle_to_matrix(put.params.rotation).mT @ axis_angle_to_matrix(turned.params.rotation)
     assert torch.allclose(made, axis_angle_to_matrix(turn).expand(4, 3, 3), atol=1e-5)

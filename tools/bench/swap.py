@@ -226,7 +226,7 @@ def fit_facts(model: HeadModel, source: HeadFit, target: HeadFit, points: np.nda
 
 def _steady(frames: Sequence[Frame], points: np.ndarray) -> np.ndarray:
     """The landmarks read many times over, ``(T, 478, 2)``."""
-    from ..swap_amended import steadied
+    from ..swap_looks import steadied
 
     return np.stack([steadied(*each, "mediapipe") for each in zip(frames, points, strict=True)])
 
