@@ -26,7 +26,7 @@ def main(
     fps: float = 25.0,
 ):
     head = headwarp.load_head("builtin")
-    drawn = synthesise(head, Recipe(seed=0, number=3, frames=1, size=size)).picture(0)
+    drawn = synthesise(head, Recipe(seed=0, number=7, frames=1, size=size)).picture(0)
     told = Provenance.now("geometry", inputs=[path for path in (source, target) if path])
 
     # Whole frames of the target, made one by one; away from the head every bit is the target's own.
