@@ -141,6 +141,8 @@ class HeadFit:
             E)``; None where nothing is known of them (files of schema 1, fits of other tools).
 
     Example:
+        >>> import torch
+        >>> from headwarp.geom.cameras import WeakPerspective
         >>> still, none = HeadParams.neutral(3, 2, frames=4), torch.zeros(4, 0, 2)
         >>> camera = WeakPerspective(torch.full((4,), 900.0), torch.full((4, 2), 128.0))
         >>> seen, numbers = torch.full((4,), DETECTED, dtype=torch.int8), torch.zeros(0, dtype=torch.int64)

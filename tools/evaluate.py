@@ -166,8 +166,8 @@ def evaluate(
         sheet: a contact sheet is written here.
 
     Returns:
-        The report: ``protocol``, ``metrics`` by animator, ``clips`` by name, ``failed`` with the reason of
-        each clip that could not be measured (``ok`` is then False), ``definitions``.
+        A report with ``protocol``, ``metrics`` by animator, ``clips`` by name, ``failed`` with the reason of
+        each clip that could not be measured (``ok`` is then False), and ``definitions``.
 
     Raises:
         HeadwarpError: nothing to measure, an unknown animator, or options that contradict each other.

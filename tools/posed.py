@@ -38,10 +38,12 @@ def pose(fit: HeadFit, how: Pose | Sequence[Pose], *, head: str | Path | HeadMod
         HeadwarpError: an unknown named expression, a fit of several frames, or of another head.
 
     Example:
+        >>> import torch
+        >>> from headwarp import Pose, load_head, pose
         >>> from headwarp.flame.fitting import fit_landmarks
         >>> from headwarp.flame.model import landmark_points
         >>> from headwarp.flame.posing import head_pose
-        >>> head = ready_head("builtin")
+        >>> head = load_head("builtin")
         >>> points = landmark_points(head, head.template[None], "mediapipe")[..., :2]
         >>> fit = fit_landmarks(head, 128 + 900 * points * torch.tensor([1.0, -1.0]), (256, 256))
         >>> turned = pose(fit, [Pose(yaw=20), Pose(pitch=-10)], head=head)
