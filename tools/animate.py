@@ -16,14 +16,12 @@ from ..geom.errors import HeadwarpError
 from ..training.data.portrait import Frame
 from ..training.data.visible_mark import marked_frames
 from ..warping.animators import Animator
-from . import head_motion, landmark_motion, picture_motion
-from .drivers import open_clip, open_driver
 from .frame_files import preview_path, write_frames, write_preview
 from .guidance import GuidanceName, guidance_of, guide_animator, guided_by, settled, warn_of_mesh
 from .heads import ready_head
-from .motion import Motion, check_still
+from .motion import Motion
 from .motion_options import MotionOptions, motion_of
-from .openings import Window, open_film, open_photo, roles_of, transfer_of, window_of
+from .openings import Wanted, Window, open_film, open_photo, open_stage, roles_of, transfer_of
 from .performance import (
     CLIPS,
     PICTURES,
@@ -39,7 +37,9 @@ from .performance import (
     window_size,
     windows,
 )
-from .shows import Audio, check_faces, is_film
+from .portrait import as_frames
+from .shows import Audio, check_faces, is_film, photo_show
+from .stage import Stage
 
 
 @dataclass(frozen=True)
@@ -132,13 +132,15 @@ def animate(
     animator: str | Animator = "geometry",
     transfer: Transfer | None = None,
     head: str | Path | HeadModel | None = None,
-    size: int = 256,
+    size: int | None = None,
     face: int | None = None,
+    also: Mapping[int, Any] | None = None,
     window: Window | None = None,
+    full_frame: bool = False,
     motion: Motion | None = None,
     device: str = "cpu",
 ) -> Iterator[Frame]:
-    """One photo in every pose of a driver.
+    """One photo in every pose of a driver, or several of its faces, each by a driver of its own.
 
     Args:
         source: a path, PIL, numpy or torch picture; a list of them for animators that fuse several.
@@ -148,18 +150,22 @@ def animate(
             `warping.inference` makes that one quicker.
         transfer: relative or absolute motion, reference frame; see `Transfer`.
         head: ``"builtin"``, a head file, a loaded model; None: ``$HEADWARP_HEAD``, else the built-in.
-        size: side of the square window around the head.
+        size: side of the square window around the head; None: 256, and in whole frames as large as the head
+            is in its picture.
         face: which face of the source by rank; None: the largest.
+        also: drivers of other faces of the source, by their ranks; ``face`` then must be said, and whole
+            frames come. The shortest driver ends the result; it has the rate of ``driving``.
         window: ``"face"``, the square around the head, or ``"whole"``, the centred square of whole pictures,
             in which no head is looked for: for animators that look at pictures alone (`fomm`), whose default
             it is, and those that keypoints guide.
+        full_frame: whole photos with the window pasted back; else the square window around the head.
         motion: how much of the driver's motion is taken over, and within what; see `Motion`. For fitted
             heads.
         device: where the animator works.
 
     Returns:
-        uint8 (size, size, 3) windows, one for every driving frame, each made when it is asked for. What can
-        be wrong with the input is raised before the first one.
+        uint8 (size, size, 3) windows, or (H, W, 3) whole frames, one for every driving frame, each made when
+        it is asked for. What can be wrong with the input is raised before the first one.
 
     Raises:
         NoFaceError: no face in the source or the driver.
@@ -169,38 +175,25 @@ def animate(
     maker = open_animator(animator, device=place) if isinstance(animator, str) else animator
     warn_of_mesh(maker)
     name = animator if isinstance(animator, str) else type(maker).__name__
-    check_window(maker, size, name=name)
-    if landmark_motion.is_landmark_file(driving):
-        check_still(motion, what="a file of landmarks")
-        landmark_motion.check_landmark_driven(maker, name=name)
-        stage = landmark_motion.stage(
-            source,
-            driving,
-            maker,
-            model=ready_head(head),
-            size=size,
-            transfer=transfer or Transfer(),
-            face=face,
-            device=place,
-        )
-    elif window_of(window, maker, name=name) == "whole":
-        check_still(motion, what=f"{name} on whole pictures")
-        pictures = picture_motion.open_pictures(source, open_clip(driving), size=size, transfer=transfer)
-        stage = picture_motion.stage(pictures, maker, device=place)
-    else:
-        model = ready_head(head)
-        driver = open_driver(driving, model)
-        performance = head_motion.prepare(
-            source,
-            driver,
-            model,
-            transfer=transfer,
-            motion=(motion or Motion()).held_by(maker, name),
-            size=size,
-            face=face,
-        )
-        stage = head_motion.stage(performance, maker, device=place)
-    return windows(animated(maker, stage.cache, stage.drivings()))
+    roles = [(face, driving), *(also or {}).items()]
+    check_faces([rank for rank, _ in roles])
+    full_frame = full_frame or len(roles) > 1
+    side = window_size(size, maker, full_frame=full_frame, default=256)
+    if side is not None:
+        check_window(maker, side, name=name)
+    if isinstance(source, Iterator):  # every face looks at the same picture
+        source = next(as_frames(source))
+    if len(roles) > 1:
+        head = ready_head(head)
+    wanted = Wanted(maker, name, head, transfer, motion, side, window, full_frame, place)
+    stages = [open_stage(source, driver, wanted, face=rank, several=len(roles) > 1) for rank, driver in roles]
+
+    def made(stage: Stage) -> Iterator[Frame]:
+        animations = animated(maker, stage.cache, stage.drivings())
+        return stage.pasted(animations) if full_frame else windows(animations)
+
+    first = source[0] if isinstance(source, (list, tuple)) else source
+    return photo_show(stages, lambda: next(as_frames(first)), made, maker, fps=None, loop=False).frames()
 
 
 def run(config: Animate) -> dict[str, Any]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from . import head_motion, landmark_motion, picture_motion
 from .drivers import DEFAULT_FPS, TRACKS, Driver, open_clip, open_driver
 from .filmed_head import check_filmed
 from .heads import ready_head
+from .motion import Motion, check_still
 from .motion_options import check_no_head, motion_of
 from .panels import panels
 from .performance import animated, explained, windows
@@ -194,6 +196,78 @@ def _open(
     if config.full_frame:
         performance = head_motion.resting(performance)
     return head_motion.stage(performance, animator, device=place), model.model_id
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What holds for every face of a photo that is animated from Python; else as the arguments of `animate`.
+
+    Attributes:
+        animator: ready.
+        name: of it, for messages.
+        size: side of the windows in pixels; None: as large as the heads are.
+        full_frame: windows are pasted back into whole photos.
+    """
+
+    animator: Animator
+    name: str
+    head: str | Path | HeadModel | None
+    transfer: Transfer | None
+    motion: Motion | None
+    size: int | None
+    window: Window | None
+    full_frame: bool
+    device: torch.device
+
+
+def open_stage(source: Any, driving: Any, wanted: Wanted, *, face: int | None, several: bool) -> Stage:
+    """A photo and what drives one of its faces.
+
+    Args:
+        source: a picture, or several of one person.
+        driving: whatever `animate` takes.
+        wanted: what holds for all of them.
+        face: of the source, by rank; None: the largest.
+        several: other faces are driven too.
+
+    Raises:
+        NoFaceError: no face in the source or the driver.
+        HeadwarpError: contradictory options, or a file that cannot be read.
+    """
+    animator, name, place = wanted.animator, wanted.name, wanted.device
+    if landmark_motion.is_landmark_file(driving):
+        check_still(wanted.motion, what="a file of landmarks")
+        landmark_motion.check_landmark_driven(animator, name=name)
+        return landmark_motion.stage(
+            source,
+            driving,
+            animator,
+            model=ready_head(wanted.head),
+            size=wanted.size or 256,
+            transfer=wanted.transfer or Transfer(),
+            face=face,
+            device=place,
+        )
+    if window_of(wanted.window, animator, name=name) == "whole":
+        if several:
+            raise HeadwarpError(f"also: {name} looks at whole pictures and finds no face; take window='face'")
+        check_still(wanted.motion, what=f"{name} on whole pictures")
+        clip, transfer = open_clip(driving), wanted.transfer
+        pictures = picture_motion.open_pictures(source, clip, size=wanted.size or 256, transfer=transfer)
+        return picture_motion.stage(pictures, animator, device=place)
+    model = ready_head(wanted.head)
+    performance = head_motion.prepare(
+        source,
+        open_driver(driving, model),
+        model,
+        transfer=wanted.transfer,
+        motion=(wanted.motion or Motion()).held_by(animator, name),
+        size=wanted.size,
+        face=face,
+    )
+    if wanted.full_frame:
+        performance = head_motion.resting(performance)
+    return head_motion.stage(performance, animator, device=place)
 
 
 def _open_landmarks(config: Animate, animator: Animator, size: int, place: torch.device) -> tuple[Stage, str]:

@@ -13,9 +13,11 @@ from PIL import Image
 from headwarp.flame.params import Pose
 from headwarp.flame.pose_track import write_pose_track
 from headwarp.geom.errors import HeadwarpError
-from headwarp.tools.animate import Animate, run
+from headwarp.tools.animate import Animate, animate, run
 from headwarp.tools.shows import Role, Show, check_faces, read_role
 from headwarp.tools.timeline import in_step, picked, together
+from headwarp.warping.animators import load_animator
+from headwarp.warping.keypoint_network import fomm, tiny
 
 
 def test_frames_are_picked_by_time_and_begun_again():
@@ -70,3 +72,17 @@ def test_two_faces_follow_two_drivers_and_all_else_keeps_its_bits(tmp_path):
     halves = changed[:, :300].sum(), changed[:, 300:].sum()
     assert halves[1] < 2500 < 25_000 < halves[0]  # the open mouth of the still one is drawn anew
     assert not changed[0].any()  # beyond the soft rim of what moved
+    said = animate(pair, [Pose(yaw=12.0)], face=0, also={1: [Pose()]})
+    assert np.array_equal(next(said), made)
+    (alone,) = animate(iter([pair]), [Pose(yaw=12.0)], face=0, full_frame=True)
+    there = (alone != pair).any(2)
+    assert np.array_equal(there[:, :300], changed[:, :300])
+    assert not there[:, 310:].any()
+
+
+def test_other_faces_need_the_number_of_the_first_and_an_animator_of_heads():
+    with pytest.raises(HeadwarpError, match="every face by another number"):
+        animate("a.jpg", "b.mp4", also={1: "c.mp4"})
+    pictures = load_animator("fomm", config=tiny(fomm(), width=4))
+    with pytest.raises(HeadwarpError, match="looks at whole pictures and finds no face"):
+        animate("a.jpg", "b.mp4", face=0, also={1: "c.mp4"}, animator=pictures, size=64)
