@@ -142,7 +142,13 @@ def smooth_fill(
     *,
     stiffness: float,
 ) -> np.ndarray:
-    """Values in [0, 1] with ones and zeros given, minimising ``|L w|^2 + stiffness * w L w`` between."""
+    """Values in [0, 1] with ones and zeros given, minimising ``|L w|^2 + stiffness * w L w`` between.
+
+    Args:
+        laplacian: of the mesh.
+        one, zero: vertices whose values are given.
+        stiffness: how much the slope counts beside the bend.
+    """
     from scipy.sparse.linalg import spsolve
 
     values = np.zeros(laplacian.shape[0])

@@ -19,6 +19,11 @@ def raise_ears(points: np.ndarray, movable: np.ndarray, faces: np.ndarray) -> np
     """The skin's points (N, 3) with ears raised from those that may move (N,) bool.
 
     The height is averaged over neighbours: the net is coarser than the ear's edge.
+
+    Args:
+        points: of the skin, metres.
+        movable: True for points that may move.
+        faces: triangles of the skin.
     """
     across, along = _ear_coordinates(points)
     raisable = movable & (np.abs(points[:, 0]) > 0.03)

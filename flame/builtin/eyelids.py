@@ -59,7 +59,13 @@ def closed_rim(rim: np.ndarray, eye: Eye) -> np.ndarray:
 
 
 def outside(points: np.ndarray, eye: Eye, clearance: float) -> np.ndarray:
-    """Points pushed outwards until they are ``clearance`` in front of the eyeball."""
+    """Points pushed outwards until they are ``clearance`` in front of the eyeball.
+
+    Args:
+        points: metres.
+        eye: the eyeball.
+        clearance: metres.
+    """
     offset = points - eye.centre
     distance = np.linalg.norm(offset, axis=1, keepdims=True)
     return eye.centre + offset * np.maximum(1, (eye.radius + clearance) / distance)

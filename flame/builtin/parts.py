@@ -29,6 +29,11 @@ def fit_eye(face: np.ndarray, rim: np.ndarray, side: str) -> Eye:
     """The eyeball behind a lid rim (N, 3): in line with the iris, as far forward as the lids allow.
 
     The corners, where no eyeball touches the lids, do not count.
+
+    Args:
+        face: points of the face mesh, metres.
+        rim: points of the lids.
+        side: ``left`` or ``right``, the subject's.
     """
     iris = face[(LEFT_IRIS if side == "left" else RIGHT_IRIS)[0]]
     across = np.abs(rim[:, 0] - iris[0])
@@ -94,6 +99,12 @@ def skin_weights(topology: HeadTopology, head: np.ndarray, jaw: np.ndarray, rim:
     """Skinning weights (V, 5) of root, neck, jaw and eyes from those of the coarse skin (1260,).
 
     ``rim`` (40, 3) is the inner lip loop at rest.
+
+    Args:
+        topology: of the whole head.
+        head: share of the head against the shoulders, a value a point of the coarse skin.
+        jaw: share of the jaw in that.
+        rim: points of the lips.
     """
     fine_head = np.clip(topology.subdivision @ head, 0, 1)
     fine_jaw = np.clip(topology.subdivision @ jaw, 0, 1)

@@ -291,6 +291,11 @@ def without_jaw(frames: np.ndarray, face: np.ndarray, hinge: Hinge) -> tuple[np.
 
     The jaw and a similarity are fitted together by Gauss-Newton; opening between -0.1 and 0.7 rad, the other
     two axes within 0.15. The rest is turned back into the shut position, its similarity part removed.
+
+    Args:
+        frames: aligned points, metres.
+        face: the same points at rest.
+        hinge: pivot and weights of the jaw.
     """
     arm = face - hinge.pivot
     swing = np.stack([np.cross(axis, arm) for axis in np.eye(3)], axis=-1) * hinge.weights[:, None, None]
