@@ -1,4 +1,4 @@
-"""What docstrings list of arguments and fields is there, in its order; public functions list all or none."""
+"""What docstrings list of arguments and fields is there; public functions list all arguments or none."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def listed(docstring: str, heading: str) -> list[str] | None:
 
 
 def arguments(function: ast.FunctionDef) -> list[str]:
-    """All but ``self`` and ``cls``, in the order in which they are written."""
+    """All but ``self`` and ``cls``."""
     found = function.args
     parts = [*found.posonlyargs, *found.args, found.vararg, *found.kwonlyargs, found.kwarg]
     names = [part.arg for part in parts if part is not None]
@@ -70,8 +70,8 @@ def _of_function(
     told, has = listed(ast.get_docstring(told_by) or "", "Args"), arguments(function)
     if told is None:
         return
-    expected = has if whole and not told_by.name.startswith("_") else [name for name in has if name in told]
-    if told != expected:
+    public = whole and not told_by.name.startswith("_")
+    if sorted(told) != sorted(has) if public else not set(told) <= set(has):
         yield f"{told_by.name} tells of {told}, has {has}"
 
 
