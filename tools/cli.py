@@ -57,6 +57,10 @@ ALL_THREADS = ("bench", "train", "tune")
 """Commands that work, or measure, with all threads that are there."""
 
 
+STOPPED = ("SIGINT", "SIGTERM")
+"""What ends a training early, after a checkpoint, as its report says."""
+
+
 class ArgumentError(Exception):
     """The words on the command line do not make sense; the text says which and why."""
 
@@ -298,6 +302,8 @@ def _run(command: Command, words: Sequence[str]) -> int:
     _say(command.describe(report))
     for reason in report.get("failed", {}).values():
         _fail(f"headwarp {command.name}", reason)
+    if report.get("stopped") in STOPPED:
+        return _fail(f"headwarp {command.name}", "interrupted; the same command goes on", code=130)
     return 0 if report.get("ok", True) else 1
 
 

@@ -155,6 +155,15 @@ def test_interrupt_exits_130(toy, capsys):
     assert capsys.readouterr().err == "headwarp toy: interrupted\n"
 
 
+@pytest.mark.parametrize(("stopped", "code"), [("SIGINT", 130), ("SIGTERM", 130), ("steps", 0)])
+def test_a_training_that_was_ended_early_is_no_success(toy, capsys, stopped, code):
+    toy.run = lambda config: {"stopped": stopped, "steps": 3}
+    assert cli.main(["toy", "a"]) == code
+    said = capsys.readouterr()
+    assert "steps: 3" in said.out
+    assert ("interrupted; the same command goes on" in said.err) == (code == 130)
+
+
 def test_closed_pipe_is_quiet(tmp_path):
     if os.name == "nt":
         pytest.skip("POSIX pipes")
