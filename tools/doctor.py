@@ -179,7 +179,19 @@ def check_rasterizer() -> Check:
         return Check(
             "rasterizer", "broken", "numba draws another picture than the reference", "report this as a bug"
         )
-    return Check("rasterizer", "works", f"numba {numba.__version__} agrees with the reference")
+    detail = f"numba {numba.__version__} agrees with the reference"
+    if _kernel_folder() is None:
+        detail += "; no folder for its compiled code can be written, so that every command compiles it anew"
+        return Check("rasterizer", "works", detail, "export NUMBA_CACHE_DIR=/path/to/a/writable/folder")
+    return Check("rasterizer", "works", detail)
+
+
+def _kernel_folder() -> str | None:
+    """Where compiled kernels are kept; None where nowhere."""
+    from ..geom._kernels import band_rows
+
+    path: str | None = band_rows.stats.cache_path
+    return path
 
 
 def check_media() -> Check:

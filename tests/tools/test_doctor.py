@@ -49,6 +49,23 @@ def test_report_and_table(monkeypatch):
     assert lines[-1] == "nothing is broken"
 
 
+def test_kernels_that_compile_anew_in_every_process_are_told(monkeypatch):
+    import numba
+
+    from headwarp.geom import _kernels
+
+    assert doctor.check_rasterizer().remedy == ""
+    monkeypatch.setattr(
+        _kernels, "band_rows", numba.njit(lambda job: job)
+    )  # as where no folder can be written
+    outcome = doctor.check_rasterizer()
+    assert (outcome.state, outcome.remedy) == (
+        "works",
+        "export NUMBA_CACHE_DIR=/path/to/a/writable/folder",
+    )
+    assert "every command compiles it anew" in outcome.detail
+
+
 def test_what_most_commands_need_is_told_at_the_end(monkeypatch):
     for state, end in (("absent", "take no picture"), ("works", "nothing is broken")):
         monkeypatch.setattr(doctor, "CHECKS", {"mediapipe": lambda s=state: Check("mediapipe", s, "")})
