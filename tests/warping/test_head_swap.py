@@ -14,7 +14,7 @@ from headwarp.geom.guidance import Driving
 from headwarp.warping import head_swap, swap_engines
 from headwarp.warping.head_swap import BODY_MARGIN, blurred, head_mask, skin_of, skin_weight, without_head
 from headwarp.warping.swap_engines import SwapSource, SwapTarget, engine_names, load_engine
-from headwarp.warping.swap_engines._scene import own_body
+from headwarp.warping.swap_engines._scene import bearded, own_body
 
 COUNT = VERTS.shape[1]
 ROWS = torch.arange(COUNT) // 9
@@ -102,6 +102,36 @@ def test_a_body_is_what_its_regions_say_and_the_underside_of_the_jaw():
     assert not body[int(rows[7]) + 1 : int(rows[8]) - 1, :30].any()
     assert bool(body[-2:].all())
     assert own_body(target(), given()) is None  # nothing told its regions
+
+
+def test_a_beard_is_told_from_shade_by_how_red_it_is():
+    skin = torch.tensor([[0.7, 0.5, 0.4]])
+    colours = {"skin": skin[0], "shade": 0.4 * skin[0], "glow": torch.tensor([0.8, 0.75, 0.74])}
+    colours |= {"beard": torch.tensor([0.24, 0.21, 0.2]), "black": torch.full((3,), 0.05)}
+    for light in (1.0, 0.4):  # of the whole picture
+        found = {
+            name: bool(bearded(light * colour.view(1, 3, 1, 1).expand(1, 3, 8, 8), light * skin).all())
+            for name, colour in colours.items()
+        }
+        assert found == {"skin": False, "shade": False, "glow": False, "beard": True, "black": True}
+
+
+def test_a_beard_under_the_jaw_goes_with_the_head():
+    labels = torch.full((1, *SIZE), int(FaceRegion.SKIN))
+    image = torch.tensor([0.7, 0.5, 0.4]).view(1, 3, 1, 1).repeat(1, 1, *SIZE)
+    rows = VERTS[0].unflatten(0, (9, 9))[:, 4, 1]
+    under = slice(int(rows[7]) + 2, int(rows[8]) - 2)
+    shaven = dataclasses.replace(
+        target(image=image), driving=dataclasses.replace(target().driving, region_map=labels)
+    )
+    grown = image.clone()
+    grown[:, :, under, :36] = 0.2
+    kept, gone = (
+        own_body(dataclasses.replace(shaven, image=each), given())[0, 0, under] for each in (image, grown)
+    )
+    assert bool((gone[:, 38:] == kept[:, 38:]).all())
+    assert bool(kept[:, 34].all())
+    assert not gone[:, 34].any()
 
 
 def test_a_head_that_fills_the_frame_leaves_no_hole():
