@@ -20,7 +20,7 @@ def main(photo: Path | None = None, output: Path = Path("outputs/examples/fit"),
 
     # One record a frame, always; a photo has one frame.
     error = fit.report["reprojection_percent_iod"]
-    print(f"{fit.model_id}: landmarks lie {error:.2f} % of the eyes' distance away from the mesh")
+    print(f"{fit.model_id}: landmarks lie {error:.2f} % of the eye distance away from the mesh")
     print(f"status {fit.status.tolist()} (2: detected), confidence {float(fit.confidence[0]):.2f}")
     print(f"{len(fit.params.shape)} numbers of shape, {fit.params.expression.shape[1]} of expression")
     pitch_yaw_roll = fit.covariance[0, :3, :3].diagonal().sqrt().rad2deg()

@@ -30,7 +30,7 @@ def main(
     else:
         fit = headwarp.fit(clip)  # one record for every frame, also where no face was found
     found = {name: int((fit.status == number).sum()) for number, name in enumerate(STATUS_NAMES)}
-    print(found, f"{fit.report['reprojection_percent_iod']:.2f} % of the eyes' distance")
+    print(found, f"{fit.report['reprojection_percent_iod']:.2f} % of the eye distance")
 
     output.mkdir(parents=True, exist_ok=True)
     angles = head_pose(fit.params)  # (T, 3) yaw, pitch, roll in degrees

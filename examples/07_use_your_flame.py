@@ -29,7 +29,7 @@ def main(head: str | None = None, photo: Path | None = None, output: Path = Path
 
     picture = skimage.data.astronaut() if photo is None else photo
     fit = headwarp.fit(picture, head=head)
-    print(f"reprojection: {fit.report['reprojection_percent_iod']:.2f} % of the eyes' distance")
+    print(f"reprojection: {fit.report['reprojection_percent_iod']:.2f} % of the eye distance")
     fit.save(output / "fit.npz")
     (drawn,) = headwarp.render(fit, mode="shaded", head=head, over=picture)
     write_image(output / "fit.png", drawn)
