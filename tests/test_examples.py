@@ -47,7 +47,7 @@ def test_fit_a_photo(photo, tmp_path, capsys):
     assert headwarp.HeadFit.load(tmp_path / "o" / "fit.npz").size == (300, 300)
     for mode in ("shaded", "normals", "regions"):
         assert (read_photo(tmp_path / "o" / f"{mode}.png") != portrait()).any()
-    assert "of the eyes' distance" in capsys.readouterr().out
+    assert "of the eye distance" in capsys.readouterr().out
 
 
 def test_edit_a_photo(photo, tmp_path):
