@@ -104,6 +104,20 @@ def test_no_step_begins_when_the_minutes_are_over(tmp_path):
     assert found["ended"]
 
 
+def test_some_steps_are_measured_again_and_join_what_is_there(tmp_path):
+    path, turn = tmp_path / "r.json", []
+
+    def measure(part, seconds):
+        turn.append(part.name)
+        return {"results": [len(turn)]}
+
+    ended = whole.measure_all(path, [step("a"), step("b")], FACTS, measure=measure)["ended"]
+    found = whole.measure_all(path, [step("b")], FACTS, again=True, measure=measure)
+    assert {name: each["results"] for name, each in found["steps"].items()} == {"a": [1], "b": [3]}
+    assert found["ended"] == ended
+    assert found == json.loads(path.read_text())
+
+
 def test_every_step_has_a_name_of_its_own_and_a_table():
     parts = steps(accelerator=True)
     names = [part.name for part in parts]
@@ -162,7 +176,9 @@ def test_writing_the_page_changes_the_blocks_alone(tmp_path):
     written = page.read_text(encoding="utf-8")
     blank = re.compile(r"(<!-- measured: (?!end).*?-->\n).*?(\n<!-- measured: end)", re.S)
     assert blank.sub(r"\1\2", written) == blank.sub(r"\1\2", PAGE.read_text(encoding="utf-8"))
-    assert "| `fill/harmonic` | 256 | 1 | 5.25 (2.62-10.5) |  |" in written
+    assert "| `fill/harmonic`: flow around a disc | 256 | 1 | 5.25 (2.62-10.5) |  |" in written
+    (grid,) = re.findall(r"^<!-- measured: grid -->.*?^<!-- measured: end -->$", written, re.M | re.S)
+    assert grid in PAGE.read_text(encoding="utf-8")  # nothing was measured for it
     assert json.loads(page.with_suffix(".json").read_text()) == json.loads(kept.read_text())
     whole_tables.write_page(kept, page)
     assert page.read_text(encoding="utf-8") == written
@@ -185,8 +201,8 @@ def test_cases_stand_beside_each_other_by_threads():
     assert text.splitlines() == [
         "| case | size | batch | 1 thread, ms | 2 threads, ms | beside it |",
         "|---|---|---|---|---|---|",
-        "| `networks/pyramid` | 256 | 1 | 4.00 (2.00-8.00) | 2.00 (1.00-4.00) | "
-        "blurs: 99.4 times as long; the public code: 629 |",
+        "| `networks/pyramid`: guidance, five levels as banded products | 256 | 1 | 4.00 (2.00-8.00) "
+        "| 2.00 (1.00-4.00) | blurs: 99.4 times as long; the public code: 629 |",
     ]
 
 

@@ -69,6 +69,7 @@ def measure_all(
     *,
     seconds: float = SECONDS,
     minutes: float = math.inf,
+    again: bool = False,
     measure: Measure | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, Any]:
@@ -80,6 +81,7 @@ def measure_all(
         facts: of `machine`.
         seconds: how long each case is repeated.
         minutes: no step begins after so many; the run is then not ended and goes on the next time.
+        again: these parts alone are measured anew and join the report that is there, ended or not.
         measure: of one step; a process of its own by default.
         clock: seconds since anything; another one for tests.
 
@@ -91,9 +93,9 @@ def measure_all(
     """
     from ...training.data.atomic import write_json
 
-    report, began = _unfinished(path, facts, seconds), clock()
+    report, began = _begun(path, facts, seconds, ended=again), clock()
     done = report["steps"]
-    left = [step for step in parts if "results" not in done.get(step.name, {})]
+    left = [step for step in parts if again or "results" not in done.get(step.name, {})]
     for number, step in enumerate(left, 1):
         if clock() - began > 60 * minutes:
             _tell(f"{minutes:g} minutes are over; {len(left) - number + 1} steps are left for the next time")
@@ -101,8 +103,9 @@ def measure_all(
         _tell(f"{number}/{len(left)} {step.name}")
         done[step.name] = _measured(step, seconds, measure or in_a_process)
         write_json(path, report)
-    report["ended"] = _now()
-    write_json(path, report)
+    if not again:
+        report["ended"] = _now()
+        write_json(path, report)
     return report
 
 
@@ -125,11 +128,14 @@ def _spent_by_children() -> float:
     return times.children_user + times.children_system
 
 
-def _unfinished(path: Path, facts: Mapping[str, Any], seconds: float) -> dict[str, Any]:
-    """The report to go on with, or a new one."""
+def _begun(path: Path, facts: Mapping[str, Any], seconds: float, *, ended: bool) -> dict[str, Any]:
+    """The report to go on with, one that ended only where that is wanted, or a new one."""
     if path.exists():
         report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if not report.get("ended") and (report.get("machine"), report.get("seconds")) == (facts, seconds):
+        if (ended or not report.get("ended")) and (report.get("machine"), report.get("seconds")) == (
+            facts,
+            seconds,
+        ):
             return report
     return {"machine": dict(facts), "seconds": seconds, "begun": _now(), "ended": None, "steps": {}}
 
@@ -200,7 +206,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--report", type=Path, default=REPORT)
     parser.add_argument("--seconds", type=float, default=SECONDS, help="how long each case is repeated")
-    parser.add_argument("--only", default="", help="steps whose names or groups contain this")
+    parser.add_argument("--only", default="", help="steps whose names or groups contain this, anew")
     parser.add_argument("--minutes", type=float, default=math.inf, help="no step begins after so many")
     parser.add_argument("--list", action="store_true", help="names of the steps, and nothing else")
     parser.add_argument("--step", help=argparse.SUPPRESS)
@@ -215,10 +221,12 @@ def main(words: Sequence[str] | None = None) -> int:
         (step,) = (each for each in parts if each.name == chosen.step)
         sys.stdout.write(f"\n{_PREFIX}{json.dumps(measure_here(step, chosen.seconds))}\n")
         return 0
-    report = measure_all(chosen.report, parts, facts, seconds=chosen.seconds, minutes=chosen.minutes)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the step under way ends too
+    how = {"seconds": chosen.seconds, "minutes": chosen.minutes, "again": bool(chosen.only)}
+    report = measure_all(chosen.report, parts, facts, **how)
     failed = [name for name, step in report["steps"].items() if "failed" in step]
     _tell(f"{chosen.report}: {len(report['steps']) - len(failed)} steps measured, {len(failed)} not")
-    return 1 if failed or not report["ended"] else 0
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

@@ -43,6 +43,23 @@ BESIDE = {
 }
 """Name and size of a case -> milliseconds of others, as measured on another day, and goals."""
 
+ABOUT = {
+    "rasterizer/head": "the built-in head, 5,413 vertices, as a portrait frames it",
+    "rasterizer/forward": "a sphere of 5,000 vertices over 60 % of the frame",
+    "rasterizer/forward_backward_16": "the same with 16 channels, gradients into channels and vertices",
+    "fill/harmonic": "flow around a disc",
+    "detect/followed_frame": "region of the last frame, drawn anew and meshed",
+    "animator/geometry": "one frame, posing included, source encoded",
+    "fit/landmarks": "a clip of so many frames, 468 landmarks",
+    "fit/stream": "so many frames one by one",
+    "networks/pyramid": "guidance, five levels as banded products",
+    "networks/pwm_residual_tiny": "layers in, picture out",
+    "networks/pwm_tiny": "`pwm/paper` design at `tiny`",
+    "networks/pwm_official": "both guidances, prepared",
+    "networks/pwm_official_step": "a step of training, all losses",
+}
+"""Name of a case -> what it is, where its name does not say."""
+
 WAYS = {
     "eager": "eager",
     "channels_last": "channels last",
@@ -82,7 +99,7 @@ def records(report: Report, group: str, threads: int | None = None) -> Iterator[
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Markdown.
+    """Markdown; nothing where there is no row.
 
     Example:
         >>> print(table(["a", "b"], [["1", "2"]]))
@@ -90,6 +107,8 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         |---|---|
         | 1 | 2 |
     """
+    if not rows:
+        return ""
     lines = [head, *rows]
     text = ["| " + " | ".join(line) + " |" for line in lines]
     return "\n".join([text[0], "|" + "---|" * len(head), *text[1:]])
@@ -152,7 +171,8 @@ def _cases(group: str, report: Report) -> str:
     for key in dict.fromkeys([*found[1], *found[2]]):
         each = [found[threads].get(key) for threads in used]
         name, size, batch = key
-        rows.append([f"`{name}`", str(size), str(batch), *map(timed, each), _beside(each)])
+        told = f"`{name}`" + (f": {ABOUT[name]}" if name in ABOUT else "")
+        rows.append([told, str(size), str(batch), *map(timed, each), _beside(each)])
     return table(["case", "size", "batch", *(f"{_of(n)}, ms" for n in used), "beside it"], rows)
 
 
@@ -171,10 +191,14 @@ def _beside(each: Sequence[Record | None]) -> str:
         if record is not None and not told:
             if "rival" in record:
                 told.append(f"{record['rival']}: {number(record['times_faster'])} times as long")
-            told += [f"{name} {record[name]:.3g}" for name in record.get("facts", ())]
+            told += [_fact(name, record[name]) for name in record.get("facts", ())]
     first = next(record for record in each if record is not None)
     told += [text for key, text in BESIDE.items() if key == (first["name"], first["size"])]
     return "; ".join(told)
+
+
+def _fact(name: str, value: float) -> str:
+    return f"{name.replace('_', ' ')} {f'{value:.3g}' if abs(value) < 1000 else f'{value:,.0f}'}"
 
 
 def _commands(report: Report) -> str:
@@ -188,7 +212,7 @@ def _commands(report: Report) -> str:
 def _pose(report: Report) -> str:
     rows = []
     for found in records(report, "pose"):
-        facts = [f"{name} {found[name]:.3g}" for name in found["facts"]]
+        facts = [_fact(name, found[name]) for name in found["facts"]]
         rows.append([f"`{found['name']}`", str(found["batch"]), timed(found), ", ".join(facts)])
     return table(["case", "fits", "ms", "accuracy"], rows)
 
@@ -257,7 +281,7 @@ def _clips(report: Report) -> str:
 def _ways(report: Report, threads: int) -> str:
     found = {(r["animator"], r["way"]): r for r in records(report, "ways", threads)}
     rows = []
-    for animator in ANIMATORS:
+    for animator in ANIMATORS if found else ():
         cells = []
         for way in WAYS:
             record = found.get((animator, way))
@@ -272,7 +296,7 @@ def _pictures(report: Report) -> str:
     found = {(r["animator"], r["way"]): r["difference"] for r in records(report, "ways", 2)}
     ways = [way for way in WAYS if way != "eager"]
     rows = []
-    for name in ANIMATORS:
+    for name in ANIMATORS if found else ():
         values = [found.get((name, way)) for way in ways]
         rows.append([f"`{name}`", *("-" if value is None else f"{value:.0e}" for value in values)])
     return table(["largest difference", *(WAYS[way] for way in ways)], rows)
@@ -295,7 +319,7 @@ BLOCKS: dict[str, Callable[[Report], str]] = {
 
 
 def page_of(page: str, report: Report) -> str:
-    """The page with its measured blocks made anew.
+    """The page with its measured blocks made anew; one that the report has nothing for stays as it was.
 
     Raises:
         HeadwarpError: a block of another name, or one that is missing or there twice.
@@ -305,10 +329,12 @@ def page_of(page: str, report: Report) -> str:
         raise HeadwarpError(
             f"page: expected the measured blocks {', '.join(BLOCKS)}, each once, got {', '.join(names)}"
         )
-    return BLOCK.sub(
-        lambda found: f"<!-- measured: {found[1]} -->\n{BLOCKS[found[1]](report)}\n<!-- measured: end -->",
-        page,
-    )
+
+    def anew(found: re.Match[str]) -> str:
+        text = BLOCKS[found[1]](report)
+        return f"<!-- measured: {found[1]} -->\n{text}\n<!-- measured: end -->" if text else found[0]
+
+    return BLOCK.sub(anew, page)
 
 
 def write_page(report: Path, page: Path) -> None:
