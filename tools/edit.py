@@ -165,7 +165,7 @@ def edit(
         device: where the animator works.
 
     Returns:
-        uint8 (H, W, 3): the window, size x size, or the photo's size with ``full_frame``.
+        The window as uint8 (H, W, 3), size x size, or the whole photo with ``full_frame``.
 
     Raises:
         NoFaceError: nothing to fit.

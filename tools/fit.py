@@ -189,7 +189,7 @@ def fit_all(
         config: as for `fit`.
 
     Returns:
-        A fit a track, by rank: confirmed ones first, larger and longer ones before others.
+        A fit a track in the order of rank, confirmed ones first, larger and longer ones before others.
 
     Raises:
         NoFaceError: no face.
