@@ -192,19 +192,7 @@ def test_a_name_of_no_page_is_refused_before_the_work(tmp_path, capsys, name, to
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_command_writes_its_page(tmp_path):
-    """Without faces, which need no detector; pictures are kept without a sheet."""
-    clip = [np.full((40, 40, 3), 40 * step, np.uint8) for step in range(4)]
-    write_clip(tmp_path / "grey.mp4", clip)
-    words = ["evaluate", "--clips", str(tmp_path / "grey.mp4"), "--no-faces", "--animator", "copy"]
-    assert cli.main([*words, "--size", "32", "--html", str(tmp_path / "e.html")]) == 0
-    page = read_page(tmp_path / "e.html")
-    assert page.tags["article"] == 1
-    assert len(page.sources) == 3 * 3  # source, driver, copy
-    assert "driver, frame 3" in page.words
-
-
-# The page made anew
+# The command's page, and the page made anew
 
 
 @pytest.fixture(scope="module")
@@ -220,6 +208,14 @@ def measured(tmp_path_factory):
     words += ["--videos", str(folder / "v"), "--against", "copy"]
     assert cli.main([*words, "--html", str(folder / "e.html"), "--json", str(folder / "r.json")]) == 0
     return folder
+
+
+def test_the_command_writes_its_page(measured):
+    """Without faces, which need no detector; pictures are kept without a sheet."""
+    page = read_page(measured / "e.html")
+    assert page.tags["article"] == 2
+    assert len(page.sources) == 2 * 3 * 3  # of two clips three rows of source, driver, copy
+    assert "driver, frame 3" in page.words
 
 
 def again(folder, *more):

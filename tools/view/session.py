@@ -6,7 +6,6 @@ Three threads besides the caller's: one makes the latest picture (`worker`), one
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -37,17 +36,17 @@ from .jobs import Job, pose_at
 from .keeping import Keeping
 from .notes import channels_beyond, notes
 from .player import Player
-from .saving import Signature, Stopped
+from .saving import Signature
 from .screen import Screen, State
 from .sights import caption, sight
 from .standing import Stage, Step
 from .tasks import Tasks, Told
+from .troubles import tell_error
 from .worker import Count, LatestWins
 
 REST = (
     0.3  # seconds without a change: the head in 3D and the command line follow, which would delay a picture
 )
-_LOG = logging.getLogger("headwarp")
 
 
 class Session:
@@ -405,14 +404,7 @@ class Session:
         """Say what went wrong; the controls go back to what is."""
         if self._closed:
             return
-        if isinstance(error, Stopped):
-            self._screen.tell("Stopped", str(error))
-        elif isinstance(error, HeadwarpError):
-            self._screen.tell("That did not work", str(error), bad=True)
-        else:
-            _LOG.error("view: internal error", exc_info=error)
-            text = f"{type(error).__name__}: {error}; the terminal shows more"
-            self._screen.tell("Internal error", text, bad=True)
+        tell_error(self._screen, error)
         self._screen.controls(self.state())
 
 
