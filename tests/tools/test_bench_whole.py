@@ -10,6 +10,7 @@ import time
 
 import pytest
 from doc_pages import ROOT
+from doc_pages import steps as doc_steps
 
 from headwarp.geom.errors import HeadwarpError
 from headwarp.tools.bench import whole, whole_commands, whole_tables
@@ -171,12 +172,22 @@ def test_the_page_says_what_the_report_beside_it_says():
 def test_writing_the_page_changes_the_blocks_alone(tmp_path):
     page, kept = tmp_path / "page.md", tmp_path / "r.json"
     page.write_text(PAGE.read_text(encoding="utf-8"), encoding="utf-8")
-    kept.write_text(json.dumps(report(one=done("parts", timed("fill/harmonic", 5.25)))))
+    fitted = {
+        "name": "headwarp fit c21, 512 px",
+        "wall_s": 2.5,
+        "cpu_s": None,
+        "frames": 200,
+        "frame_ms": 9.5,
+    }
+    found = report(one=done("parts", timed("fill/harmonic", 5.25)), two=done("commands", fitted))
+    kept.write_text(json.dumps(found))
     whole_tables.write_page(kept, page)
     written = page.read_text(encoding="utf-8")
     blank = re.compile(r"(<!-- measured: (?!end).*?-->\n).*?(\n<!-- measured: end)", re.S)
     assert blank.sub(r"\1\2", written) == blank.sub(r"\1\2", PAGE.read_text(encoding="utf-8"))
     assert "| `fill/harmonic`: flow around a disc | 256 | 1 | 5.25 (2.62-10.5) |  |" in written
+    assert "| headwarp fit c21, 512 px | 200 | 2.50 | - | 9.50 | - |" in written
+    assert set(doc_steps(written)) <= set(doc_steps(PAGE.read_text(encoding="utf-8")))  # no row is a command
     (grid,) = re.findall(r"^<!-- measured: grid -->.*?^<!-- measured: end -->$", written, re.M | re.S)
     assert grid in PAGE.read_text(encoding="utf-8")  # nothing was measured for it
     assert json.loads(page.with_suffix(".json").read_text()) == json.loads(kept.read_text())
@@ -184,12 +195,10 @@ def test_writing_the_page_changes_the_blocks_alone(tmp_path):
     assert page.read_text(encoding="utf-8") == written
 
 
-def test_a_page_without_one_of_the_blocks_is_refused():
+def test_a_page_without_one_of_the_blocks_or_with_one_twice_is_refused():
     page = PAGE.read_text(encoding="utf-8")
-    for wrong in (
-        page.replace("measured: grid", "measured: grit"),
-        page + "\n".join(page.splitlines()[5:12]),
-    ):
+    twice = page + "\n<!-- measured: grid -->\n<!-- measured: end -->\n"
+    for wrong in (page.replace("measured: grid", "measured: grit"), twice):
         with pytest.raises(HeadwarpError, match="page: expected the measured blocks"):
             whole_tables.page_of(wrong, report())
 

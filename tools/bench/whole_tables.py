@@ -202,10 +202,11 @@ def _fact(name: str, value: float) -> str:
 
 
 def _commands(report: Report) -> str:
+    """Names are no code: they are no lines to give."""
     rows = []
     for found in records(report, "commands"):
         numbers = [found.get(key) for key in ("wall_s", "cpu_s", "frame_ms", "peak_memory_mb")]
-        rows.append([f"`{found['name']}`", str(found.get("frames", "-")), *map(number, numbers)])
+        rows.append([found["name"], str(found.get("frames", "-")), *map(number, numbers)])
     return table(["command", "frames", "seconds", "of the processor", "ms a frame", "peak MB"], rows)
 
 
