@@ -149,6 +149,16 @@ def test_help_of_a_command_is_all_there_and_nothing_else():
     ]
 
 
+def test_every_picture_is_shown_and_says_how_it_is_made_anew():
+    source = (DOCS / "site" / "pictures.py").read_text(encoding="utf-8")
+    pages = "\n".join(path.read_text(encoding="utf-8") for path in [ROOT / "README.md", *DOCS.rglob("*.md")])
+    files = {path.name for path in (DOCS / "images").iterdir()}
+    assert {name for name in files if f"images/{name})" not in pages} == {"favicon.svg", "way-tall.svg"}
+    assert {name for name in files if Path(name).suffix in (".jpg", ".webp") and name not in source} == set()
+    made = loaded("pictures").PICTURES
+    assert {f"{name}.jpg" for name in made if name != "animate"} <= files
+
+
 def test_narrow_screens_get_cells_and_drawings_of_their_own():
     pytest.importorskip("mkdocs", reason="the extra docs is not installed")
     hooks = loaded("hooks")

@@ -1,7 +1,9 @@
 """Pictures of the pages, made of what ships: ``python docs/site/pictures.py [NAME...]`` writes docs/images.
 
 The photo is the astronaut Eileen Collins (NASA, public domain); the driver and the person whose head is
-swapped are drawn by `headwarp synth` and are nobody. ``view.jpg`` is `headwarp view` in a browser of 1280 px.
+swapped are drawn by `headwarp synth` and are nobody. In a browser: ``view.jpg`` is `headwarp view`,
+``fit-report.jpg`` and ``evaluate-page.png`` are pages of `headwarp fit` and `headwarp evaluate --html` of the
+four people of ``headwarp synth --identities 4 --seed 7 --frames 20 --fps 10 --test-share 1 --occluders 0``.
 """
 
 from __future__ import annotations
