@@ -29,6 +29,7 @@ from .performance import (
     animated,
     check_device,
     check_output,
+    check_rate,
     check_window,
     inference_of,
     open_animator,
@@ -219,6 +220,7 @@ def run(config: Animate) -> dict[str, Any]:
         config = replace(config, full_frame=True)
     if config.panels and config.full_frame:
         raise HeadwarpError("--panels: expected --panels or --full-frame, got both")
+    check_rate(config.fps)
     check_output(config.output, [*CLIPS, *PICTURES], what="a clip or a picture")
     place = check_device(config.device)
     chosen = inference_of(compile=config.compile, precision=config.precision)

@@ -11,6 +11,7 @@ import difflib
 import importlib
 import inspect
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -339,6 +340,8 @@ def _fail(label: str, text: str, *, code: int = 1) -> int:
 def _internal_error(label: str, error: Exception) -> int:
     if os.environ.get("HEADWARP_DEBUG") == "1":
         traceback.print_exception(error)
+    if isinstance(error, MemoryError) or re.search("allocate memory|out of memory", str(error)):
+        return _fail(label, "not enough memory; take a smaller size, or fewer things at once")
     advice = (
         "an installation is incomplete: run `headwarp doctor`"
         if isinstance(error, ImportError)

@@ -39,6 +39,7 @@ from .performance import (
     PICTURES,
     check_device,
     check_output,
+    check_rate,
     check_window,
     full_frames,
     has_weights,
@@ -404,6 +405,7 @@ def _check(config: Edit, grid: Grid | None) -> None:
         raise HeadwarpError(f"--track: expected a track or a pose, got both (--{', --'.join(said)})")
     if config.size is not None and config.size < 16:
         raise HeadwarpError(f"--size: expected 16 pixels or more, got {config.size}")
+    check_rate(config.fps)
     if grid is not None:
         check_grid_output(config.output)
     elif config.track is None:

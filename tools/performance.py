@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import repeat
@@ -45,6 +46,16 @@ def check_device(name: str) -> torch.device:
             f"--device {name}: not available here; cpu always is, `headwarp doctor` lists the rest"
         ) from error
     return device
+
+
+def check_rate(fps: float | None) -> None:
+    """Refuse a frame rate that is none before the work is done.
+
+    Raises:
+        HeadwarpError: it is not a finite number above 0.
+    """
+    if fps is not None and not (math.isfinite(fps) and fps > 0):
+        raise HeadwarpError(f"--fps: expected frames a second above 0, got {fps:g}")
 
 
 def check_output(path: Path, suffixes: Sequence[str], *, what: str, option: str = "--output") -> Path:

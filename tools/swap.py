@@ -26,6 +26,7 @@ from .performance import (
     PICTURES,
     check_device,
     check_output,
+    check_rate,
     provenance_facts,
     provenance_of,
     warn,
@@ -151,6 +152,7 @@ def run(config: Swap) -> dict[str, Any]:
         HeadwarpError: contradictory options, or what `swap` raises.
     """
     began = time.perf_counter()
+    check_rate(config.fps)
     check_output(config.output, [*CLIPS, *PICTURES], what="a clip or a picture")
     if config.preview:
         preview_path(config.output)

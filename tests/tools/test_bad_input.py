@@ -444,3 +444,18 @@ def test_no_private_photo_is_too_much(test_data, tmp_path, folder, capsys):
         assert found["reprojection_percent_iod"] < 1.5
     else:
         assert all("expected a" in reason for reason in found["failed"].values())
+
+
+@pytest.mark.parametrize("rate", ["0", "nan"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["animate", "--source", PHOTO, "--driving", CLIP],
+        ["swap", "--source", PHOTO, "--target", CLIP],
+        ["edit", PHOTO, "--track", "track.csv"],
+    ],
+)
+def test_a_frame_rate_that_is_none_is_told_before_the_work(here, words, rate, capsys):
+    assert main([*words, f"--fps={rate}", "--output", "out.mp4"]) == 1
+    assert "--fps: expected frames a second above 0" in capsys.readouterr().err
+    assert not Path("out.mp4").exists()

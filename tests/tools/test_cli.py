@@ -143,6 +143,21 @@ def test_unknown_error_is_a_sentence_and_a_traceback_only_on_demand(toy, capsys,
     assert "Traceback" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("Unable to allocate 74.5 GiB"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 80000000000 bytes"),
+        RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+    ],
+)
+def test_too_little_memory_is_no_bug(toy, capsys, error):
+    toy.run = raising(error)
+    assert cli.main(["toy", "a"]) == 1
+    said = "headwarp toy: not enough memory; take a smaller size, or fewer things at once\n"
+    assert capsys.readouterr().err == said
+
+
 def test_missing_package_points_to_doctor(toy, capsys):
     toy.run = raising(ModuleNotFoundError("No module named 'scipy'"))
     assert cli.main(["toy", "a"]) == 1
