@@ -231,6 +231,7 @@ def test_the_page_is_made_anew_without_what_was_measured(measured, tmp_path, mon
     assert "copy" in capsys.readouterr().out
     made, first = ((moved / name).read_text(encoding="utf-8") for name in ("n.html", "e.html"))
     assert "./v/grey.mp4" in first
+    assert len({file.stat().st_mode for file in measured.glob("r.*")}) == 1  # as readable as the report
     assert made == first
 
 

@@ -93,7 +93,7 @@ def write_kept(report: Path, kept: Kept, *, videos: Mapping[str, Sequence[Path]]
     Raises:
         HeadwarpError: it cannot be written.
     """
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     path = kept_beside(report)
     tensors: dict[str, NDArray[Any]] = {}
@@ -123,7 +123,7 @@ def write_kept(report: Path, kept: Kept, *, videos: Mapping[str, Sequence[Path]]
         "clips": clips,
     }
     with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata={_KEY: json.dumps(told)})
+        temporary.write_bytes(save(tensors, metadata={_KEY: json.dumps(told)}))
     return path
 
 
