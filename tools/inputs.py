@@ -58,7 +58,8 @@ def check_places(config: Any) -> None:
         HeadwarpError: a file on the way to it, or no permission.
     """
     for name in WRITTEN:
-        if isinstance(path := getattr(config, name, None), Path):
+        path = getattr(config, name, None)
+        if isinstance(path, Path) and not path.is_dir():  # a folder's own place does not matter
             there = next(above for above in path.absolute().parents if os.path.lexists(above))
             if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
                 reason = f"{there} cannot be written to" if there.is_dir() else f"{there} is a file"

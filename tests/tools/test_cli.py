@@ -17,7 +17,7 @@ from tyro.conf import Positional
 from headwarp import __version__
 from headwarp.geom.errors import HeadwarpError
 from headwarp.tools import cli
-from headwarp.tools.inputs import check_apart
+from headwarp.tools.inputs import check_apart, check_places
 
 
 @dataclass(frozen=True)
@@ -279,6 +279,16 @@ def test_an_output_below_a_file_stops_before_the_work(toy, tmp_path, capsys):
     for place in ("o.png", "a/o.png"):
         assert cli.main(["toy", "a", "--output", str(tmp_path / "file" / place)]) == 1
         assert f"({tmp_path / 'file'} is a file); name another one" in capsys.readouterr().err
+
+
+def test_a_folder_that_is_there_may_lie_where_nothing_can_be_written(tmp_path, monkeypatch):
+    mounted = tmp_path / "read_only" / "mounted"
+    mounted.mkdir(parents=True)
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != mounted.parent)
+    check_places(Shown((), mounted))
+    check_places(Shown((), mounted / "new" / "o.png"))
+    with pytest.raises(HeadwarpError, match=r"cannot write .*o\.png \(.*read_only cannot be written to\)"):
+        check_places(Shown((), mounted.parent / "o.png"))
 
 
 def test_two_things_are_not_written_into_one_file(toy, tmp_path, capsys, monkeypatch):
