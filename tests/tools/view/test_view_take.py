@@ -5,7 +5,12 @@ import pytest
 from posed_fits import posed_fit
 from toy_head import toy_head
 
+from headwarp.flame.params import Pose
+from headwarp.tools.drivers import Driver, open_driver
+from headwarp.tools.view.document import Document, Source
+from headwarp.tools.view.files import Results
 from headwarp.tools.view.filming import Take
+from headwarp.tools.view.saving import save_motion
 
 
 def seen(take, moments):
@@ -38,3 +43,15 @@ def test_one_head_is_no_film():
     assert Take().driver() is None
     take = seen(Take(), [1.0])
     assert (take.seconds, take.driver()) == (0.0, None)
+
+
+def test_a_driver_is_saved_as_what_animate_reads(tmp_path):
+    results, document = Results(tmp_path), Document(source=Source(tmp_path / "me.png", "me.png"))
+    taken = seen(Take(), [1.0, 1.1, 1.2]).driver()
+    file = save_motion(results, document, taken)
+    again = open_driver(file, toy_head())
+    assert (file.name, again.fps, again.timed) == ("me_001.npz", 10, True)
+    assert turns(again.fit) == turns(taken.fit)
+    track = save_motion(results, document, Driver(None, (Pose(yaw=3.0), Pose(jaw=0.5)), None, 25))
+    assert track.name == "me_001.csv"
+    assert open_driver(track, toy_head()).poses == (Pose(yaw=3.0), Pose(jaw=0.5))
