@@ -229,20 +229,22 @@ def face_motions(model: HeadModel, source: HeadFit, sample: Sample) -> Motions:
         return project_head(face, fit.params, fit.camera)[0, :, :2].double().numpy()
 
     rest, small = drawn(start), 0.1
-    moved = (
-        np.stack([drawn(unit.amendment(small * row)) - rest for row in rows], axis=-1) / small
-    )  # (L, 2, K)
-    moved *= 100 / np.ptp(rest[:, 1]) / len(rest) ** 0.5
-    moved = moved.reshape(-1, len(rows))
+    shown = [drawn(unit.amendment(small * row)) - rest for row in rows]  # (L, 2) each
+    share = 100 / np.ptp(rest[:, 1]) / len(rest) ** 0.5
+    moved = share / small * np.stack(shown, axis=-1).reshape(-1, len(rows))
     _, _, directions = np.linalg.svd(moved, full_matrices=False)
     chosen = directions[:MOTIONS].T
     tried = TRIED / np.maximum(np.linalg.norm(moved @ chosen, axis=0), 1e-3 * TRIED)
-    turns = np.zeros((3, chosen.shape[1] + 3))
-    turns[:, -3:] = np.eye(3)
+
+    def beside_turns(part: Float[np.ndarray, "N K"]) -> Float[np.ndarray, "N M"]:
+        return np.pad(part @ chosen, ((0, 0), (0, 3)))
+
     return Motions(
-        *(np.pad(part @ chosen, ((0, 0), (0, 3))) for part in (unit.expression, unit.jaw, unit.shape)),
-        turn=turns,
-        moved=np.pad(moved @ chosen, ((0, 0), (0, 3))),
+        expression=beside_turns(unit.expression),
+        jaw=beside_turns(unit.jaw),
+        shape=beside_turns(unit.shape),
+        turn=np.pad(np.eye(3), ((0, 0), (chosen.shape[1], 0))),
+        moved=beside_turns(moved),
         tried=np.append(tried, [STEP_TURN] * 3),
     )
 
