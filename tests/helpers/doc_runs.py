@@ -21,7 +21,7 @@ from doc_pages import PAGES, Step, steps
 from once_a_process import remember
 from PIL import Image
 
-from headwarp.tools import cli, view
+from headwarp.tools import cli, swap_amended, view
 from headwarp.tools.bench import suites
 from headwarp.training import recipes
 from headwarp.warping import animators
@@ -134,8 +134,8 @@ class Interrupted:
 
 def settle(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     """A folder to be in, where animators are found too and recipes may be registered; what a head's tables
-    cost is paid once; servers end at once, and each suite of times has a case that does nothing (theirs are
-    run by tests/tools/test_bench.py).
+    cost is paid once; servers end at once, swapped heads are mended by few motions, and each suite of times
+    has a case that does nothing (theirs are run by tests/tools/test_bench.py).
     """
     remember(monkeypatch)
     monkeypatch.chdir(folder)
@@ -143,6 +143,7 @@ def settle(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     monkeypatch.setenv("HEADWARP_WEIGHTS", str(folder / "weights"))
     (folder / "weights").mkdir()
     monkeypatch.setattr(animators, "__path__", [*animators.__path__, str(folder)])
+    monkeypatch.setattr(swap_amended, "MOTIONS", 1)  # of the face; 27 cost seconds for every swap of a page
     monkeypatch.setattr(view, "threading", SimpleNamespace(Event=Interrupted))
     idle = [suites.Case("idle", 8, 1, lambda: None)]
     monkeypatch.setattr(suites, "SUITES", dict.fromkeys(suites.SUITES, lambda: idle))
