@@ -81,6 +81,23 @@ def test_odd_sizes_are_padded_and_cropped_again(tmp_path: Path, size: tuple[int,
     assert mean_error(frame, truth) < 4
 
 
+@pytest.mark.parametrize("size", [(96, 144), (96, 192), (96, 128)])
+def test_the_same_frames_give_the_same_bytes(tmp_path: Path, size: tuple[int, int]) -> None:
+    height, width = size
+    wall = picture(height, width)
+    frames = [np.roll(wall, (3 * k + 40 * (k // 8), 5 * k), (0, 1)) for k in range(16)]
+    draw = np.random.default_rng(0)
+    made = set()
+    for _ in range(12):
+        used = [np.full(length, 255, np.uint8) for length in draw.integers(1000, 300000, 20)]
+        del used  # memory is not the same each time
+        with VideoWriter(tmp_path / "a.mp4", 25) as writer:
+            for frame in frames:
+                writer.write(frame)
+        made.add((tmp_path / "a.mp4").read_bytes())
+    assert len(made) == 1
+
+
 def test_tensors_are_written_like_arrays(tmp_path: Path) -> None:
     image = picture()
     tensor = torch.from_numpy(image).permute(2, 0, 1)

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 _SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv")
 _PRESET = "medium"
+# Seen of libx264's macroblock tree: where a row is no multiple of eight blocks, the same frames give other
+# bytes every time, by what lay in memory. Without it a clip of 224 px grew by a tenth.
+_BLOCK, _BLOCKS_AT_ONCE = 16, 8
 _LIMITED_RANGE, _BT709, _SMPTE170M = 1, 1, 6  # libavutil's AVCOL_RANGE_MPEG, AVCOL_*_BT709, AVCOL_*_SMPTE170M
 
 
@@ -179,6 +182,8 @@ class _Output:
         if codec == "libx264":
             # swscale averages 2 x 2 colours; untagged, they would be taken for left-sited: half a pixel off
             options = {"crf": str(crf), "preset": _PRESET, "chroma_sample_location": "center"}
+            if -(-self.size[0] // _BLOCK) % _BLOCKS_AT_ONCE:
+                options["x264-params"] = "mbtree=0"
             stream = self.container.add_stream(codec, rate=rate, options=options)
         else:
             rate = 1 / (1 / rate).limit_denominator(65535)  # all that MPEG-4 part 2 can count
