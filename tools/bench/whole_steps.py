@@ -42,6 +42,12 @@ def _suite(names: Sequence[str], seconds: float, *, rival: bool = True, left_out
     return [record_of(case, seconds, rival=rival) for case in chosen]
 
 
+def _networks(seconds: float) -> list[Record]:
+    """The suite of that name; dense blurs, the rival of its pyramid, take a minute a call."""
+    pyramid = _suite(["networks"], seconds, rival=False, left_out="networks/(?!pyramid)")
+    return [*pyramid, *_suite(["networks"], seconds, left_out="pyramid|compiled")]
+
+
 def _ways(animator: str, ways: Sequence[str], seconds: float) -> list[Record]:
     """`fastpaths` of one animator, in four rounds a second; all its ways where none is named."""
     from .fastpaths import measured
@@ -111,7 +117,7 @@ def steps(*, accelerator: bool) -> list[Step]:
         for name in ANIMATORS
     ]
     found += [
-        Step("networks", "networks, 2 threads", 2, partial(_suite, ["networks"], left_out="compiled"), 600.0),
+        Step("networks", "networks, 2 threads", 2, _networks, 400.0),
         Step("pairs", "pairs and losses, 1 thread", 1, partial(_suite, ["pairs", "losses"])),
         Step("pose", "pose", 1, partial(_suite, ["pose"])),
         Step("commands", "on clips", None, whole_commands.on_clips, 400.0),
