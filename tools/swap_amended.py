@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 ROUNDS = 5
 FRAMES = 5  # of a clip that are looked at
-MOTIONS = 27  # of the face; the turns come on top
+MOTIONS = 37  # of the face; the turns come on top
 COEFFICIENTS = 40  # the leading ones of shape and expression each
 
 TRIED = 0.4  # percent of the face's height by which a motion is tried
@@ -44,10 +44,9 @@ JAW_RADIANS = 0.1  # as likely as one coefficient
 SAME_MM = 1.2  # shapes nearer to each other than this: which of them a picture shows is chance
 SLIGHT_MM = 0.5  # a target's expression below this: amending it would follow the error of a reading
 EASE = 0.01  # of a coefficient, and of a percent moved, in the square sum that is made least
-POSE_WEIGHT = 2.0  # of an error in its goal, that of expression is 1
-SHAPE_WEIGHTS = (3.0, 1.5)  # the first, and by how much it grows wherever a shape is not well within its goal
+WEIGHTS = SwapErrors(shape_ratio=5.0, pose_deg=2.0, expression_percent=1.0)  # of errors in their goals
 SLACK = 1.1  # of the bound of a shape, which a reading tells no better
-WELL = SwapErrors(shape_ratio=0.8, pose_deg=0.5, expression_percent=0.8)  # of a goal: as good as none
+WELL = SwapErrors(shape_ratio=0.9, pose_deg=0.5, expression_percent=0.8)  # of a goal: as good as none
 
 Steps = Float[np.ndarray, "K"]
 
@@ -123,16 +122,16 @@ class Sizes:
         )
 
     def numbers(self, lacking: Deviation, frames: int) -> Float[np.ndarray, "N"]:
-        """A deviation in its goals, that of the shape first, so that its square sum is what should be small.
+        """A deviation in its goals, weighted, so that its square sum is what should be small.
 
         Args:
             lacking: of as many frames, or of one that stands for them all.
             frames: T.
         """
-        shape = lacking.shape * _over(1.0, GOALS.shape_ratio * self.shape)
+        shape = lacking.shape * _over(WEIGHTS.shape_ratio, GOALS.shape_ratio * self.shape)
         of_size = GOALS.expression_percent / 100 * self.expression
-        expression = lacking.expression * _over(1.0, of_size)
-        turn = lacking.turn * _over(POSE_WEIGHT, GOALS.pose_deg)
+        expression = lacking.expression * _over(WEIGHTS.expression_percent, of_size)
+        turn = lacking.turn * _over(WEIGHTS.pose_deg, GOALS.pose_deg)
         moved = np.concatenate([expression, turn], axis=1)
         moved = np.broadcast_to(moved, (frames, moved.shape[1])) / frames**0.5
         return np.concatenate([shape, moved.ravel()])
@@ -270,10 +269,9 @@ def best_steps(
 ) -> Steps:
     """The best of the steps that are tried in turn.
 
-    Each starts from the best one before it, with more weight on the shape where that is not well within its
-    goal. How many goals are met decides, then the square sum of the errors, each in its goal. Those that miss
-    the goal of pose by more than the first one did are out, and those that miss that of shape by a tenth
-    more, unless the first one missed the pose.
+    Each starts from the best one before it. How many goals are met decides, then the square sum of the
+    errors, each in its goal. Those that miss the goal of pose by more than the first one did are out, and
+    those that miss that of shape by a tenth more, unless the first one missed the pose.
 
     Args:
         look: what steps do; None: nothing is seen of them, and they end it.
@@ -287,20 +285,15 @@ def best_steps(
     tried, seen = [np.zeros(motions.count)], [sizes.numbers(first.lacking, frames)]
     bounds = sizes.counted(first.errors)
     best, least = 0, _cost(bounds, bounds)
-    weights, (first_weight, growth) = np.ones(len(seen[0])), SHAPE_WEIGHTS
-    weights[: len(first.lacking.shape)] = first_weight
     for number in range(1, rounds + 1):
-        steps = motions.step(weights[:, None] * slopes, weights * seen[best], tried[best])
+        steps = motions.step(slopes, seen[best], tried[best])
         found = look(steps)
         if found is None:
             break
         tried.append(steps)
         seen.append(sizes.numbers(found.lacking, frames))
         slopes = _rank_one(slopes, tried[-1] - tried[-2], seen[-1] - seen[-2])
-        errors = sizes.counted(found.errors)
-        if errors.shape_ratio > WELL.shape_ratio * GOALS.shape_ratio:
-            weights[: len(first.lacking.shape)] *= growth
-        cost = _cost(errors, bounds)
+        cost = _cost(sizes.counted(found.errors), bounds)
         if cost < least:
             best, least = number, cost
     return tried[best]

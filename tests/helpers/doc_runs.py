@@ -143,7 +143,7 @@ def settle(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     monkeypatch.setenv("HEADWARP_WEIGHTS", str(folder / "weights"))
     (folder / "weights").mkdir()
     monkeypatch.setattr(animators, "__path__", [*animators.__path__, str(folder)])
-    monkeypatch.setattr(swap_amended, "MOTIONS", 1)  # of the face; 27 cost seconds for every swap of a page
+    monkeypatch.setattr(swap_amended, "MOTIONS", 1)  # of the face; 37 cost seconds for every swap of a page
     monkeypatch.setattr(view, "threading", SimpleNamespace(Event=Interrupted))
     idle = [suites.Case("idle", 8, 1, lambda: None)]
     monkeypatch.setattr(suites, "SUITES", dict.fromkeys(suites.SUITES, lambda: idle))
