@@ -2,7 +2,7 @@
 # make test    install and run the tests in JOBS=2 processes (ARGS="-k rasterizer" picks some; JOBS=0: in one, for --pdb)
 # make lint    install and run what CI runs: ruff, format, spelling, types
 # make bench   install and measure (ARGS="--suite rasterizer")
-# make benchmarks  install, measure all tables of speed in docs/benchmarks.md (25 minutes) and write them there
+# make benchmarks  install, measure all tables of speed in docs/benchmarks.md (half an hour) and write them there
 # make docs    install and build the site of docs/ into build/site; a warning is an error
 # make clean   remove everything these commands made
 SHELL := /bin/bash
