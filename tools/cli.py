@@ -7,14 +7,17 @@ Exit codes: 0 the work was done; 1 it was not (one sentence on stderr says why);
 from __future__ import annotations
 
 import ast
+import contextlib
 import difflib
 import importlib
 import inspect
 import os
 import re
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, make_dataclass
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
@@ -160,7 +163,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _say(f"headwarp {__version__}")
         name, rest = split_name(words)
         label = f"headwarp {name}"
-        return _run(load_command(name), rest)
+        with _ended_as_by_ctrl_c():
+            return _run(load_command(name), rest)
     except ArgumentError as error:
         return _fail(label, str(error), code=2)
     except SystemExit as error:  # tyro, after its help (0) or its own error text (2)
@@ -174,6 +178,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except Exception as error:  # noqa: BLE001 (the last resort: a bug is reported in one sentence)
         return _internal_error(label, error)
+
+
+@contextlib.contextmanager
+def _ended_as_by_ctrl_c() -> Iterator[None]:
+    """Half-written files go with what wrote them, also when the process is told to end or its terminal is
+    closed. Whoever handles or ignores a signal already (``nohup``, a program that calls `main`) keeps that.
+    """
+    signals = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    ours = threading.current_thread() is threading.main_thread()
+    taken = [each for each in signals if ours and signal.getsignal(each) is signal.SIG_DFL]
+    for each in taken:
+        signal.signal(each, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for each in taken:
+            signal.signal(each, signal.SIG_DFL)
 
 
 def split_name(words: Sequence[str]) -> tuple[str, list[str]]:

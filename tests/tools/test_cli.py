@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 import types
 from dataclasses import dataclass
 from pathlib import Path
@@ -168,6 +170,34 @@ def test_interrupt_exits_130(toy, capsys):
     toy.run = raising(KeyboardInterrupt())
     assert cli.main(["toy", "a"]) == 130
     assert capsys.readouterr().err == "headwarp toy: interrupted\n"
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_process_that_is_told_to_end_leaves_nothing_half_written(toy, capsys, tmp_path, name):
+    half = tmp_path / "half"
+
+    def killed(config):
+        try:
+            half.touch()
+            os.kill(os.getpid(), getattr(signal, name))
+            time.sleep(5)
+        finally:
+            half.unlink()
+
+    toy.run = killed
+    assert cli.main(["toy", "a"]) == 130
+    assert not half.exists()
+    assert capsys.readouterr().err == "headwarp toy: interrupted\n"
+    assert signal.getsignal(getattr(signal, name)) is signal.SIG_DFL
+
+
+def test_a_signal_that_is_ignored_stays_so(toy):
+    toy.run = lambda config: os.kill(os.getpid(), signal.SIGHUP) or {}
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert cli.main(["toy", "a"]) == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 @pytest.mark.parametrize(("stopped", "code"), [("SIGINT", 130), ("SIGTERM", 130), ("steps", 0)])
