@@ -70,7 +70,7 @@ def test_nothing_is_sent_to_a_tab_that_is_gone():
 
 
 def test_a_tab_that_leaves_while_it_is_welcomed_and_one_after_the_end_leave_no_session(tmp_path):
-    engine = SimpleNamespace(options=SimpleNamespace(head=None))
+    engine = SimpleNamespace(options=SimpleNamespace(head=None), head=None)
     editor = Editor(engine, Place(), None, Document())
     editor._server = SimpleNamespace(get_clients=dict, stop=lambda: None)
     editor._welcome(Tab(client_id=1, notes=[]))
