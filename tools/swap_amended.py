@@ -34,9 +34,7 @@ MOTIONS = 37  # of the face; the turns come on top
 COEFFICIENTS = 40  # the leading ones of shape and expression each
 
 TRIED = 0.4  # percent of the face's height by which a motion is tried
-MOST = (
-    1.5  # percent by which landmarks are moved at most, root mean square: faces begin to look drawn above it
-)
+MOST = 1.5  # percent by which landmarks are moved at most, root mean square: above it faces look drawn
 STEP_TURN = math.radians(1.0)
 MOST_TURN = math.radians(8.0)
 JAW_RADIANS = 0.1  # as likely as one coefficient
