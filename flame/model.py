@@ -16,7 +16,6 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ..geom.errors import ShapeError
-from ..geom.transforms import axis_angle_to_matrix
 from ._head_data import (
     FLAME_PARENTS,
     JOINT_NAMES,
@@ -31,6 +30,15 @@ from ._head_data import (
     checked_names,
     checked_uv,
     digest,
+)
+from ._pose_arguments import (
+    coefficients,
+    common_batch,
+    given_turns,
+    joint_rotations,
+    part,
+    vector,
+    vertex_indices,
 )
 from .skinning import (
     add_basis,
@@ -247,30 +255,30 @@ def pose_vertices(
         >>> verts.shape == (1, *head.template.shape)
         True
     """
-    rows = None if vertices is None else _vertex_indices(vertices, len(model.template))
-    shape = _coefficients(model, "shape", shape, model.shape_basis.shape[2])
-    expression = _coefficients(model, "expression", expression, model.expression_basis.shape[2])
-    turns = _turns(model, rotation, neck, jaw, eyes)
-    eyelids = _vector(model, "eyelids", eyelids, 2)
-    translation = _vector(model, "translation", translation, 3)
+    rows = None if vertices is None else vertex_indices(vertices, len(model.template))
+    shape = coefficients(model, "shape", shape, model.shape_basis.shape[2])
+    expression = coefficients(model, "expression", expression, model.expression_basis.shape[2])
+    turns = given_turns(model, rotation, neck, jaw, eyes)
+    eyelids = vector(model, "eyelids", eyelids, 2)
+    translation = vector(model, "translation", translation, 3)
     given = [shape, expression, *turns.values(), eyelids, translation]
-    batch = _common_batch([v for v in given if v is not None])
+    batch = common_batch([v for v in given if v is not None])
 
     joints = _resting_joints(model, shape, expression).expand(batch, -1, -1)
     template = model.template if rows is None else model.template[rows]
     flat = shaped_vertices(
         template,
-        shape_basis=_part(model.shape_basis, rows, stop=shape.shape[1]),
+        shape_basis=part(model.shape_basis, rows, stop=shape.shape[1]),
         shape=shape,
-        expression_basis=_part(model.expression_basis, rows, stop=expression.shape[1]),
+        expression_basis=part(model.expression_basis, rows, stop=expression.shape[1]),
         expression=expression,
     ).flatten(1)
     if eyelids is not None:
-        flat = add_basis(flat, _part(model.eyelid_basis, rows, stop=2), eyelids)
-    rotations, moving = _joint_rotations(model, turns, batch)
+        flat = add_basis(flat, part(model.eyelid_basis, rows, stop=2), eyelids)
+    rotations, moving = joint_rotations(model, turns, batch)
     if moving:  # the columns from the first moving joint to the last, though one between may rest
         first, last = min(moving), max(moving)
-        basis = _part(model.pose_basis, rows, start=9 * (first - 1), stop=9 * last)
+        basis = part(model.pose_basis, rows, start=9 * (first - 1), stop=9 * last)
         flat = add_basis(flat, basis, pose_features(rotations[:, first : last + 1]))
     transforms = joint_transforms(joints, rotations, parents=model.parents)
     weights = model.weights if rows is None else model.weights[rows]
@@ -301,14 +309,14 @@ def posed_joints(
         >>> torch.allclose(joints[0, 0], head.joint_template[0])
         True
     """
-    shape = _coefficients(model, "shape", shape, model.shape_basis.shape[2])
-    expression = _coefficients(model, "expression", expression, model.expression_basis.shape[2])
-    turns = _turns(model, rotation, neck, jaw, eyes)
-    translation = _vector(model, "translation", translation, 3)
+    shape = coefficients(model, "shape", shape, model.shape_basis.shape[2])
+    expression = coefficients(model, "expression", expression, model.expression_basis.shape[2])
+    turns = given_turns(model, rotation, neck, jaw, eyes)
+    translation = vector(model, "translation", translation, 3)
     given = [shape, expression, *turns.values(), translation]
-    batch = _common_batch([v for v in given if v is not None])
+    batch = common_batch([v for v in given if v is not None])
     resting = _resting_joints(model, shape, expression).expand(batch, -1, -1)
-    rotations, _ = _joint_rotations(model, turns, batch)
+    rotations, _ = joint_rotations(model, turns, batch)
     transforms = joint_transforms(resting, rotations, parents=model.parents)
     placed = (transforms[..., :3] @ resting[..., None])[..., 0] + transforms[..., 3]  # (B, J, 3)
     return placed if translation is None else placed + translation[:, None]
@@ -430,84 +438,3 @@ def _embedding(model: HeadModel, family: str) -> LandmarkEmbedding:
             "load it with an embedding file: load_head(FILE, landmarks=...)"
         )
     return model.landmarks[family]
-
-
-def _vertex_indices(vertices: Tensor, count: int) -> Tensor:
-    if vertices.ndim != 1 or vertices.is_floating_point() or vertices.dtype == torch.bool:
-        raise ShapeError(
-            f"vertices: expected an index tensor (N,), got {vertices.dtype} {tuple(vertices.shape)}; "
-            "turn a mask into indices with mask.nonzero()[:, 0]"
-        )
-    if (
-        vertices.device.type == "cpu" and ((vertices < 0) | (vertices >= count)).any()
-    ):  # elsewhere it would wait
-        got = f"{int(vertices.min())}..{int(vertices.max())}"
-        raise ShapeError(f"vertices: expected indices from 0 to {count - 1}, got {got}")
-    return vertices
-
-
-def _part(basis: Tensor, rows: Tensor | None, *, start: int = 0, stop: int) -> Tensor:
-    """Some columns of a basis, at some points. Columns lie first in memory, so they are cut first."""
-    columns = basis.permute(2, 0, 1)[start:stop]  # (c, V, 3)
-    if rows is not None:
-        columns = columns.index_select(1, rows)
-    return columns.permute(1, 2, 0)  # (N, 3, c)
-
-
-def _coefficients(model: HeadModel | LandmarkModel, name: str, value: Tensor, limit: int) -> Tensor:
-    """A coefficient vector or batch as ``(B, c)`` in the model's dtype."""
-    if value.ndim not in (1, 2) or value.shape[-1] > limit:
-        raise ShapeError(
-            f"{name}: expected ({limit},) or (B, {limit}), fewer columns allowed, got {tuple(value.shape)}"
-        )
-    return torch.atleast_2d(value).to(model.template)
-
-
-def _vector(model: HeadModel | LandmarkModel, name: str, value: Tensor | None, width: int) -> Tensor | None:
-    if value is None:
-        return None
-    if value.ndim != 2 or value.shape[1] != width:
-        raise ShapeError(f"{name}: expected (B, {width}), got {tuple(value.shape)}; one row a frame")
-    return value.to(model.template)
-
-
-def _common_batch(values: list[Tensor]) -> int:
-    sizes = {len(v) for v in values} - {1}
-    if len(sizes) > 1:
-        raise ShapeError(f"pose_vertices: expected one batch size or 1, got {sorted(sizes)}")
-    return sizes.pop() if sizes else 1
-
-
-def _turns(
-    model: HeadModel | LandmarkModel,
-    rotation: Tensor | None,
-    neck: Tensor | None,
-    jaw: Tensor | None,
-    eyes: Tensor | None,
-) -> dict[str, Tensor]:
-    """The axis-angles that were given, by joint."""
-    both = _vector(model, "eyes", eyes, 6)
-    turns = {
-        "root": _vector(model, "rotation", rotation, 3),
-        "neck": _vector(model, "neck", neck, 3),
-        "jaw": _vector(model, "jaw", jaw, 3),
-        "left_eye": None if both is None else both[:, :3],
-        "right_eye": None if both is None else both[:, 3:],
-    }
-    given = {name: turn for name, turn in turns.items() if turn is not None}
-    absent = sorted(given.keys() - set(model.joint_names))
-    if absent:
-        raise ShapeError(
-            f"joints: expected some of {model.joint_names}, got {absent}; this head has no such joint"
-        )
-    return given
-
-
-def _joint_rotations(
-    model: HeadModel | LandmarkModel, turns: dict[str, Tensor], batch: int
-) -> tuple[Tensor, list[int]]:
-    """Relative rotations ``(B, J, 3, 3)`` and the joints whose correctives they drive."""
-    zero = model.template.new_zeros(1, 3)
-    vectors = [turns.get(name, zero).expand(batch, 3) for name in model.joint_names]
-    moving = [j for j, name in enumerate(model.joint_names) if name in turns and j in model.pose_joints]
-    return axis_angle_to_matrix(torch.stack(vectors, 1)), moving

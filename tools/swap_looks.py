@@ -24,7 +24,7 @@ from ..training.data.portrait import Frame, to_frame
 from ..warping.swap_engines import SwapTarget
 from .performance import on_device
 from .portrait import as_frames
-from .swap_measures import Deviation, SwapErrors, deviation, swap_errors
+from .swap_measures import Deviation, SwapErrors, deviation, errors_of
 from .swap_windows import target_windows
 
 if TYPE_CHECKING:
@@ -105,8 +105,9 @@ def looked(
         read.append(points)
     shape = source.params.shape
     free, known = (_joined(_fitted(scene, read, each)) for each in (None, shape))
-    judged = (model, free, known, _joined([sample.seen for sample in samples]), shape)
-    return Look(swap_errors(*judged), deviation(*judged))
+    target = targets_of(samples)
+    lacking = deviation(model, free, known, target, shape)
+    return Look(errors_of(model, lacking, free.shape, target), lacking)
 
 
 def targets_of(samples: Sequence[Sample]) -> HeadParams:

@@ -59,8 +59,21 @@ def swap_errors(
     source_shape: Float[Tensor, "S"],
 ) -> SwapErrors:
     """Errors of T frames; arguments as in `deviation`."""
-    lacking = deviation(model, free, known, target, source_shape)
-    to_target, size = apart_mm(model, free.shape, target.shape), expression_mm(model, target)
+    return errors_of(model, deviation(model, free, known, target, source_shape), free.shape, target)
+
+
+def errors_of(
+    model: HeadModel, lacking: Deviation, shape: Float[Tensor, "S"], target: HeadParams
+) -> SwapErrors:
+    """Errors of what T frames lack.
+
+    Args:
+        model: the head.
+        lacking: of `deviation`.
+        shape: of the swapped head, fitted as anyone's.
+        target: of the target.
+    """
+    to_target, size = apart_mm(model, shape, target.shape), expression_mm(model, target)
     error = float(np.square(lacking.expression).sum(1).mean() ** 0.5)
     return SwapErrors(
         shape_ratio=float(np.linalg.norm(lacking.shape)) / to_target if to_target > 0 else math.inf,
